@@ -1,0 +1,50 @@
+# make demo | test | docs | bench | export: each makes or reuses .venv and installs what it needs. Another interpreter: make test PYTHON=python3.12
+PYTHON ?= python3
+BIN    := .venv/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+FACTS  := settings.ini setup.py pyproject.toml constraints.txt
+DEMO   ?= ItalyPowerDemand --arch InceptionTime --out runs/demo
+
+export MPLBACKEND := Agg
+# small batches on many threads are slower than on a few, and two thread pools on the same cores slower still
+export OMP_NUM_THREADS   ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -gt 4 ] && n=4; echo $$n)
+export NUMBA_NUM_THREADS ?= $(OMP_NUM_THREADS)
+
+.PHONY: demo test docs bench export clean
+.DEFAULT_GOAL := test
+
+demo: .venv/.run
+	$(BIN)/tsfast train $(DEMO)
+
+test: .venv/.dev
+	$(BIN)/python scripts/check_sync.py
+	$(BIN)/python -m pytest nbs tests $(PYTEST)
+
+docs: .venv/.docs
+	$(BIN)/python docs/build.py
+
+bench: .venv/.dev
+	$(BIN)/python -m benchmarks
+
+export: .venv/.dev
+	$(BIN)/nbdev-export
+	$(BIN)/nbdev-clean
+
+clean:
+	rm -rf .venv build dist runs _docs _proc .pytest_cache .hypothesis *.egg-info
+
+# a stamp for each set of requirements: a .venv that is up to date costs nothing
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.run: $(FACTS) | .venv/bin/python
+	$(PIP) -e .
+	@touch $@
+
+.venv/.dev: $(FACTS) | .venv/bin/python
+	$(PIP) -e '.[dev]'
+	@touch .venv/.run $@
+
+.venv/.docs: $(FACTS) | .venv/bin/python
+	$(PIP) -e '.[dev,docs]'
+	@touch .venv/.run .venv/.dev $@
