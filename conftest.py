@@ -1,0 +1,77 @@
+"""pytest over the notebooks: every `nbs/**/*.ipynb` is one test, run by nbdev in this process, with the failing cell in the report."""
+import contextlib, os, re, signal, sys, traceback
+from pathlib import Path
+from unittest import mock
+
+os.environ.setdefault('MPLBACKEND', 'Agg')
+import pytest
+
+root = Path(__file__).resolve().parent
+nbs = root/'nbs'
+
+
+def pytest_collect_file(file_path, parent):
+    if file_path.suffix != '.ipynb' or nbs not in file_path.parents: return
+    if any(o[0] in '_.' for o in file_path.relative_to(nbs).parts): return  # what nbdev leaves out: checkpoints, drafts
+    return NotebookFile.from_parent(parent, path=file_path)
+
+
+class NotebookFile(pytest.File):
+    def collect(self): yield NotebookItem.from_parent(self, name='cells')
+
+
+class NotebookError(Exception):
+    "A cell failed; the message is the whole report"
+
+
+class NotebookItem(pytest.Item):
+    "All cells of a notebook that nbdev's `tst_flags` do not leave out"
+    def runtest(self):
+        from execnb.shell import CaptureShell
+        from nbdev import test
+        from nbdev.config import get_config
+        cfg, shells = get_config(root), []
+        def shell(*args, **kwargs):  # test_nb says only that it failed: keep its shell, which knows the cell and the exception
+            shells.append(CaptureShell(*args, **kwargs))
+            return shells[-1]
+        with _undone(shells), mock.patch.object(test, 'CaptureShell', shell):
+            ok, _ = test.test_nb(self.path, skip_flags=cfg.tst_flags.split(), basepath=root, showerr=False, cell_timeout=cfg.cell_timeout)
+            if not ok: raise NotebookError(_report(self.path, shells[-1]))
+
+    def repr_failure(self, excinfo):
+        return str(excinfo.value) if isinstance(excinfo.value, NotebookError) else super().repr_failure(excinfo)
+
+    def reportinfo(self): return self.path, None, self.path.relative_to(root).as_posix()
+
+
+def _report(path, shell):
+    "The failing cell, and the traceback from that cell on"
+    from fastcore.nbio import read_nb
+    exc, n = shell.exc, (shell._cell_idx or 1) - 1
+    if exc is None: return f'{path.relative_to(root)}: failed outside its cells; `nbdev-test --path {path.relative_to(root)}` says more'
+    tb = exc.__traceback__
+    while tb.tb_next and re.search(r'[\\/](execnb|IPython|fastcore|asyncio|concurrent)[\\/]', tb.tb_frame.f_code.co_filename): tb = tb.tb_next
+    cell = ''.join(f'    {o}' for o in ''.join(read_nb(path).cells[n].source).splitlines(True))
+    return f'{path.relative_to(root)}, cell {n}:\n\n{cell}\n\n' + ''.join(traceback.format_exception(type(exc), exc, tb))
+
+
+@contextlib.contextmanager
+def _undone(shells):
+    "What a notebook run changes in the process, put back, so that what runs next does not notice"
+    import matplotlib, matplotlib.pyplot as plt
+    from IPython.core.interactiveshell import InteractiveShell
+    env, path, main, sigint = dict(os.environ), list(sys.path), sys.modules['__main__'], signal.getsignal(signal.SIGINT)
+    hooks = sys.displayhook, sys.excepthook
+    try:
+        with matplotlib.rc_context(): yield
+    finally:
+        for k in shells:
+            k.close()
+            if not k.loop.is_running(): k.loop.close()
+            k.user_ns.clear()  # IPython keeps every shell until exit; its data need not stay
+        InteractiveShell._instance = None
+        os.environ.clear(); os.environ.update(env)
+        sys.path[:], sys.modules['__main__'] = path, main
+        sys.displayhook, sys.excepthook = hooks
+        signal.signal(signal.SIGINT, sigint)
+        plt.close('all'); plt.switch_backend('Agg')
