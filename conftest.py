@@ -1,5 +1,5 @@
 """pytest over the notebooks: every `nbs/**/*.ipynb` is one test, run by nbdev in this process, with the failing cell in the report."""
-import contextlib, os, re, signal, sys, traceback
+import contextlib, gc, os, re, signal, sys, traceback, warnings
 from pathlib import Path
 from unittest import mock
 
@@ -50,9 +50,10 @@ def _report(path, shell):
     exc, n = shell.exc, (shell._cell_idx or 1) - 1
     if exc is None: return f'{path.relative_to(root)}: failed outside its cells; `nbdev-test --path {path.relative_to(root)}` says more'
     tb = exc.__traceback__
-    while tb.tb_next and re.search(r'[\\/](execnb|IPython|fastcore|asyncio|concurrent)[\\/]', tb.tb_frame.f_code.co_filename): tb = tb.tb_next
+    while tb.tb_next and re.search(r'[\\/](nbdev|execnb|IPython|asyncio|concurrent)[\\/]', tb.tb_frame.f_code.co_filename): tb = tb.tb_next
     cell = ''.join(f'    {o}' for o in ''.join(read_nb(path).cells[n].source).splitlines(True))
-    return f'{path.relative_to(root)}, cell {n}:\n\n{cell}\n\n' + ''.join(traceback.format_exception(type(exc), exc, tb))
+    brief = (str(exc).strip().splitlines() or [''])[0]
+    return f'cell {n}: {type(exc).__name__}: {brief}\n\n{cell}\n\n' + ''.join(traceback.format_exception(type(exc), exc, tb))
 
 
 @contextlib.contextmanager
@@ -68,7 +69,10 @@ def _undone(shells):
         for k in shells:
             k.close()
             if not k.loop.is_running(): k.loop.close()
-            k.user_ns.clear()  # IPython keeps every shell until exit; its data need not stay
+        with warnings.catch_warnings():  # IPython keeps every shell until exit, its data need not stay; a temporary folder may end with its notebook
+            warnings.simplefilter('ignore', ResourceWarning)
+            for k in shells: k.user_ns.clear(); k.exc = k.result = None
+            gc.collect()
         InteractiveShell._instance = None
         os.environ.clear(); os.environ.update(env)
         sys.path[:], sys.modules['__main__'] = path, main
