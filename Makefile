@@ -1,14 +1,18 @@
-# make demo | test | docs | bench | export: each makes or reuses .venv and installs what it needs. Another interpreter: make test PYTHON=python3.12
-PYTHON ?= python3
-BIN    := .venv/bin
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-FACTS  := settings.ini setup.py pyproject.toml constraints.txt
-DEMO   ?= ItalyPowerDemand --arch InceptionTime --out runs/demo
+# make demo | test | docs | bench | export: each makes or reuses .venv and installs what it needs.
+# Another Python: make test PYTHON=python3.12. The newest releases instead of the tested set: make test CONSTRAINTS=
+PYTHON      ?= python3
+CONSTRAINTS ?= -c constraints.txt
+BIN   := .venv/bin
+PIP   := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS)
+FACTS := settings.ini setup.py pyproject.toml constraints.txt
+DEMO  ?= ItalyPowerDemand --arch InceptionTime --out runs/demo
 
-export MPLBACKEND := Agg
-# small batches on many threads are slower than on a few, and two thread pools on the same cores slower still
-export OMP_NUM_THREADS   ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -gt 4 ] && n=4; echo $$n)
-export NUMBA_NUM_THREADS ?= $(OMP_NUM_THREADS)
+# series are small: a few threads are faster than many, and two thread pools on the same cores slow each other down
+CORES := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -gt 4 ] && n=4; echo $$n)
+OMP_NUM_THREADS   ?= $(CORES)
+NUMBA_NUM_THREADS ?= $(OMP_NUM_THREADS)
+MPLBACKEND        := Agg
+export OMP_NUM_THREADS NUMBA_NUM_THREADS MPLBACKEND
 
 .PHONY: demo test docs bench export clean
 .DEFAULT_GOAL := test
