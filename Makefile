@@ -22,7 +22,7 @@ demo: .venv/.run
 
 test: .venv/.dev
 	$(BIN)/python scripts/check_sync.py
-	$(BIN)/python -m pytest nbs tests $(PYTEST)
+	$(BIN)/python -m pytest nbs tests
 
 docs: .venv/.docs
 	$(BIN)/python docs/build.py
