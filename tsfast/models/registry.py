@@ -10,7 +10,7 @@ import fnmatch, importlib, inspect, pkgutil
 from torch import nn
 from ..core import pick_name, suggest
 
-# %% ../../nbs/models/03_registry.ipynb #378f0e8a
+# %% ../../nbs/models/03_registry.ipynb #96f5670e
 _archs = {}
 
 def register_model(
@@ -29,7 +29,7 @@ def register_model(
 def model_modules() -> list: # the imported modules of `tsfast.models`, without the doors
     "Import all modules of `tsfast.models`, so that every architecture is registered: a new one needs no entry in any list"
     package = importlib.import_module('tsfast.models')
-    names = [m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in ('all',)]
+    names = [m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg and m.name != 'all']
     return [importlib.import_module(f'tsfast.models.{n}') for n in names]
 
 def list_models(
