@@ -1,0 +1,211 @@
+"The contract of every registered architecture: a new model needs no new test"
+import copy, inspect, io, pickle, subprocess, sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tsfast.core import seeded
+from tsfast.models.heads import TSModule, body_head_params
+from tsfast.models.registry import build_ts_model, get_arch, list_models
+
+C_IN, L, B = 3, 40, 6
+# widths that keep the tests quick, for whichever architecture has such an argument
+SMALL = dict(nf=8, hidden_size=16, d_model=16, d_ff=16, n_heads=2, n_layers=2, encoder_layers=2, num_features=420, k=4, g=8, rnn_dropout=0., dropout=0.)
+ARCHS = list_models()
+
+
+def make(name, c_out=2, c_in=C_IN, seq_len=L, fit=True, seed=0, **kwargs):
+    "A small model of the architecture, fitted where it needs that"
+    ps = inspect.signature(get_arch(name)).parameters
+    with seeded(seed):
+        m = build_ts_model(name, c_in, c_out, seq_len=seq_len, **{**{k: v for k, v in SMALL.items() if k in ps}, **({'random_state': 0} if 'random_state' in ps else {}), **kwargs})
+    if fit and not getattr(m, 'fitted', True): m.fit(series(32, c_in, seq_len))
+    return m
+
+def series(n=B, c_in=C_IN, length=L, seed=0): return torch.randn(n, c_in, length, generator=torch.Generator().manual_seed(seed))
+
+def predict(m, x):
+    with torch.no_grad(): return m.eval()(x)
+
+def trainable(m): return [p for p in m.parameters() if p.requires_grad]
+
+
+@pytest.fixture(params=ARCHS)
+def arch(request): return request.param
+
+
+def test_registry():
+    assert {'InceptionTime', 'XceptionTime'} <= set(ARCHS)
+    assert all(get_arch(o.upper()) is get_arch(o) for o in ARCHS)
+
+
+def test_signature(arch):
+    "`Arch(c_in, c_out, …)`, with the options that every architecture has, and a class that says what it is"
+    ps = inspect.signature(get_arch(arch)).parameters
+    assert list(ps)[:2] == ['c_in', 'c_out']
+    assert {'d', 'y_range', 'custom_head', 'fc_dropout'} <= set(ps)
+    assert issubclass(get_arch(arch), TSModule) and get_arch(arch).__doc__
+
+
+@pytest.mark.parametrize('c_in,c_out', [(1, 2), (3, 5), (3, 1)])
+def test_forward(arch, c_in, c_out):
+    m, x = make(arch, c_out, c_in), series(c_in=c_in)
+    out = m.train()(x)
+    assert out.shape == (B, c_out) and torch.isfinite(out).all()
+    assert predict(m, x).shape == (B, c_out)
+    assert predict(m, x[:1]).shape == (1, c_out)
+
+
+@pytest.mark.parametrize('c_out,d,shape', [(1, 7, (7,)), (1, (2, 5), (2, 5)), (3, L, (L, 3)), (3, (2, 5), (2, 5, 3))])
+def test_output_shapes(arch, c_out, d, shape):
+    assert predict(make(arch, c_out, d=d), series()).shape == (B, *shape)
+
+
+def test_features_and_head(arch):
+    "`forward` is `forward_head(forward_features(x))`, and the features have `head_nf` channels"
+    m, x = make(arch), series()
+    with torch.no_grad():
+        z = m.eval().forward_features(x)
+        assert z.shape[:2] == (B, m.head_nf)
+        assert torch.equal(m.forward_head(z), m(x))
+    body, head = ([], *body_head_params(m)) if len(body_head_params(m)) == 1 else body_head_params(m)
+    assert head and {id(p) for p in body + head} == {id(p) for p in m.parameters()}
+
+
+def test_every_parameter_gets_a_gradient(arch):
+    m = make(arch, 3).train()
+    opt = torch.optim.SGD(trainable(m), lr=1e-2)
+    for _ in range(2):      # a head that starts from zero passes no gradient to its body in the first step
+        opt.zero_grad()
+        nn.functional.cross_entropy(m(series()), torch.tensor([0, 1, 2]*2)).backward()
+        opt.step()
+    without = [n for n, p in m.named_parameters() if p.requires_grad and (p.grad is None or not torch.isfinite(p.grad).all())]
+    assert not without
+
+
+def test_reset_head(arch):
+    m, x = make(arch, 2), series()
+    with torch.no_grad():
+        before = m.eval().forward_features(x)
+        m.reset_head(5)
+        assert torch.equal(m.eval().forward_features(x), before)
+    assert predict(m, x).shape == (B, 5) and m.c_out == 5
+
+
+def test_options(arch):
+    "y_range, fc_dropout and custom_head have their effect"
+    x = series()
+    y = predict(make(arch, 1, y_range=(-1, 3)), 100*x)
+    assert ((y >= -1) & (y <= 3)).all()
+    y = predict(make(arch, 1, d=4, y_range=(-1, 3)), 100*x)
+    assert y.shape == (B, 4) and ((y >= -1) & (y <= 3)).all()
+    m = make(arch, fc_dropout=0.5)
+    assert any(isinstance(o, nn.Dropout) and o.p == 0.5 for k in m.head_names for o in getattr(m, k).modules())
+    class Head(nn.Module):
+        def __init__(self, nf, c_out, seq_len):
+            super().__init__()
+            self.args, self.fc = (nf, c_out, seq_len), nn.Linear(nf, c_out)
+        def forward(self, z): return self.fc(z.flatten(2).mean(2) if z.ndim > 2 else z)
+    m = make(arch, 4, custom_head=Head)
+    assert predict(m, x).shape == (B, 4)
+    head = next(o for o in m.modules() if isinstance(o, Head))
+    assert head.args == (m.head_nf, 4, L)
+
+
+def test_state(arch):
+    "The whole state is in `state_dict`: another model of the same arguments, loaded with it, is bit-equal"
+    m, x = make(arch), series()
+    f = io.BytesIO(); torch.save(m.state_dict(), f); f.seek(0)
+    other = make(arch, fit=False, seed=1, **({'random_state': 1} if 'random_state' in inspect.signature(get_arch(arch)).parameters else {}))
+    other.load_state_dict(torch.load(f, weights_only=True))
+    assert torch.equal(predict(other, x), predict(m, x))
+
+
+def test_state_in_a_fresh_process(tmp_path):
+    "Saved, loaded in a fresh process (one for all architectures, since each costs seconds): bit-equal predictions"
+    x = series()
+    for name in ARCHS:
+        m = make(name)
+        torch.save((m, x, predict(m, x)), tmp_path/f'{name}.pt')
+    code = f"""import torch; from pathlib import Path
+torch.set_num_threads({torch.get_num_threads()})
+bad = []
+for o in sorted(Path({str(tmp_path)!r}).glob('*.pt')):
+    m, x, y = torch.load(o, weights_only=False)
+    with torch.no_grad():
+        if not torch.equal(m.eval()(x), y): bad.append(o.stem)
+assert not bad, bad"""
+    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert not r.returncode, r.stderr
+
+
+def test_copies(arch):
+    m, x = make(arch), series()
+    want = predict(m, x)
+    assert torch.equal(predict(copy.deepcopy(m), x), want)
+    assert torch.equal(predict(pickle.loads(pickle.dumps(m)), x), want)
+
+
+def test_double(arch):
+    m, x = make(arch), series()
+    want = predict(m, x)
+    got = predict(copy.deepcopy(m).double(), x.double())
+    # counts of values above a threshold may differ where a value lies within rounding of it
+    assert got.dtype == torch.float64 and (got.float() - want).abs().median() < 1e-3
+
+
+def test_half(arch):
+    assert torch.isfinite(predict(make(arch).to(torch.bfloat16), series().to(torch.bfloat16)).float()).all()
+
+
+def test_no_device_is_chosen(arch):
+    "Built under another default device, a model lives there"
+    with torch.device('meta'):
+        m = build_ts_model(arch, C_IN, 2, seq_len=L)
+    assert {p.device.type for p in m.parameters()} == {'meta'}
+
+
+# torch's own recurrent layers keep a list of their weights, which export notices; the exported numbers are compared below
+@pytest.mark.filterwarnings("ignore:The tensor attribute.* assigned during export:UserWarning")
+def test_export(arch):
+    "`torch.export` with a dynamic batch gives the same numbers"
+    m, x = make(arch).eval(), series()
+    program = torch.export.export(m, (x,), dynamic_shapes=({0: torch.export.Dim('batch', min=1, max=4096)},))
+    for n in (2, 9):
+        other = series(n, seed=n)
+        assert torch.allclose(program.module()(other), predict(m, other), atol=1e-4)
+
+
+def test_batches_do_not_matter(arch):
+    m, x = make(arch), series(20)
+    assert torch.allclose(torch.cat([predict(m, o) for o in x.split(3)]), predict(m, x), atol=1e-5)
+
+
+def test_no_global_generator_is_touched(arch):
+    if 'random_state' not in inspect.signature(get_arch(arch)).parameters: pytest.skip('draws nothing of its own')
+    state, np_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    a, b = make(arch, seed=3), make(arch, seed=3)
+    assert torch.equal(torch.get_rng_state(), state) and (np.random.get_state()[1] == np_state).all()
+    assert all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values()))
+
+
+def test_bad_input(arch):
+    m = make(arch)
+    with pytest.raises(ValueError, match='3 channels'): m(series(c_in=2))
+    with pytest.raises(ValueError, match='dimensions'): m(series()[0])
+    with pytest.raises(ValueError, match='at least 1'): build_ts_model(arch, C_IN, 0, seq_len=L)
+    with pytest.raises(ValueError, match='low < high'): make(arch, 1, y_range=(3, 1), fit=False)
+    short = get_arch(arch).min_len - 1
+    if short:
+        with pytest.raises(ValueError, match='at least'): build_ts_model(arch, C_IN, 2, seq_len=short)
+    if m.seq_len is not None:
+        with pytest.raises(ValueError, match=f'{L} steps'): m(series(length=L+5))
+
+
+def test_shortest(arch):
+    "The stated shortest length works"
+    n = max(get_arch(arch).min_len, 1)
+    m = make(arch, seq_len=n)
+    assert torch.isfinite(predict(m, series(length=n))).all()
