@@ -5,17 +5,18 @@
 # %% auto #0
 __all__ = ['register_model', 'model_modules', 'list_models', 'get_arch', 'build_ts_model']
 
-# %% ../../nbs/models/03_registry.ipynb #da581771
+# %% ../../nbs/models/03_registry.ipynb #ff42bcbe
 import fnmatch, importlib, inspect, pkgutil
 from torch import nn
 from ..core import pick_name, suggest
+from .heads import TSModule, record_init
 
-# %% ../../nbs/models/03_registry.ipynb #96f5670e
+# %% ../../nbs/models/03_registry.ipynb #e57758a5
 _archs = {}
 
 def register_model(
     cls:type, # an architecture: `Arch(c_in, c_out, …)`
-) -> type: # `cls`, unchanged
+) -> type: # `cls`; its instances keep the arguments they were built with, in `init_args`
     "Class decorator that makes an architecture known by its name, to `ts_learner`, to the command line and to the contract tests"
     ps = list(inspect.signature(cls).parameters)
     if ps[:2] != ['c_in', 'c_out']: raise ValueError(f"{cls.__name__} starts with the arguments {ps[:2]}. Expected an architecture that starts with (c_in, c_out).")
@@ -23,6 +24,7 @@ def register_model(
     if cls.__module__ == '__main__' and old.__module__ != '__main__': return cls   # a notebook that tries a variant: a name keeps its meaning
     if old.__module__ not in (cls.__module__, '__main__'):
         raise ValueError(f"There is already an architecture {cls.__name__!r}, in {old.__module__}. Choose another name.")
+    if not issubclass(cls, TSModule): cls.__init__ = record_init(cls.__init__)   # a TSModule does so anyway
     _archs[cls.__name__] = cls
     return cls
 
