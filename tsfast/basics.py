@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/91_basics.ipynb #81355968
+# %% ../nbs/91_basics.ipynb #0496da7f
 from fastai.basics import *
 from fastai.callback.all import *
 from fastai.interpret import *
@@ -14,6 +14,8 @@ from .imports import *
 from .data.all import *
 from .models.utils import *
 from .models.registry import *
+from .losses import *
+from .metrics import *
 from .callbacks import *
 from .learner import *
 

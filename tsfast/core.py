@@ -113,13 +113,13 @@ def seeded(
     try: set_seed(seed); yield
     finally: set_rng_state(state)
 
-# %% ../nbs/00_core.ipynb #18506c4e
+# %% ../nbs/00_core.ipynb #f063bd12
 def generator(
     random_state:int|torch.Generator|None=None, # a seed, a generator, or None: a seed drawn from torch's global generator
 ) -> torch.Generator: # on the CPU, so that every device draws the same numbers
     "A generator of one's own, so that a global one is never seeded again"
     if isinstance(random_state, torch.Generator): return random_state
-    seed = int(torch.randint(2**31-1, ())) if random_state is None else int(random_state)
+    seed = int(torch.randint(2**31-1, (), device='cpu')) if random_state is None else int(random_state)
     return torch.Generator().manual_seed(seed)
 
 # %% ../nbs/00_core.ipynb #72d31dad

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['recorded', 'TSLearner', 'class_weights', 'check_width', 'ts_learner', 'plot_top_losses']
 
-# %% ../nbs/07_learner.ipynb #dad728ec
+# %% ../nbs/07_learner.ipynb #a1c37884
 import math
 from contextlib import contextmanager
 import numpy as np
@@ -21,13 +21,14 @@ from fastai.torch_core import defaults, subplots
 from fastcore.basics import patch
 from plum import dispatch
 from fastcore.foundation import L
-from .callbacks import FitFeatures, UserUnits
+from .callbacks import FitFeatures, SampleWeights, UserUnits, training_batches
 from .core import rng_state, seeded, set_rng_state, set_seed
 from .data.core import TSTensor, show_target
 from .models.heads import TSModule, body_head_params, output_shape
 from .models.registry import build_ts_model
+from .models.ridge import fit_ridge_head
 
-# %% ../nbs/07_learner.ipynb #99dd79c4
+# %% ../nbs/07_learner.ipynb #94f4ec2b
 def recorded(
     learn:Learner, # after training
 ) -> pd.DataFrame: # one row an epoch
@@ -39,7 +40,7 @@ def recorded(
 
 class TSLearner(Learner):
     "fastai's `Learner`, with generators of its own where it has a seed, and a first epoch that may be later than 0"
-    seed, _rng, start_epoch, history = None, None, 0, None
+    seed, _rng, start_epoch, history, fitting = None, None, 0, None, False   # `fitting`: training, and not validating or predicting
 
     @contextmanager
     def own_generators(self):
@@ -56,8 +57,10 @@ class TSLearner(Learner):
 
     def fit(self, *args, **kwargs):
         try:
+            self.fitting = True
             with self.own_generators(): super().fit(*args, **kwargs)
         finally:
+            self.fitting = False
             rows = recorded(self)   # kept here, since fastai's recorder starts anew with each validation
             if len(rows): self.history = rows
 
@@ -107,7 +110,7 @@ def check_width(
         got = tuple(out.shape[1:])
     if got != want: raise ValueError(f"{name} gives an output of shape {('B', *got)}; the targets ({dls.train_ds.target}) need {('B', *want)}. Build it with c_out={dls.c}" + (f", d={dls.d}" if dls.d else '') + ", or pass its class.")
 
-# %% ../nbs/07_learner.ipynb #1ba428d8
+# %% ../nbs/07_learner.ipynb #4a00f8dc
 def ts_learner(
     dls, # `TSDataLoaders`
     arch=None, # class, instance or registered name; default InceptionTime
@@ -129,6 +132,7 @@ def ts_learner(
     seed:int|None=None, # reproduces the model, the order of the batches and the training; other code's generators do not notice
     class_weight=None, # 'balanced', a dict of label to weight, or a weight for each class
     label_smoothing:float=0., # share of the target that is spread over all classes
+    sample_weight=None, # how much each series counts in the loss: a number for each series of X
     **model_kwargs, # arguments of the architecture
 ) -> TSLearner: # a fastai `Learner`
     "A learner for series: the architecture is built for the data, and the loss follows from the targets"
@@ -147,7 +151,8 @@ def ts_learner(
         if not (target.cat and target.vocab is not None) or dls.train_ds.y.dtype.is_floating_point: raise ValueError(f"label_smoothing is for one class a series or a step; the targets are {target}.")
         if not 0 <= label_smoothing < 1: raise ValueError(f"label_smoothing is {label_smoothing}. Expected a share from 0 to below 1.")
         loss_func = CrossEntropyLossFlat(weight=weight, label_smoothing=label_smoothing)
-    learn = TSLearner(dls, model, loss_func=loss_func or target.loss_func(), opt_func=opt_func, lr=lr, splitter=splitter, cbs=L(cbs) + [FitFeatures(), UserUnits()], metrics=metrics,
+    own = [FitFeatures(), UserUnits()] + ([] if sample_weight is None else [SampleWeights(sample_weight)])
+    learn = TSLearner(dls, model, loss_func=loss_func or target.loss_func(), opt_func=opt_func, lr=lr, splitter=splitter, cbs=L(cbs) + own, metrics=metrics,
                       path=path, model_dir=model_dir, wd=wd, wd_bn_bias=wd_bn_bias, train_bn=train_bn, moms=moms)
     learn.seed = seed
     learn.recorder.train_metrics, learn.recorder.valid_metrics = train_metrics, valid_metrics
@@ -209,3 +214,21 @@ def plot_top_losses(x:TSTensor, y, samples, outs, raws, losses, nrows=None, ncol
         s[0].show(ax=ax, title=f"{show_target(o[0])} / {show_target(s[1])} / {loss.item():.2f}{conf}", **kwargs)
     for ax in axs.flat[n:]: ax.set_axis_off()
     axs.flat[0].figure.suptitle('Prediction / label / loss' + (' / probability' if raws.ndim == 2 and raws.shape[1] > 1 else ''))
+
+# %% ../nbs/07_learner.ipynb #7525e498
+@patch
+def fit_ridge(self:Learner,
+    alphas=np.logspace(-3, 3, 10), # penalties to choose from
+    **kwargs, # of `tsfast.models.ridge.fit_ridge_head`: `scale`, `budget`, `max_size`
+): # the learner
+    "Solve the linear head in closed form on the training split. Class scores are of ridge regression: their order means something, their probabilities do not"
+    target = self.dls.train_ds.target
+    if target is None: raise ValueError("The data loaders have no targets, and a closed-form head is fitted to them.")
+    self.model.to(self.dls.device)
+    sol = fit_ridge_head(self.model, training_batches(self.dls), target.c if target.cat else None, alphas, **kwargs)
+    self.ridge = dict(alpha=sol.alpha, loo_loss=sol.loss, n_series=sol.n, n_features=len(sol.mean))
+    self.opt = None   # what an optimiser remembers belongs to the old head
+    record = self.validate()
+    names = ['valid_loss', *(m.name for m in self.metrics)]
+    self.history = pd.DataFrame([list(map(float, record))], columns=names).rename_axis('epoch')
+    return self

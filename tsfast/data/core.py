@@ -261,7 +261,7 @@ class TSDatasets:
         kind = 'memory map' if isinstance(self.X, np.memmap) else str(getattr(self.X, 'device', ''))
         return f"TSDatasets({len(self)} series, vars={self.vars}, len={self.len}, {kind}, target={self.target}{parts})"
 
-# %% ../../nbs/data/04_core.ipynb #c0d677b3
+# %% ../../nbs/data/04_core.ipynb #d2a961e3
 class _Reader:
     "Batches by their indices, for worker processes"
     def __init__(self, dataset): self.dataset = dataset
@@ -289,7 +289,7 @@ class TSDataLoader(TfmdDL):
             if weights.shape != (n,) or not (weights >= 0).all() or not weights.sum() > 0: raise ValueError(f"weights has shape {tuple(weights.shape)}. Expected {n} numbers from 0 up, one for each series of this split, not all 0.")
         if partial_n is not None and not (0 < partial_n <= 1 if isinstance(partial_n, float) else 0 < partial_n <= n):
             raise ValueError(f"partial_n is {partial_n!r}. Expected a number of series up to {n}, or a share between 0. and 1.")
-        self.weights, self.partial_n, self.sampler, self.sort, self._gen = weights, partial_n, sampler, sort, None
+        self.weights, self.partial_n, self.sampler, self.sort, self._gen, self.rows = weights, partial_n, sampler, sort, None, None
         super().__init__(dataset, bs=int(bs), shuffle=shuffle, num_workers=num_workers, drop_last=bool(shuffle if drop_last is None else drop_last),
                          verbose=verbose, do_setup=False, **kwargs)
         self._n_inp, self._types = 1, None
@@ -366,7 +366,7 @@ class TSDataLoader(TfmdDL):
             loader = torch.utils.data.DataLoader(_Reader(ds), sampler=batches, batch_size=None, num_workers=self.fake_l.num_workers, pin_memory=self.pin_memory)
         else: loader = (ds.read(b, store) for b in batches)
         fs = self.series_tfms()
-        for b in loader:
+        for self.rows, b in zip(batches, loader):   # `rows`: numbers of the current series in the whole data
             if device is not None and b[0].device != device: b = to_device(tuple(b), device)
             yield self._finish(b, fs)
         self.after_iter()
