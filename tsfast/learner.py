@@ -28,7 +28,7 @@ from .models.heads import TSModule, body_head_params, output_shape
 from .models.registry import build_ts_model
 from .models.ridge import fit_ridge_head
 
-# %% ../nbs/07_learner.ipynb #94f4ec2b
+# %% ../nbs/07_learner.ipynb #971be022
 def recorded(
     learn:Learner, # after training
 ) -> pd.DataFrame: # one row an epoch
@@ -40,20 +40,24 @@ def recorded(
 
 class TSLearner(Learner):
     "fastai's `Learner`, with generators of its own where it has a seed, and a first epoch that may be later than 0"
-    seed, _rng, start_epoch, history, fitting = None, None, 0, None, False   # `fitting`: training, and not validating or predicting
+    seed, _rng, first_epoch, history, fitting = None, None, 0, None, False   # `fitting`: training, and not validating or predicting
 
     @contextmanager
     def own_generators(self):
         "Inside, the global generators are in this learner's state; outside, they are as if nothing had happened"
         if self.seed is None: yield; return
-        outer = rng_state()
+        outer, gens = rng_state(), self.dls.train.gens    # loaders may serve several learners: each has an order of its own
+        order = [g.get_state() for g in gens]
         try:
             if self._rng is None: set_seed(self.seed); self.dls.train.reseed(self.seed)
-            else: set_rng_state(self._rng)
+            else:
+                set_rng_state(self._rng)
+                for g, s in zip(gens, self._rng.get('order', ())): g.set_state(s)
             yield
         finally:
-            self._rng = rng_state()
+            self._rng = {**rng_state(), 'order': [g.get_state() for g in gens]}
             set_rng_state(outer)
+            for g, s in zip(gens, order): g.set_state(s)
 
     def fit(self, *args, **kwargs):
         try:
@@ -65,12 +69,12 @@ class TSLearner(Learner):
             if len(rows): self.history = rows
 
     def _do_fit(self):
-        first, self.start_epoch = self.start_epoch, 0
+        first, self.first_epoch = self.first_epoch, 0   # not `first_epoch`: a name of the recorder
         for epoch in range(first, self.n_epoch):
             self.epoch = epoch
             self._with_events(self._do_epoch, 'epoch', fastai.callback.core.CancelEpochException)
 
-# %% ../nbs/07_learner.ipynb #adc63f2f
+# %% ../nbs/07_learner.ipynb #a005be1c
 def class_weights(
     class_weight:str|dict|list, # 'balanced', a weight for each label, or weights in the order of `dls.vocab`
     dls, # `TSDataLoaders` with classes
@@ -103,9 +107,9 @@ def check_width(
     if not getattr(model, 'fitted', True): got = output_shape(model.c_out, model.d)
     else:
         was, device = model.training, next((p.device for p in model.parameters()), torch.device('cpu'))
-        x = dls.train.transform(dls.train_ds.read(dls.train_ds.idxs[:2])[0])
         try:
-            with torch.no_grad(): out = model.eval()(x.to(device))
+            with torch.no_grad(), seeded(0):    # random transforms draw from generators that are given back
+                out = model.eval()(dls.train.transform(dls.train_ds.read(dls.train_ds.idxs[:2])[0]).to(device))
         finally: model.train(was)
         got = tuple(out.shape[1:])
     if got != want: raise ValueError(f"{name} gives an output of shape {('B', *got)}; the targets ({dls.train_ds.target}) need {('B', *want)}. Build it with c_out={dls.c}" + (f", d={dls.d}" if dls.d else '') + ", or pass its class.")
@@ -181,7 +185,7 @@ def plot_metrics(self:Learner,
     for ax in axs.flat[len(panels):]: ax.set_axis_off()
     return axs
 
-# %% ../nbs/07_learner.ipynb #1a2f9aa2
+# %% ../nbs/07_learner.ipynb #277d8be7
 @patch
 def get_X_preds(self:Learner,
     X, # (n, C, L): unseen series, in the user's units
@@ -194,9 +198,10 @@ def get_X_preds(self:Learner,
 ): # (inputs,) probabilities or numbers, targets (None without `y`), (decoded,) (losses)
     "Predictions for unseen series, exactly as validation sees them"
     if with_loss and y is None: raise ValueError("with_loss=True needs the targets y.")
+    cbs = None if any(isinstance(o, UserUnits) for o in self.cbs) else UserUnits()   # a plain `Learner` has none
     dl = self.dls.new_dl(X, y, bs=bs)
     if not len(dl.dataset): raise ValueError(f"X has shape {tuple(np.shape(X))}: no series to predict.")
-    res = list(self.get_preds(dl=dl, with_input=with_input, with_decoded=with_decoded, with_loss=with_loss, act=act))
+    res = list(self.get_preds(dl=dl, with_input=with_input, with_decoded=with_decoded, with_loss=with_loss, act=act, cbs=cbs))
     i = int(with_input)
     if y is None: res[i+1] = None
     if with_decoded: res[i+2] = dl.dataset.target.decode(res[i+2])
