@@ -57,7 +57,7 @@ class XceptionBlock(nn.Module):
             if self.residual and i % 2 == 1: x = res = self.act(self.add(x, self.shortcut[i//2](res)))
         return x
 
-# %% ../../nbs/models/11_xception_time.ipynb #1824044a
+# %% ../../nbs/models/11_xception_time.ipynb #b28c7bc5
 @register_model
 class XceptionTime(TSModule):
     "XceptionTime: `(B, c_in, L)` to `(B, c_out)`, for any length"
@@ -72,7 +72,7 @@ class XceptionTime(TSModule):
         seq_len:int|None=None, # length of the series; only a custom head needs it
         ks:int=40, # the longest kernel, in steps
         bottleneck:bool=True, # 1 × 1 convolutions before the long ones
-        final_act:bool=True, # end in a ReLU, as the paper does; a regression has to go negative, and `ts_learner` passes False for it
+        final_act:bool=True, # end in batch normalisation and a ReLU, as the paper does; a regression has to go negative, and `ts_learner` passes False for it
         d:int|tuple|None=None, # shape of one target; output `(B, *d)` or `(B, *d, c_out)`
         y_range:tuple|None=None, # (low, high) of a regression target
         fc_dropout:float=0., # dropout before the last 1 × 1 convolution
@@ -86,10 +86,10 @@ class XceptionTime(TSModule):
 
     def make_head(self, c_out, d=None, y_range=None, fc_dropout=0.):
         nf, n = self.head_nf, math.prod(output_shape(c_out, d))
-        # the range of a sigmoid is only reached from both sides of zero
-        last_act = nn.ReLU if self.final_act and y_range is None else None
+        # numbers have a level and a spread of their own: neither a ReLU nor a normalisation may have the last word
+        last = ConvBlock(nf//4, n) if self.final_act and y_range is None else conv1d(nf//4, n, bias=True)
         return dict(head=nn.Sequential(
             nn.AdaptiveAvgPool1d(self.adaptive_size), ConvBlock(nf, nf//2), ConvBlock(nf//2, nf//4),
-            *[nn.Dropout(fc_dropout)]*bool(fc_dropout), ConvBlock(nf//4, n, act=last_act), GAP1d(), *output_layers(c_out, d, y_range)))
+            *[nn.Dropout(fc_dropout)]*bool(fc_dropout), last, GAP1d(), *output_layers(c_out, d, y_range)))
 
     def forward_features(self, x:Tensor) -> Tensor: return self.block(x)                # (B, 32*nf, L)
