@@ -5,17 +5,17 @@
 # %% auto #0
 __all__ = ['HydraBackbonePlus', 'SparseScaler', 'HydraPlus']
 
-# %% ../../nbs/models/22_hydra.ipynb #caba2e3b
+# %% ../../nbs/models/22_hydra.ipynb #c827e3f8
 import math
-from functools import lru_cache
+from functools import lru_cache, reduce
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from ..core import generator
+from ..core import generator, seeded
 from .feature_model import FeatureModel, Fitted, RunningStats, check_reusable, iter_chunks
 from .registry import register_model
 
-# %% ../../nbs/models/22_hydra.ipynb #77480ba7
+# %% ../../nbs/models/22_hydra.ipynb #112afb3b
 @lru_cache
 def _cpu_kernels(): # numba is imported on first use, and not missed where it is absent
     try: from tsfast.models.kernels.hydra_cpu import hydra_counts
@@ -38,13 +38,13 @@ class HydraBackbonePlus(nn.Module):
         *,
         use_diff:bool=True, # half of the groups look at the first difference
         random_state:int|torch.Generator|None=None, # seed of the kernels and channels; None draws a seed from torch's generator
-        impl:str='auto', # 'numba' or 'torch' to force one of the two implementations
+        backend:str='auto', # 'torch', 'numba' (CPU), or 'auto': the fastest for the input
     ):
         super().__init__()
         if k < 1 or g < 1 or max_c_in < 1: raise ValueError(f"k is {k}, g {g} and max_c_in {max_c_in}. Expected at least 1 of each.")
-        if impl not in ('auto', 'numba', 'torch'): raise ValueError(f"impl is {impl!r}. Expected 'auto', 'numba' or 'torch'.")
+        if backend not in ('auto', 'numba', 'torch'): raise ValueError(f"backend is {backend!r}. Expected 'auto', 'numba' or 'torch'.")
         if seq_len < self.min_len: raise ValueError(f"Hydra needs series of at least {self.min_len} steps; these have {seq_len}. Pad or resample them.")
-        self.k, self.g, self.clip, self.impl = k, g, clip, impl
+        self.k, self.g, self.clip, self.backend = k, g, clip, backend
         # 2**0, 2**1, … as long as the dilated kernel fits into the series
         self.dilations = tuple(2**i for i in range(int(math.log2((seq_len - 1) / 8)) + 1))
         self.n_raw = g - g//2 if use_diff else g       # groups that see the series itself
@@ -62,18 +62,25 @@ class HydraBackbonePlus(nn.Module):
         if torch.is_autocast_enabled(x.device.type):
             # who wins is decided by small differences: half precision is for the head
             with torch.autocast(x.device.type, enabled=False): return self(x)
-        x = x.to(self.weight.dtype)
+        dtype, x = x.dtype, x.to(self.weight.dtype)
         # what is exported, compiled or differentiated takes the torch path
         traced = torch.compiler.is_compiling() or torch.jit.is_tracing() or (torch.is_grad_enabled() and x.requires_grad)
         able = not traced and x.device.type == 'cpu' and x.dtype == torch.float32
-        if able and self.impl != 'torch' and _cpu_kernels() is not None: z = self.counts_numba(x)
-        elif self.impl == 'numba' and not traced: raise ValueError(f"impl is 'numba', which needs numba and float32 series on the CPU; these are {x.dtype} on {x.device}. impl='auto' takes what fits.")
+        if able and self.backend != 'torch' and _cpu_kernels() is not None: z = self.counts_numba(x)
+        elif self.backend == 'numba' and not traced: raise ValueError(f"backend='numba' takes float32 series on the CPU, and needs numba; got {dtype} on {x.device}. backend='auto' takes what fits.")
         else:
-            # a chunk's responses, at one dilation, take about 64 MB
-            size = x.shape[0] if traced else max(1, 2**24 // (self.g*self.k*x.shape[-1]))
+            # a chunk's responses, at one dilation: 4 MB, which stay in a CPU's cache, or 256 MB, which keep a GPU busy
+            size = x.shape[0] if traced else max(1, 2**(20 if x.device.type == 'cpu' else 26) // (self.g*self.k*x.shape[-1]))
             z = torch.cat([self.counts(o) for o in x.split(size)]) if size < x.shape[0] else self.counts(x)
         if self.clip: z = z.clamp_min(0)
-        return z.flatten(1)                                                     # (B, D*2*g*k)
+        return z.flatten(1).to(dtype if dtype.is_floating_point else z.dtype)   # (B, D*2*g*k)
+
+    def _apply(self, fn, recurse=True):
+        weight, channels = self.weight, self.channels
+        super()._apply(fn, recurse)
+        # in half precision other kernels would win; `.half()` is for the head
+        if self.weight.dtype in (torch.float16, torch.bfloat16): self.weight, self.channels = weight.to(self.weight.device), channels.to(self.weight.device)
+        return self
 
     def counts(self, x:Tensor) -> Tensor: # (B, c_in, L) to (B, D, 2, g, k)
         "The readable form, for any device and for gradients"
@@ -89,11 +96,15 @@ class HydraBackbonePlus(nn.Module):
         # convolution is linear: add up a group's channels first
         z = F.conv1d(x if n == 1 else ch @ x, w.reshape(h*k, 1, 9), padding=4*d, dilation=d, groups=1 if n == 1 else h)
         z = z.unflatten(1, (h, k))                                              # (B, h, k, L)
-        hi, ihi = z.max(2)                                                      # (B, h, L)
-        ilo = z.argmin(2)
-        soft = torch.stack([(hi * (ihi == i)).sum(-1) for i in range(k)], -1)   # (B, h, k)
-        hard = torch.stack([(ilo == i).sum(-1) for i in range(k)], -1).to(soft)
-        return torch.stack([soft, hard], 1)
+        hi, lo = reduce(torch.maximum, z.unbind(2)), reduce(torch.minimum, z.unbind(2))     # (B, h, L)
+        free_hi = free_lo = torch.ones_like(hi, dtype=torch.bool)               # steps that no kernel has won yet: of equal ones the first wins
+        soft, hard = [], []
+        for o in z.unbind(2):
+            won_hi, won_lo = (o == hi) & free_hi, (o == lo) & free_lo
+            free_hi, free_lo = free_hi & ~won_hi, free_lo & ~won_lo
+            soft.append((hi*won_hi).sum(-1)); hard.append(won_lo.sum(-1))       # (B, h)
+        soft = torch.stack(soft, -1)
+        return torch.stack([soft, torch.stack(hard, -1).to(soft)], 1)
 
     def counts_numba(self, x:Tensor) -> Tensor: # (B, c_in, L) to (B, D, 2, g, k)
         "The fast form, on the CPU"
@@ -131,7 +142,7 @@ class SparseScaler(Fitted):
         self.mean.copy_(stats.mean); self.scale.copy_(sd + (zeros / stats.n)**4)
         return self.set_fitted()
 
-# %% ../../nbs/models/22_hydra.ipynb #6b4c139c
+# %% ../../nbs/models/22_hydra.ipynb #0016aff3
 @register_model
 class HydraPlus(FeatureModel):
     "Hydra's features, scaled and normalised, and one linear layer: `(B, c_in, L)` to `(B, c_out)`"
@@ -154,14 +165,17 @@ class HydraPlus(FeatureModel):
         *,
         sparse_scale:bool=True, # the paper's scaling of the counts, fitted on the training series
         y_range:tuple|None=None, # (low, high) of a regression target
-        random_state:int|torch.Generator|None=None, # seed of the kernels and channels
-        impl:str='auto', # 'numba' or 'torch' to force one of the two implementations
+        random_state:int|torch.Generator|None=None, # seed of the kernels, the channels and the head
+        backend:str='auto', # 'torch', 'numba' (CPU), or 'auto': the fastest for the input
     ):
-        backbone = HydraBackbonePlus(c_in, c_out, seq_len, k, g, max_c_in, clip, use_diff=use_diff, random_state=random_state, impl=impl)
+        gen = None if random_state is None else generator(random_state)
+        backbone = HydraBackbonePlus(c_in, c_out, seq_len, k, g, max_c_in, clip, use_diff=use_diff, random_state=gen, backend=backend)
         super().__init__(c_in, backbone, backbone.num_features, seq_len, bn=use_bn, zero_init=zero_init)
         self.seq_len = seq_len
         self.scaler = SparseScaler(self.head_nf) if sparse_scale else None
-        self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
+        # the head's first weights come from the same seed
+        with seeded(None if gen is None else int(torch.randint(2**31 - 1, (), generator=gen))):
+            self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
         if device is not None: self.to(device)
 
     def forward_features(self, x:Tensor) -> Tensor:

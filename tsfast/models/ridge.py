@@ -12,7 +12,7 @@ import torch
 from torch import nn, Tensor
 from .feature_model import RunningStats
 
-# %% ../../nbs/models/05_ridge.ipynb #c121d045
+# %% ../../nbs/models/05_ridge.ipynb #2f21ff64
 class FeatureBatches:
     "Standardised features, a batch at a time: kept while they fit into `budget`, read again from `batches` beyond that"
     def __init__(self,
@@ -33,7 +33,7 @@ class FeatureBatches:
             if size > budget: self.held = None
             if self.held is not None: self.held.append(z)
         if stats.n < 2: raise ValueError(f"There are {stats.n} series. Expected at least two: one is left out in turn.")
-        if self.held is None and iter(batches) is batches:
+        if self.held is None and hasattr(batches, '__next__'):
             raise ValueError(f"The features take more than {budget} bytes, and must be read again, but the batches can be read only once. Pass a list, a loader or any other iterable that can restart.")
         self.n, self.mean, self.var = stats.n, stats.mean, stats.m2 / stats.n
         self.p, self.y, self.sums = len(self.mean), torch.cat(targets), torch.cat(sums)
@@ -214,7 +214,7 @@ def set_linear_head(
     LinearHead(model).write(coef, intercept, mean, var)
     return model
 
-# %% ../../nbs/models/05_ridge.ipynb #fe0b4b68
+# %% ../../nbs/models/05_ridge.ipynb #ef5d9e0f
 def ridge_targets(
     y:Tensor, # (b,), or (b, *d): classes, numbers, or 0 and 1 for each of several labels
     n_classes:int|None=None, # number of classes or labels; None for a regression
@@ -232,7 +232,7 @@ def ridge_targets(
 class _HeadBatches: # (features, targets), anew whenever it is read
     def __init__(self, head, batches, n_classes): self.head, self.batches, self.n_classes = head, batches, n_classes
     def __iter__(self):
-        if self.batches is iter(self.batches): raise ValueError("The batches can be read only once. Pass a list, a loader or any other iterable that can restart.")
+        if hasattr(self.batches, '__next__'): raise ValueError("The batches can be read only once. Pass a list, a loader or any other iterable that can restart.")
         for x, y, *_ in self.batches:
             yield self.head.features(_plain(x).to(self.head.device)), ridge_targets(y, self.n_classes)
 
