@@ -1,0 +1,1 @@
+"Measurements that anybody can renew; not part of the package"
