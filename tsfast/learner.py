@@ -28,7 +28,7 @@ from .models.heads import TSModule, body_head_params, output_shape
 from .models.registry import build_ts_model
 from .models.ridge import fit_ridge_head
 
-# %% ../nbs/07_learner.ipynb #971be022
+# %% ../nbs/07_learner.ipynb #f3052df8
 def recorded(
     learn:Learner, # after training
 ) -> pd.DataFrame: # one row an epoch
@@ -69,7 +69,7 @@ class TSLearner(Learner):
             if len(rows): self.history = rows
 
     def _do_fit(self):
-        first, self.first_epoch = self.first_epoch, 0   # not `first_epoch`: a name of the recorder
+        first, self.first_epoch = self.first_epoch, 0   # not `start_epoch`: that is an attribute of the recorder
         for epoch in range(first, self.n_epoch):
             self.epoch = epoch
             self._with_events(self._do_epoch, 'epoch', fastai.callback.core.CancelEpochException)
