@@ -149,7 +149,7 @@ def pick_backend(
         if x.device.type == 'cuda' and _installed('triton'): return 'triton'
     return 'torch'
 
-# %% ../../nbs/models/20_minirocket.ipynb #c9d5f252
+# %% ../../nbs/models/20_minirocket.ipynb #2e0ce527
 class MiniRocketFeatures(Fitted):
     "MiniRocket's transform: `(B, c_in, seq_len)` to `(B, 9996)` proportions in [0, 1]"
     min_len = 9
@@ -246,6 +246,16 @@ class MiniRocketFeatures(Fitted):
         if self.biases.dtype in (torch.float16, torch.bfloat16): self.biases = biases.to(self.biases.device)
         return self
 
+    def _torch(self, x): return ppv_torch(x, self.dilations, self.per_dilation, self.channels, self.biases)
+
+    def _numba(self, x):
+        from tsfast.models.kernels.rocket_cpu import ppv_features
+        return torch.from_numpy(ppv_features(x.numpy(), self.dilations, self.per_dilation, self.channels.numpy(), self.biases.float().numpy(), torch.get_num_threads()))
+
+    def _triton(self, x):
+        from tsfast.models.kernels.rocket_cuda import ppv_features
+        return ppv_features(x, self.dilations, self.per_dilation, self.channels, self.biases)
+
     @torch.no_grad()
     def forward(self, x:Tensor) -> Tensor:
         "`(B, c_in, seq_len)` to `(B, features)`, of the dtype of `x`; without gradients, since a count has none"
@@ -253,18 +263,13 @@ class MiniRocketFeatures(Fitted):
         dtype, x = x.dtype, self.check(x)
         if dtype != torch.float64: x = x.float()
         backend = pick_backend(x, self.backend)
-        args = self.dilations, self.per_dilation, self.channels, self.biases
-        if backend == 'numba':
-            from tsfast.models.kernels.rocket_cpu import ppv_features
-            z = torch.from_numpy(ppv_features(x.numpy(), *args[:2], *(o.float().numpy() if o.is_floating_point() else o.numpy() for o in args[2:]), threads=torch.get_num_threads()))
-        elif backend == 'triton':
-            from tsfast.models.kernels.rocket_cuda import ppv_features
-            z = ppv_features(x, *args)
-        elif torch.compiler.is_compiling() or torch.jit.is_tracing(): z = ppv_torch(x, *args)
+        if backend == 'numba': z = self._numba(x)
+        elif backend == 'triton': z = self._triton(x)
+        elif torch.compiler.is_compiling() or torch.jit.is_tracing(): z = self._torch(x)
         else:
             # a convolution of a chunk with all kernels stays in the cache of a CPU; a GPU wants more at once
             size = max(1, (2**18 if x.device.type == 'cpu' else 2**27) // (84*self.seq_len))
-            z = torch.cat([ppv_torch(o, *args) for o in x.split(size)]) if len(x) else x.new_empty(0, self.num_features)
+            z = torch.cat([self._torch(o) for o in x.split(size)])
         return z.to(dtype) if dtype.is_floating_point else z
 
     def extra_repr(self): return f'{self.c_in}, {self.seq_len}, num_features={self.num_features}, dilations={self.dilations}'
