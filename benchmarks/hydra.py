@@ -1,6 +1,6 @@
 """Hydra's transform beside tsai's and aeon's: seconds and peak memory, in one run, on the CPU.
 
-    python benchmarks/hydra.py [--threads 1 2] [--repeats 5] [--peers build/peers] [--out benchmarks/results/hydra.csv]
+    python -m benchmarks.hydra [--threads 1 2] [--repeats 5] [--peers build/peers] [--out benchmarks/results/hydra.csv]
 
 The peers are installed into virtual environments of their own, under --peers, on the first run. Each timing runs in a process of its own,
 after one call that does not count (it compiles); implementations take turns, and the median over the repeats is reported.

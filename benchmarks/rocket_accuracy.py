@@ -1,7 +1,7 @@
 """Accuracy and seconds of MiniRocket, HydraPlus and MultiRocketHydra with a closed-form head, for each set of the archive and each seed.
 
-    TSFAST_DATA=<folder with <Name>/<Name>_TRAIN.tsv> python benchmarks/rocket_accuracy.py [--models MiniRocket …] [--sets GunPoint …] [--seeds 0 1 2]
-    python benchmarks/rocket_accuracy.py --markdown     # the table of what has been measured
+    TSFAST_DATA=<folder with <Name>/<Name>_TRAIN.tsv> python -m benchmarks.rocket_accuracy [--models MiniRocket …] [--sets GunPoint …] [--seeds 0 1 2]
+    python -m benchmarks.rocket_accuracy --markdown     # the table of what has been measured
 
 A row is written as soon as it is measured, and rows that are there are not measured again, so a run can be stopped and continued.
 Sets without a published figure for the method (those with missing values) are left out. Series are taken as they are in the archive.
