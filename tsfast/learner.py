@@ -162,7 +162,7 @@ def ts_learner(
     learn.recorder.train_metrics, learn.recorder.valid_metrics = train_metrics, valid_metrics
     return learn
 
-# %% ../nbs/07_learner.ipynb #ec15b688
+# %% ../nbs/07_learner.ipynb #6664e7fd
 @patch
 def plot_metrics(self:Learner,
     nrows:int=1, # rows of the grid
@@ -179,7 +179,7 @@ def plot_metrics(self:Learner,
     axs = subplots(nrows, ncols, figsize=figsize or (4.5*ncols, 3.2*nrows), constrained_layout=True)[1]
     for ax, (title, ns) in zip(axs.flat, panels.items()):
         for n in ns: ax.plot(rows.index + 1, rows[n], label='train' if n.startswith('train_') else 'valid', color='C0' if n.startswith('train_') else 'C1')
-        ax.set_title(title); ax.set_xlabel('epoch')
+        ax.set_title(title); ax.set_xlabel('epoch'); ax.xaxis.get_major_locator().set_params(integer=True)
         if len(ns) > 1: ax.legend()
         if title == 'loss' and log_loss: ax.set_yscale('log')
     for ax in axs.flat[len(panels):]: ax.set_axis_off()
