@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SHAPES = [(884, 1, 136), (1000, 1, 500), (200, 6, 100)]
+SHAPES = [(884, 1, 136), (250, 1, 500), (200, 6, 100)]
 PEERS = {'tsai': ['tsai==1.0.1'], 'aeon': ['aeon==1.6.0', 'torch']}
 
 # A worker: reads (n, C, L), threads and repeats; prints seconds of each repeat, and how much its memory grew at the peak
