@@ -35,7 +35,7 @@ def pick_name(
     listed = ', '.join(shown[:12]) + (', …' if len(shown) > 12 else '')
     raise KeyError(f"There is no {what} {name!r}.{suggest(name, names)} Known: {listed}.")
 
-# %% ../nbs/00_core.ipynb #df8d4c8c
+# %% ../nbs/00_core.ipynb #2885744e
 _MEND = ("Expected (n_series, n_channels, length), or (n_series, length) for one channel. "
          "One series of shape (length,) becomes x[None, None]; channels-last data becomes X.transpose(0, 2, 1).")
 
@@ -57,6 +57,7 @@ def check_series(
         raise ValueError(f"{name} is a {type(X).__name__}. Expected a numpy array, a torch tensor, a memory map or a data frame of numbers.")
     if isinstance(X, torch.Tensor):
         if X.is_complex(): raise ValueError(f"{name} has dtype {X.dtype}. Expected real numbers.")
+    elif isinstance(X, np.ma.MaskedArray): X = X.astype(np.float32).filled(np.nan)    # what is masked is missing
     elif X.dtype.kind not in 'fiub':
         raise ValueError(f"{name} has dtype {X.dtype}. Expected numbers. Series of different lengths in an object array must be padded with NaN at the end to one length; "
                          "text must be converted, with X.astype('float32').")

@@ -71,7 +71,7 @@ class TSTensor(Tensor):
         if title is not None: ax.set_title(str(title), color=title_color, fontsize=10)
         return ax
 
-# %% ../../nbs/data/04_core.ipynb #7fa30eb4
+# %% ../../nbs/data/04_core.ipynb #839d5087
 def _sel(o, n, what):
     "A selection of channels or steps as indices or a slice"
     if o is None: return slice(None)
@@ -124,7 +124,7 @@ class TSDatasets:
         return X
 
     def _set_targets(self, y, tfm):
-        tfm = listify(tfm)
+        tfm = [o() if isinstance(o, type) else o for o in listify(tfm)]
         if len(tfm) > 1: raise ValueError(f"There are {len(tfm)} transforms of y. Expected one, such as TSClassification().")
         if y is None:
             if tfm: raise ValueError(f"There is a transform of y, {type(tfm[0]).__name__}, but no y.")
@@ -138,7 +138,7 @@ class TSDatasets:
         pick = (lambda idx: [y[i] for i in idx.tolist()]) if isinstance(y, (list, tuple)) else lambda idx: y[idx.numpy()]
         self.target.setup(pick(self.splits[0]) if self.splits else y)
         if self.splits is None: self.y = self.target.encode(y); return
-        used = torch.cat(self.splits)
+        used = torch.cat(self.splits).sort().values
         t = self.target.encode(pick(used))     # series in no split may have any label
         self.y = torch.zeros((len(self.X), *t.shape[1:]), dtype=t.dtype)
         self.y[used] = t
@@ -548,7 +548,7 @@ class StratifiedSampler(torch.utils.data.Sampler):
         if self.drop_last: return iter([b.tolist() for b in order[:len(self)*self.bs].split(self.bs)])
         return iter([b.tolist() for b in order.tensor_split(len(self))])     # equal sizes: no batch is left with one series
 
-# %% ../../nbs/data/04_core.ipynb #cd686289
+# %% ../../nbs/data/04_core.ipynb #7fd818a9
 class TSDataLoaders(DataLoaders):
     "The loaders of all splits. `vars`, `len`, `c`, `d`, `cat`, `vocab` and `loss_func` are known from the start"
     @classmethod
@@ -592,7 +592,7 @@ class TSDataLoaders(DataLoaders):
         "A loader for unseen data"
         last = self.loaders[-1]
         ds = last.dataset.new(X, y)
-        if isinstance(ds.X, Tensor) and len(ds): refuse_bad_values(ds, last.after_batch.fs, 'X')
+        if isinstance(ds.X, Tensor) and len(ds): refuse_bad_values(ds, last.after_batch.fs, 'new data')
         return last.new(ds, bs=bs or last.bs, shuffle=False, drop_last=False)
 
     def test_dl(self,

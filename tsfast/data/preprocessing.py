@@ -13,7 +13,7 @@ from fastai.data.transforms import DisplayedTransform
 from .core import TSTensor
 from ..models.scaling import ClipSeries, FillNaN, ScaleSeries, safe_scale
 
-# %% ../../nbs/data/05_preprocessing.ipynb #c8ddbad2
+# %% ../../nbs/data/05_preprocessing.ipynb #5a3eca92
 class TSBatchTransform(DisplayedTransform):
     "Base of the batch transforms: a module `fn`, from series `(B, C, L)` to series"
     by_sample, handles_nan = False, False
@@ -21,6 +21,9 @@ class TSBatchTransform(DisplayedTransform):
     def on_series(self, x:Tensor) -> Tensor:
         "Transform plain series"
         return self.fn(x)
+    def stats(self, x:Tensor):
+        "Statistics of these series, for transforms with `by_sample`; `on_series` and `undo` get them"
+        return None
     def undo(self, x:Tensor, stats=None) -> Tensor:
         "Bring plain series back, as far as that can be done"
         return x
@@ -30,13 +33,14 @@ class TSBatchTransform(DisplayedTransform):
         "Move the statistics to `device`"
         if self.fn is not None: self.fn.to(device)
 
-# %% ../../nbs/data/05_preprocessing.ipynb #005eb158
+# %% ../../nbs/data/05_preprocessing.ipynb #db93cffa
 def _groups(by_var, exclude, n):
     "Which channels share statistics: a list of lists"
     if isinstance(by_var, (list, tuple)):
         groups = [[int(i) for i in (g if isinstance(g, (list, tuple)) else [g])] for g in by_var]
         flat = sum(groups, [])
         if len(set(flat)) < len(flat) or any(not 0 <= i < n for i in flat): raise ValueError(f"by_var is {by_var}. Expected groups of channel numbers below {n}, each channel in one group.")
+        if set(flat) & set(exclude): raise ValueError(f"by_var is {by_var} and exclude_vars is {exclude}. A channel that stays as it is cannot be in a group.")
         return groups + [[i] for i in range(n) if i not in flat and i not in exclude]
     rest = [i for i in range(n) if i not in exclude]
     return [[i] for i in rest] if by_var else [rest]
@@ -60,6 +64,7 @@ class TSScale(TSBatchTransform):
         self.by_sample, self.by_var, self.by_step, self.exclude_vars, self.kwargs = by_sample, by_var, by_step, [int(o) for o in np.atleast_1d(exclude_vars)] if exclude_vars is not None else [], kwargs
         as3d = lambda o: torch.as_tensor(o, dtype=torch.float32).reshape(-1, 1)[None] if np.ndim(o) == 1 else torch.as_tensor(o, dtype=torch.float32).reshape((1,)*(3 - np.ndim(o)) + tuple(np.shape(o)))
         self.given = shift is not None
+        if self.given and not (as3d(scale) > 0).all(): raise ValueError(f"The scale to divide by is {scale}. Expected positive numbers.")
         self.fn = ScaleSeries(self.kind, *((as3d(shift), as3d(scale)) if self.given else (None, None)), by_sample=by_sample,
                               dims=(2,) if by_var else (1, 2), keep_vars=self.exclude_vars, **kwargs)
 
@@ -68,7 +73,15 @@ class TSScale(TSBatchTransform):
         before=(), # transforms that come first
     ):
         "Take the statistics from all series of `ds`"
-        if self.by_sample or self.given: return self
+        bad = [i for i in self.exclude_vars if not 0 <= i < ds.vars]
+        if bad: raise ValueError(f"exclude_vars has {bad[0]}. Expected channel numbers from 0 to {ds.vars - 1}.")
+        if self.by_sample: return self
+        if self.given:
+            shape = (1, ds.vars, self.fn.shift.shape[2])
+            shift, scale = self.fn.shift.expand(shape).clone(), self.fn.scale.expand(shape).clone()
+            shift[:, self.exclude_vars], scale[:, self.exclude_vars] = 0., 1.
+            self.fn.shift, self.fn.scale = shift, scale
+            return self
         def chunks():
             for x in ds.chunks():
                 for f in before: x = f.on_series(x) if hasattr(f, 'on_series') else f(x.as_subclass(TSTensor)).as_subclass(Tensor)
@@ -76,7 +89,8 @@ class TSScale(TSBatchTransform):
         groups = _groups(self.by_var, self.exclude_vars, ds.vars)
         shape = (ds.vars, ds.len if self.by_step else 1)
         shift, scale = np.zeros(shape), np.ones(shape)
-        for g, (m, s) in zip(groups, getattr(self, f'_{self.kind}')(chunks, groups)): shift[g], scale[g] = m, s
+        with np.errstate(invalid='ignore', over='ignore'):     # infinities are refused, with a message, after this pass
+            for g, (m, s) in zip(groups, getattr(self, f'_{self.kind}')(chunks, groups)): shift[g], scale[g] = m, s
         shift, scale = torch.from_numpy(np.nan_to_num(shift, nan=0., posinf=0., neginf=0.)), torch.from_numpy(scale)
         scale = safe_scale(scale, shift)
         if not self.by_var and not self.exclude_vars: shift, scale = shift[:1], scale[:1]
@@ -115,6 +129,8 @@ class TSScale(TSBatchTransform):
             q = np.nanquantile(np.where(ok, v, 0.), [.25, .5, .75], axis=self._axes())
             yield q[1], q[2] - q[0]
 
+    def stats(self, x): return self.fn.stats(x)
+    def on_series(self, x, stats=None): return self.fn(x, stats)
     def undo(self, x, stats=None):
         if self.by_sample and stats is None: return x     # the statistics of these series are gone: they stay scaled
         return self.fn.inverse(x, None if stats is None else tuple(s.to(x.device) for s in stats))

@@ -6,17 +6,19 @@
 __all__ = ['ScaledTarget', 'as_targets', 'TSTarget', 'TSClassification', 'TSMultiLabelClassification', 'TSRegression',
            'infer_target']
 
-# %% ../../nbs/data/03_targets.ipynb #c6c9d9d5
+# %% ../../nbs/data/03_targets.ipynb #734ebd03
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from fastai.data.transforms import CategoryMap
 from fastai.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
 
-# %% ../../nbs/data/03_targets.ipynb #aefdf589
+# %% ../../nbs/data/03_targets.ipynb #d8a29794
 class ScaledTarget(Tensor):
     "Targets in the units of the loss. The type tells plots and predictions that they are not yet back in the user's units"
     __torch_function__ = torch._C._disabled_torch_function_impl   # operations give plain tensors, at no cost
+    def __deepcopy__(self, memo): return self.as_subclass(Tensor).clone().as_subclass(ScaledTarget)
 
 def as_targets(
     y, # array, tensor, series, data frame or list
@@ -26,7 +28,10 @@ def as_targets(
     if isinstance(y, Tensor): y = y.detach().cpu().numpy()
     elif hasattr(y, 'to_numpy'): y = y.to_numpy()
     elif not isinstance(y, np.ndarray):
-        try: y = np.asarray(y)
+        try:
+            a = np.asarray(y)
+            # numpy makes text of everything beside a string, of NaN too
+            y = a if a.dtype.kind not in 'US' or a.ndim != 1 or all(isinstance(o, (str, bytes)) for o in y) else np.array(y, dtype=object)
         except ValueError as e: raise ValueError("y is a list of items of different lengths. Lists of labels need TSMultiLabelClassification(); other targets must have one shape.") from e
     if y.ndim == 0: raise ValueError(f"y is a single {type(y.item()).__name__}. Expected one target for each series.")
     if n is not None and len(y) != n: raise ValueError(f"There are {n} series and {len(y)} targets. Expected one target for each series.")
@@ -34,7 +39,7 @@ def as_targets(
 
 def _natives(a): return [o.item() if isinstance(o, np.generic) else o for o in a]
 
-def _missing(y): return np.isnan(y) if y.dtype.kind == 'f' else np.array([o is None or o != o for o in y.flat]).reshape(y.shape) if y.dtype.kind == 'O' else np.zeros(y.shape, bool)
+def _missing(y): return pd.isna(y) if y.dtype.kind in 'fO' else np.zeros(y.shape, bool)    # None, NaN and pandas' NA
 
 # %% ../../nbs/data/03_targets.ipynb #97be87e9
 class TSTarget:
@@ -63,7 +68,7 @@ class TSTarget:
     def scaled(self) -> bool: return False
     def __repr__(self): return f"{type(self).__name__}(c={self.c}, d={self.d})"
 
-# %% ../../nbs/data/03_targets.ipynb #777ea369
+# %% ../../nbs/data/03_targets.ipynb #ad543114
 class TSClassification(TSTarget):
     "One class a series, `y` `(n,)`, or one class a step, `y` `(n, L)`. Labels may be strings, integers or booleans"
     cat, dtype = True, torch.int64
@@ -78,21 +83,21 @@ class TSClassification(TSTarget):
         y = as_targets(y)
         if y.ndim > 2: raise ValueError(f"y has shape {y.shape}. TSClassification takes (n,) labels, or (n, length): one for each step. "
                                         "For several labels a series use TSMultiLabelClassification(); for numbers TSRegression().")
-        self._refuse_missing(y)
+        self._refuse_missing(y, 'the training split')
         if self._given is not None: labels = np.array(self._given, dtype=object if len({type(o) for o in self._given}) > 1 else None)
         else:
             try: labels = np.unique(y.astype(str) if y.dtype.kind == 'O' and all(isinstance(o, str) for o in y.flat) else y)
             except TypeError: raise ValueError(f"y mixes labels of different types: {sorted({type(o).__name__ for o in y.flat})}. Convert them with y.astype(str).") from None
-        if len(labels) < 2: raise ValueError(f"The training split has only one class: {labels[0]!r}. A classifier needs at least two. Look at the splits; for numbers use TSRegression().")
+        if len(labels) < 2: raise ValueError(f"The training split has only one class: {_natives(labels)[0]!r}. A classifier needs at least two. Look at the splits; for numbers use TSRegression().")
         self.vocab = CategoryMap(_natives(labels), sort=False)
         self.c, self.d = len(self.vocab), y.shape[1:] or None
         self._labels = np.array(list(self.vocab.items), dtype=object if labels.dtype.kind == 'O' else None)
         self._order = np.argsort(self._labels, kind='stable')
         return self
 
-    def _refuse_missing(self, y):
+    def _refuse_missing(self, y, where='those given'):
         bad = _missing(y)
-        if bad.any(): raise ValueError(f"{int(bad.any(axis=tuple(range(1, y.ndim))).sum())} of {len(y)} series have a missing label (the first is number {np.argwhere(bad)[0][0]}). Remove them first.")
+        if bad.any(): raise ValueError(f"{int(bad.any(axis=tuple(range(1, y.ndim))).sum())} of {len(y)} series have a missing label (the first is number {np.argwhere(bad)[0][0]} of {where}). Remove them first.")
 
     def encode(self,
         y, # labels, (n,) or (n, L)
@@ -126,7 +131,7 @@ def _short(vocab):
     items = [repr(o) for o in list(vocab)[:10]]
     return ', '.join(items) + (f', … ({len(vocab)} classes)' if len(vocab) > 10 else '')
 
-# %% ../../nbs/data/03_targets.ipynb #a15996de
+# %% ../../nbs/data/03_targets.ipynb #075a2ab8
 class TSMultiLabelClassification(TSTarget):
     "Any number of classes a series: lists of labels, or a matrix `(n, c)` of 0 and 1 (or of probabilities)"
     cat = True
@@ -168,7 +173,7 @@ class TSMultiLabelClassification(TSTarget):
         t = torch.zeros(len(y), self.c)
         for i, row in enumerate(y):
             for l in _natives(row):
-                if l not in self.vocab.o2i: raise ValueError(f"Unknown label: {l!r}, of series {i}. The training split has {_short(self.vocab)}.")
+                if l not in self.vocab.o2i: raise ValueError(f"Unknown label: {l!r}, of series {i} of those given. The training split has {_short(self.vocab)}.")
                 t[i, self.vocab.o2i[l]] = 1
         return t
 
@@ -178,7 +183,7 @@ class TSMultiLabelClassification(TSTarget):
 
     def loss_func(self): return BCEWithLogitsLossFlat(thresh=self.thresh)
 
-# %% ../../nbs/data/03_targets.ipynb #ce277bb6
+# %% ../../nbs/data/03_targets.ipynb #57629b73
 class TSRegression(TSTarget):
     "Numbers: one a series `(n,)`, several `(n, k)`, or a target of any shape `(n, v, h)`, as in forecasting"
     def __init__(self,
@@ -188,7 +193,7 @@ class TSRegression(TSTarget):
 
     def setup(self, y):
         "Find the shape of the targets, and their mean and standard deviation"
-        y = self._numbers(y)
+        y = self._numbers(y, 'the training split')
         self.shape = y.shape[1:]
         # several plain targets are several outputs; anything else is one output of that shape
         self.c, self.d = (1, None) if y.ndim == 1 else (y.shape[1], None) if y.ndim == 2 else (1, y.shape[1:])
@@ -201,14 +206,15 @@ class TSRegression(TSTarget):
     @property
     def scaled(self): return self.mean is not None
 
-    def _numbers(self, y):
+    def _numbers(self, y, where='those given'):
         y = as_targets(y)
+        if y.dtype.kind == 'O': y = np.where(_missing(y), np.nan, y)
         if y.dtype.kind not in 'fiub':
             try: y = y.astype(np.float32)
             except (TypeError, ValueError): raise ValueError(f"y holds {y.flat[0]!r}. TSRegression takes numbers; for labels use TSClassification().") from None
         if y.dtype.kind == 'f' and not self.allow_nan and not np.isfinite(y).all():
             bad = np.argwhere(~np.isfinite(y))[0][0]
-            raise ValueError(f"y has NaN or infinite targets (the first belongs to series {bad}). Remove these series, or pass TSRegression(allow_nan=True) and a loss that masks them, such as MaskedLoss.")
+            raise ValueError(f"y has NaN or infinite targets (the first is number {bad} of {where}). Remove these series, or pass TSRegression(allow_nan=True) and a loss that masks them, such as MaskedLoss.")
         return y
 
     def encode(self, y) -> Tensor: # float32, in the units of the loss

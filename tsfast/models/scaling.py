@@ -43,7 +43,7 @@ def series_stats(
     shift = torch.where(torch.isfinite(shift), shift, torch.zeros_like(shift))   # nothing but NaN
     return shift, safe_scale(scale, shift)
 
-# %% ../../nbs/models/06_scaling.ipynb #c197e49c
+# %% ../../nbs/models/06_scaling.ipynb #49cf3c4e
 class ScaleSeries(nn.Module):
     "`(x - shift) / scale`, with statistics of the training split, or of each series if `by_sample`: `(B, C, L)` to the same shape"
     def __init__(self,
@@ -71,16 +71,24 @@ class ScaleSeries(nn.Module):
         if not self.by_sample:
             if self.shift is None: raise ValueError("This transform has no statistics yet. Give it to get_ts_dls as a batch transform, which takes them from the training split.")
             return self.shift, self.scale
-        shift, scale = series_stats(x, self.kind, self.dims)
-        if self.keep_vars:
-            kept = torch.zeros(x.shape[1], dtype=torch.bool, device=x.device); kept[self.keep_vars] = True
-            shift, scale = shift.expand(-1, x.shape[1], -1).masked_fill(kept[:, None], 0.), scale.expand(-1, x.shape[1], -1).masked_fill(kept[:, None], 1.)
-        return shift, scale
+        if not self.keep_vars: return series_stats(x, self.kind, self.dims)
+        kept = torch.zeros(x.shape[1], 1, dtype=torch.bool, device=x.device); kept[self.keep_vars] = True
+        shift, scale = series_stats(x.masked_fill(kept, torch.nan), self.kind, self.dims)      # what stays as it is does not count for the rest
+        return shift.expand(-1, x.shape[1], -1).masked_fill(kept, 0.), scale.expand(-1, x.shape[1], -1).masked_fill(kept, 1.)
 
-    def forward(self, x:Tensor) -> Tensor:
-        shift, scale = self.stats(x)
-        x = (x - shift) / scale
-        return x if (self.low, self.high) == (0., 1.) else x * (self.high - self.low) + self.low
+    def forward(self,
+        x:Tensor, # (B, C, L)
+        stats:tuple|None=None, # what `stats(x)` gave, where that is known already
+    ) -> Tensor: # (B, C, L)
+        shift, scale = self.stats(x) if stats is None else stats
+        z = (x - shift) / scale
+        return z if (self.low, self.high) == (0., 1.) else self._keep(x, z * (self.high - self.low) + self.low)
+
+    def _keep(self, x, z):
+        "`z`, but for the channels that stay as they are"
+        if not self.keep_vars: return z
+        z[:, self.keep_vars] = x[:, self.keep_vars]
+        return z
 
     def inverse(self,
         x:Tensor, # what `forward` gave
@@ -89,8 +97,8 @@ class ScaleSeries(nn.Module):
         "Undo `forward`"
         if stats is None and self.by_sample: raise ValueError("by_sample scaling can only be undone with the statistics of the original series: pass stats=module.stats(x).")
         shift, scale = (self.shift, self.scale) if stats is None else stats
-        if (self.low, self.high) != (0., 1.): x = (x - self.low) / (self.high - self.low)
-        return x * scale + shift
+        if (self.low, self.high) == (0., 1.): return x * scale + shift
+        return self._keep(x, (x - self.low) / (self.high - self.low) * scale + shift)
 
     def extra_repr(self): return f"{self.kind!r}, by_sample={self.by_sample}" + ('' if self.shift is None else f", shape={tuple(self.shift.shape)}")
 

@@ -1,0 +1,386 @@
+"Loaders: each series once and in order, whatever n and bs; nothing left out for good; what people pass as X; predictions that do not depend on the batch size"
+import copy, pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fastai.learner import Learner
+from fastai.losses import MSELossFlat
+from hypothesis import given, settings, strategies as st
+from torch import Tensor, nn
+
+from tsfast.data.core import StratifiedSampler, TSDataLoader, TSDataLoaders, TSDatasets, TSTensor, get_ts_dl, get_ts_dls
+from tsfast.data.preprocessing import TSBatchTransform, TSNan2Value, TSStandardize
+from tsfast.data.targets import TSClassification, TSMultiLabelClassification, TSRegression
+from tsfast.learner import ts_learner
+from tsfast.models.inception_time import InceptionTime
+
+quick = settings(deadline=None, max_examples=60, derandomize=True, database=None)
+few = settings(quick, max_examples=10)
+sizes = [1, 2, 3, 5, 7, 8, 16, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 255, 256, 257, 299, 300, 301, 512]
+
+
+def numbered(n, C=1, L=4):
+    "Series that say which they are: every value of series i is i"
+    return np.broadcast_to(np.arange(n, dtype=np.float32)[:, None, None], (n, C, L)).copy()
+
+def ids(dl):
+    "The numbers of the series of each batch, as they come out"
+    return [b[0].as_subclass(Tensor)[:, 0, 0].long().tolist() for b in dl]
+
+def two(n_train, n_valid, **kwargs):
+    n = n_train + n_valid
+    return get_ts_dls(numbered(n), np.arange(n) % 2, splits=(range(n_train), range(n_train, n)), device='cpu', **kwargs)
+
+def flat(batches): return [i for b in batches for i in b]
+
+
+# ---------------------------------------------------------------- any n, any bs
+
+@pytest.mark.parametrize('bs', sizes)
+def test_validation_once_and_in_order(bs):
+    "Every n from 1 to 300"
+    base = two(2, 300, bs=max(bs, 2), val_bs=bs)
+    for n in range(1, 301):
+        dl = base.valid.new(base.valid.dataset[slice(0, n)])
+        out = ids(dl)
+        assert flat(out) == list(range(2, n+2)) and len(dl) == len(out) and all(len(o) == bs for o in out[:-1]), n
+        if n in sizes: assert flat(ids(base.new_dl(numbered(n), bs=bs))) == list(range(n)), n
+
+@pytest.mark.parametrize('bs', [b for b in sizes if b > 1])
+@pytest.mark.parametrize('shuffle', [True, False])
+def test_training_batches(bs, shuffle):
+    "Every n from 2 to 300: bs is lowered to n, no series is trained alone, only an incomplete last batch is left out, and that one only where batches are shuffled"
+    ds = TSDatasets(numbered(300), splits=(range(300),)).train
+    for n in range(2, 301):
+        dl = TSDataLoader(ds[slice(0, n)], bs=bs, shuffle=shuffle); dl.reseed(0)
+        out = [b.tolist() for b in dl.batches()]
+        got = flat(out)
+        assert len(dl) == len(out) >= 1 and min(map(len, out)) > 1 and len(set(got)) == len(got), n
+        if shuffle: assert {len(o) for o in out} == {min(bs, n)} and n - len(got) < min(bs, n), n
+        else: assert got == list(range(n)) and max(map(len, out)) <= bs + 1, n
+
+@quick
+@given(st.integers(2, 300), st.integers(2, 512))
+def test_no_training_series_is_left_out_for_good(n, bs):
+    dl = TSDataLoader(TSDatasets(numbered(n), splits=(range(n),)).train, bs=bs, shuffle=True); dl.reseed(1)
+    seen, orders = set(), set()
+    for _ in range(40):
+        order = torch.cat(dl.batches()).tolist()
+        seen |= set(order); orders.add(tuple(order))
+        if len(seen) == n and len(orders) > 1: break
+    assert seen == set(range(n)) and (len(orders) > 1 or n == 2)
+
+@quick
+@given(st.integers(2, 120), st.integers(2, 150), st.booleans(), st.sampled_from([None, True, False]), st.one_of(st.none(), st.floats(.05, 1.), st.integers(1, 2)), st.booleans())
+def test_length_is_the_number_of_batches(n, bs, shuffle, drop_last, partial_n, weighted):
+    dl = two(n, 3, bs=bs, shuffle_train=shuffle, drop_last=drop_last, partial_n=partial_n, weights=np.arange(n) + 1. if weighted else None).train
+    assert len(dl) == len(dl.batches()) == len(list(dl))
+
+def test_whole_epoch_when_nothing_is_dropped():
+    dl = two(65, 3, bs=32, drop_last=False).train     # 65 = 32 + 32 + 1: the one goes with the last batch
+    out = ids(dl)
+    assert [len(o) for o in out] == [32, 33] and sorted(flat(out)) == list(range(65)) and flat(out) != list(range(65))
+
+def test_orders_differ_by_epoch_and_agree_by_seed():
+    a, b = two(50, 3, bs=8).train, two(50, 3, bs=8).train
+    a.reseed(3); b.reseed(3)
+    first = ids(a)
+    assert first == ids(b) and ids(a) != first
+    a.reseed(3); assert ids(a) == first
+
+@pytest.mark.parametrize('n', [32_760, 32_767, 32_768, 65_600])
+def test_beyond_small_integers(n):
+    y = (np.arange(n) % 37).astype(str)
+    dls = get_ts_dls(numbered(n, L=2), y, splits=(range(100), range(100, n)), bs=64, val_bs=1000, device='cpu')
+    x, t = (torch.cat([b[i] for b in dls.valid]) for i in (0, 1))
+    assert np.array_equal(x[:, 0, 0].long().numpy(), np.arange(100, n)) and np.array_equal(dls.valid.dataset.target.decode(t), y[100:])
+    big = get_ts_dls(numbered(n, L=2), y, splits=(range(50, n), range(50)), bs=512, drop_last=False, device='cpu').train
+    assert sorted(flat(ids(big))) == list(range(50, n))
+
+
+# ---------------------------------------------------------------- new loaders, orders and reordering
+
+class First(nn.Module):
+    "Gives back the number of the series, as a prediction"
+    def __init__(self): super().__init__(); self.w = nn.Parameter(torch.ones(1))
+    def forward(self, x): return self.w * x[:, 0, :1]
+
+def order_learner(dls): return Learner(dls, First(), loss_func=MSELossFlat())
+
+@pytest.mark.parametrize('kwargs', [{}, dict(drop_last=False), dict(shuffle_train=False), dict(partial_n=20), dict(partial_n=20, shuffle_train=False), dict(weights=np.r_[np.ones(5), np.zeros(48)]),
+                                    dict(sort=True), dict(sampler=range(52, -1, -1)), dict(sampler=StratifiedSampler(np.arange(53) % 2, bs=8))])
+def test_get_preds_of_training_and_validation(kwargs):
+    "Predictions stand in the order of the data set, whatever order training draws"
+    n, m = 53, 31
+    dls = get_ts_dls(numbered(n+m), np.arange(n+m, dtype=np.float32), splits=(range(n), range(n, n+m)), bs=8, device='cpu', **kwargs)
+    learn = order_learner(dls)
+    with learn.no_bar():
+        for k, want in ((0, range(n)), (1, range(n, n+m))):
+            for reorder in (True, False):
+                p, t = learn.get_preds(ds_idx=k, reorder=reorder)
+                assert p.flatten().tolist() == t.flatten().tolist() == list(want)
+        p, t = learn.get_preds(dl=dls.train.new(shuffle=False)); assert p.flatten().tolist() == list(range(n))
+        p, t = learn.get_preds(dl=dls.train); assert torch.equal(p.flatten(), t.flatten())     # each target beside its own prediction
+        p, t = learn.get_preds(dl=dls.valid.new(shuffle=True, drop_last=False)); assert p.flatten().tolist() == t.flatten().tolist() == list(range(n, n+m))
+
+def test_new_keeps_and_changes():
+    dls = two(20, 5, bs=4, weights=np.r_[np.ones(3), np.zeros(17)])
+    again = dls.train.new()
+    assert set(flat(ids(again))) <= {0, 1, 2} and again.bs == 4 and again.shuffle
+    assert flat(ids(dls.train.new(shuffle=False))) == list(range(20))
+    assert flat(ids(dls.train.new(shuffle=False, bs=7))) == list(range(20))
+    assert sorted(flat(ids(dls.valid.new(shuffle=True, drop_last=False)))) == list(range(20, 25))
+
+@few
+@given(st.integers(1, 40), st.integers(1, 64), st.integers(0, 9))
+def test_predictions_do_not_depend_on_bs(n, bs, seed):
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(3, 5, (n + 12, 2, 24)).astype(np.float32), np.array(['a', 'b', 'c'])[np.arange(n + 12) % 3]
+    torch.manual_seed(seed)
+    model = InceptionTime(2, 3, nf=4, depth=3)
+    splits = (range(12), range(12, n + 12))
+    get = lambda **k: get_ts_dls(X, y, splits=splits, batch_tfms=TSStandardize(by_sample=seed % 2 == 1), device='cpu', **k)
+    learn = ts_learner(get(bs=12), model)
+    with learn.no_bar():
+        p, t, d = learn.get_preds(with_decoded=True)
+        other = ts_learner(get(bs=12, val_bs=bs), model)
+        with other.no_bar(): q, u, e = other.get_preds(with_decoded=True)
+        torch.testing.assert_close(p, q, atol=1e-5, rtol=0); assert torch.equal(t, u)
+        r, v, labels = learn.get_X_preds(X[12:], y[12:], bs=bs)
+        torch.testing.assert_close(p, r, atol=1e-5, rtol=0); assert torch.equal(t, v)
+        clear = p.sort(1).values.diff(dim=1)[:, -1] > 1e-5
+        assert torch.equal(d[clear], e[clear]) and np.array_equal(np.array(list(learn.dls.vocab))[d[clear].numpy()], labels[clear.numpy()])
+
+
+# ---------------------------------------------------------------- ways to draw
+
+def test_weights_of_all_series_or_of_the_training_split():
+    X, y = numbered(40), np.arange(40) % 2
+    splits = (range(1, 40, 2), range(0, 40, 2))         # training has the odd ones
+    w = np.where(np.arange(40) % 4 == 1, 1., 0.)
+    for weights in (w, w[1::2], torch.as_tensor(w), pd.Series(w[1::2]), list(w)):
+        dls = get_ts_dls(X, y.astype(str), splits=splits, tfms=[None, TSClassification(vocab=['0', '1'])], weights=weights, bs=5, device='cpu')
+        drawn = flat(ids(dls.train))
+        assert len(drawn) == 20 and all(i % 4 == 1 for i in drawn)
+    for bad in (w[:7], -w, np.zeros(40), np.full(40, np.nan)):
+        with pytest.raises(ValueError, match='weights'): get_ts_dls(X, y, splits=splits, tfms=[None, TSClassification(vocab=[0, 1])], weights=bad, device='cpu')
+
+def test_weights_are_proportions():
+    dl = two(100, 3, bs=50, weights=np.r_[np.full(50, 3.), np.full(50, 1.)]).train; dl.reseed(0)
+    share = np.mean([i < 50 for _ in range(60) for i in torch.cat(dl.batches()).tolist()])
+    assert abs(share - .75) < .02
+
+def test_partial_n():
+    dl = two(100, 3, bs=8, partial_n=0.2).train; dl.reseed(0)
+    assert len(flat(ids(dl))) == 16 and len(dl) == 2                                     # 20 series: two batches of 8
+    seen = set(flat(o for _ in range(80) for o in ids(dl))); assert seen == set(range(100))   # another part each time
+    assert flat(ids(two(100, 3, bs=8, partial_n=10, shuffle_train=False).train)) == list(range(10))
+    for bad in (0, 101, 1.5, 0., -3):
+        with pytest.raises(ValueError, match='partial_n'): two(100, 3, partial_n=bad)
+
+def test_sort_and_sampler():
+    dl = two(64, 3, bs=16, sort=True).train; dl.reseed(0)
+    out = ids(dl); assert all(o == sorted(o) for o in out) and flat(out) != list(range(64))
+    assert ids(two(10, 3, bs=4, sampler=range(9, -1, -1), drop_last=False).train) == [[9, 8, 7, 6], [5, 4, 3, 2], [1, 0]]
+    assert ids(two(10, 3, sampler=[[1, 2], [5, 6, 7]]).train) == [[1, 2], [5, 6, 7]]
+
+@quick
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=4), st.integers(2, 70), st.booleans(), st.integers(0, 5))
+def test_stratified_sampler(counts, bs, shuffle, seed):
+    y = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts)); n = len(y)
+    s = StratifiedSampler(y, bs=bs, shuffle=shuffle, random_state=seed)
+    out = list(s)
+    assert len(out) == len(s) and sorted(flat(out)) == list(range(n)) and (n < 2 or min(map(len, out)) > 1)
+    for b in out:
+        for c, k in enumerate(counts): assert abs((y[b] == c).sum() - k*len(b)/n) <= 2
+    dropped = list(StratifiedSampler(y, bs=bs, drop_last=True, random_state=seed))
+    assert {len(b) for b in dropped} == {min(bs, n)}
+
+def test_stratified_sampler_in_a_loader():
+    y = np.repeat(['x', 'y'], [60, 20])
+    dls = get_ts_dls(numbered(100), np.r_[y, y[:20]], splits=(range(80), range(80, 100)), tfms=[None, TSClassification(vocab=['x', 'y'])], sampler=StratifiedSampler(y, bs=16), device='cpu')
+    out = [t.float().mean().item() for _, t in dls.train]
+    assert len(out) == len(dls.train) == 5 and all(abs(o - .25) < .07 for o in out)
+    dls.train.reseed(0); a = ids(dls.train); b = ids(dls.train); dls.train.reseed(0)
+    assert ids(dls.train) == a != b                     # a seed reaches the sampler
+
+
+# ---------------------------------------------------------------- kinds of X
+
+def kinds():
+    X = np.random.default_rng(0).normal(size=(20, 2, 6)).astype(np.float32)
+    yield 'numpy', X, X
+    yield 'float64', X.astype(np.float64), X
+    yield 'float16', X.astype(np.float16), X.astype(np.float16)
+    yield 'integer', (X*10).astype(np.int16), (X*10).astype(np.int16)
+    yield 'bool', X > 0, X > 0
+    yield 'fortran', np.asfortranarray(X), X
+    yield 'strided', np.repeat(X, 2, axis=2)[:, :, ::2], X
+    yield 'reversed', X[::-1, :, ::-1], X[::-1, :, ::-1]
+    ro = X.copy(); ro.flags.writeable = False
+    yield 'read-only', ro, X
+    yield 'big-endian', X.astype('>f4'), X
+    yield 'big-endian f8', X.astype('>f8'), X
+    yield 'torch', torch.from_numpy(X), X
+    yield 'torch f64', torch.from_numpy(X).double(), X
+    yield 'torch transposed', torch.from_numpy(X.transpose(0, 2, 1).copy()).transpose(1, 2), X
+    yield 'torch int', torch.from_numpy((X*10).astype(np.int64)), (X*10).astype(np.int64)
+    yield 'list of arrays', list(X), X
+    yield 'list of tensors', [torch.from_numpy(o) for o in X], X
+    yield 'TSTensor', TSTensor(X), X
+    yield 'masked', np.ma.masked_array(X, np.zeros(X.shape, bool)), X
+    yield 'two dimensions', X[:, 0], X[:, :1]
+    yield 'frame', pd.DataFrame(X[:, 0], index=range(100, 120)), X[:, :1]
+    yield 'nullable frame', pd.DataFrame(X[:, 0]).astype('Float64'), X[:, :1]
+    yield 'int frame', pd.DataFrame((X[:, 0]*10).astype(int)), (X[:, :1]*10).astype(int)
+
+@pytest.mark.parametrize('name,given,want', list(kinds()), ids=[o[0] for o in kinds()])
+def test_kinds_of_X(name, given, want):
+    before = copy.deepcopy(given)
+    dls = get_ts_dls(given, np.arange(20) % 2, splits=(range(10), range(10, 20)), bs=4, batch_tfms=TSStandardize(), device='cpu')
+    for b in dls.train: assert b[0].dtype == torch.float32 and type(b[0]) is TSTensor
+    x = torch.cat([dls.valid.decode(b)[0].as_subclass(Tensor) for b in dls.valid])
+    np.testing.assert_allclose(x.numpy(), np.asarray(want[10:], dtype=np.float32), atol=2e-6*max(1, np.abs(np.asarray(want, dtype=float)).max()))
+    assert np.array_equal(np.asarray(given), np.asarray(before))                        # the caller's data stays his own
+    n, = {len(b[0]) for b in dls.new_dl(given, bs=20)}; assert n == 20
+
+def test_masked_values_are_missing_values():
+    X = np.ma.masked_array(numbered(8), np.zeros((8, 1, 4), bool)); X[3, 0, 1] = np.ma.masked
+    assert TSDatasets(X).scan() == (1, 0)
+
+def test_shape_is_known_at_construction():
+    X, y = numbered(20, C=3, L=7), np.arange(20) % 4
+    dls = get_ts_dls(X, y, splits=(range(10), range(10, 20)), device='cpu')
+    assert (dls.vars, dls.len, dls.c, dls.d, dls.cat, list(dls.vocab)) == (3, 7, 4, None, True, [0, 1, 2, 3])
+    dls = get_ts_dls(X, X[:, :2, :3], splits=(range(10), range(10, 20)), tfms=[None, TSRegression()], device='cpu')
+    assert (dls.c, dls.d, dls.cat, dls.vocab) == (1, (2, 3), False, None)
+
+
+# ---------------------------------------------------------------- memory maps and workers
+
+@pytest.fixture
+def memmap(tmp_path):
+    X = np.random.default_rng(0).normal(size=(50, 3, 10))
+    np.save(tmp_path/'X.npy', X.astype('>f8'))
+    return np.load(tmp_path/'X.npy', mmap_mode='r'), X.astype(np.float32)
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+@pytest.mark.parametrize('inplace', [True, False])
+def test_memmap(memmap, num_workers, inplace):
+    mm, X = memmap
+    y = np.arange(50) % 2
+    dls = get_ts_dls(mm, y, splits=(range(30), range(30, 50)), sel_vars=[0, 2], sel_steps=slice(2, None), tfms=[lambda x: x*2, None], inplace=inplace,
+                     batch_tfms=TSStandardize(by_var=True), bs=8, num_workers=num_workers, sort=True, device='cpu')
+    assert isinstance(dls.train.dataset.X, np.memmap) and (dls.vars, dls.len) == (2, 8)
+    want = 2*X[:, [0, 2], 2:]
+    x = torch.cat([dls.valid.decode(b)[0].as_subclass(Tensor) for b in dls.valid]).numpy()
+    np.testing.assert_allclose(x, want[30:], atol=1e-5)
+    np.testing.assert_allclose(dls.train.after_batch.fs[0].fn.shift[0, :, 0], want[:30].mean((0, 2), dtype=np.float64), atol=1e-6)
+    got = np.concatenate([dls.train.decode(b)[0].numpy() for b in dls.train.new(drop_last=False)])
+    assert len(got) == 30 and np.abs(got[:, None] - want[None, :30]).max((2, 3)).min(1).max() < 1e-5     # each is one of the training series
+    np.testing.assert_allclose(dls.valid.decode(dls.new_dl(mm[:5]).one_batch())[0].numpy(), want[:5], atol=1e-5)   # selected and transformed as before
+    np.testing.assert_allclose(dls.valid.decode(dls.new_dl(X[:5]).one_batch())[0].numpy(), want[:5], atol=1e-5)
+    del dls, mm
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_memmap_trains_as_an_array_does(memmap, num_workers):
+    mm, X = memmap
+    y = X.mean((1, 2)) > 0
+    def run(X, **k):
+        learn = ts_learner(get_ts_dls(X, y, splits=(range(30), range(30, 50)), bs=8, batch_tfms=TSStandardize(), device='cpu', **k), InceptionTime, nf=4, depth=3, seed=0)
+        with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-2)
+        return learn.model.fc.weight.detach()
+    assert torch.equal(run(X), run(mm, num_workers=num_workers))
+
+@pytest.mark.parametrize('sel_vars,sel_steps', [([0, 2], None), (slice(0, 2), slice(None, None, 2)), (1, [0, 1, 5]), (np.array([True, False, True]), np.arange(10) % 3 == 0), ([-1], range(4))])
+def test_selections(memmap, sel_vars, sel_steps):
+    mm, X = memmap
+    v, s = np.r_[np.arange(3)[sel_vars]], np.arange(10)[slice(None) if sel_steps is None else list(sel_steps) if isinstance(sel_steps, range) else sel_steps]
+    want = X[:, v][..., s]
+    for data in (X, mm, torch.from_numpy(X)):
+        for inplace in (True, False):
+            ds = TSDatasets(data, sel_vars=sel_vars, sel_steps=sel_steps, inplace=inplace)
+            assert np.array_equal(ds.read(torch.arange(50))[0].numpy(), want) and ds.shape == want.shape[1:]
+            assert np.array_equal(ds.new(data[:4]).read(torch.arange(4))[0].numpy(), want[:4])
+
+
+# ---------------------------------------------------------------- splits, targets, parts
+
+def test_three_splits():
+    X, y = numbered(30), np.arange(30) % 2
+    dls = get_ts_dls(X, y, splits=(range(10), range(10, 18), range(18, 30)), bs=4, batch_tfms=TSStandardize(), device='cpu')
+    assert len(dls.loaders) == 3 and [len(o.dataset) for o in dls] == [10, 8, 12]
+    x = torch.cat([dls[2].decode(b)[0].as_subclass(Tensor)[:, 0, 0] for b in dls[2]]); torch.testing.assert_close(x, torch.arange(18., 30))
+    learn = order_learner(get_ts_dls(X, y.astype(float), splits=(range(10), range(10, 18), range(18, 30)), device='cpu'))
+    with learn.no_bar(): assert learn.get_preds(ds_idx=2)[0].flatten().tolist() == list(range(18, 30))
+
+def test_default_splits_are_stratified():
+    y = np.repeat(['a', 'b'], [80, 20])
+    dls = get_ts_dls(numbered(100), y, device='cpu')
+    assert [len(o.dataset) for o in dls] == [80, 20] and (dls.valid.dataset.y[dls.valid.dataset.idxs] == 1).sum() == 4
+    dls = get_ts_dls(numbered(50), np.random.default_rng(0).normal(size=50), device='cpu'); assert [len(o.dataset) for o in dls] == [40, 10]
+    dls = get_ts_dls(numbered(50), np.zeros((50, 2)), tfms=[None, TSRegression()], device='cpu'); assert [len(o.dataset) for o in dls] == [40, 10]
+    dls = get_ts_dls(numbered(50), [['a'], ['b', 'a']]*25, tfms=[None, TSMultiLabelClassification()], device='cpu'); assert [len(o.dataset) for o in dls] == [40, 10]
+
+def test_without_targets():
+    dls = get_ts_dls(numbered(30), splits=(range(20), range(20, 30)), bs=8, device='cpu')
+    assert len(dls.one_batch()) == 1 and flat(ids(dls.valid)) == list(range(20, 30)) and dls.c is None and dls.loss_func is None
+    x, = dls.valid.decode_batch(dls.valid.one_batch())[0]; assert x.shape == (1, 4)
+    dls.show_batch(max_n=2)
+    with pytest.raises(ValueError, match='no targets'): ts_learner(dls, InceptionTime)
+    with pytest.raises(ValueError, match='had none'): dls.new_dl(numbered(2), [0, 1])
+    assert [len(o.dataset) for o in get_ts_dls(numbered(30), device='cpu')] == [24, 6]
+
+def test_series_in_no_split_may_have_any_label():
+    y = np.array(['a', 'b']*10 + ['?']*5)
+    dls = get_ts_dls(numbered(25), y, splits=(range(10), range(10, 20)), device='cpu'); assert list(dls.vocab) == ['a', 'b']
+
+def test_get_ts_dl():
+    y = np.arange(11) % 2
+    assert flat(ids(get_ts_dl(numbered(11), y, bs=4, device='cpu'))) == list(range(11))
+    dl = get_ts_dl(numbered(11), y, bs=4, shuffle=True, drop_last=False, device='cpu'); assert sorted(flat(ids(dl))) == list(range(11))
+    assert flat(ids(get_ts_dl(numbered(1), device='cpu'))) == [0]
+
+class Noise(TSBatchTransform):
+    "A random transform of training batches alone"
+    split_idx = 0
+    def on_series(self, x): return x + 1000
+
+class FastaiNoise(Noise):
+    on_series = property()     # without it a transform goes fastai's own way
+    def encodes(self, x:TSTensor): return (x.as_subclass(Tensor) + 1000).as_subclass(TSTensor)
+
+@pytest.mark.parametrize('tfm', [Noise(), FastaiNoise()])
+def test_random_transforms_are_for_training(tfm):
+    X, y = numbered(20), np.arange(20) % 2
+    dls = get_ts_dls(X, y, splits=(range(10), range(10, 20)), bs=5, batch_tfms=tfm, device='cpu')
+    for (a, _), (b, _) in zip(dls.train, dls.valid): assert a.min() >= 1000 and b.max() < 1000     # also when both are read in turns
+    assert dls.new_dl(X).one_batch()[0].max() < 1000
+    whole = TSDatasets(X, y)
+    apart = TSDataLoaders.from_dsets(whole, whole.new(X, y), batch_tfms=tfm, bs=5, device='cpu')
+    assert apart.train.one_batch()[0].min() >= 1000 and apart.valid.one_batch()[0].max() < 1000
+    assert get_ts_dl(X, y, batch_tfms=tfm, shuffle=True, device='cpu').one_batch()[0].min() >= 1000
+    assert get_ts_dl(X, y, batch_tfms=tfm, device='cpu').one_batch()[0].max() < 1000
+
+def test_data_sets_made_apart_must_agree():
+    X = numbered(6)
+    with pytest.raises(ValueError, match='different targets'):
+        TSDataLoaders.from_dsets(TSDatasets(X, list('abcabc')), TSDatasets(X, list('bcbcbc')), device='cpu')      # 'b' would be 1 here and 0 there
+    TSDataLoaders.from_dsets(TSDatasets(X, list('abcabc')), TSDatasets(X, list('cabcab')), device='cpu')
+
+def test_pickle_and_copy():
+    dls = two(20, 6, bs=4)
+    for again in (pickle.loads(pickle.dumps(dls)), copy.deepcopy(dls)): assert flat(ids(again.valid)) == list(range(20, 26))
+
+def test_TSTensor():
+    b = TSTensor(numbered(5, C=2, L=3))
+    assert type(b[0]) is type(b[1:3]) is TSTensor and len(list(b)) == 5 and b[2].shape == (2, 3) and (b.vars, b.len) == (2, 3)
+    assert type(b + 1) is Tensor and 'series=5, vars=2, len=3' in repr(b) and 'missing' in repr(TSTensor(np.full((1, 1, 3), np.nan)))
+    assert repr(b[0, 0, 0]) and repr(TSTensor(np.zeros((2, 0, 3))))
+
+def test_pictures():
+    dls = get_ts_dls(numbered(20, C=2), list('ab')*10, splits=(range(10), range(10, 20)), batch_tfms=TSStandardize(), bs=4, device='cpu')
+    for k in (dict(), dict(max_n=1), dict(max_n=3, nrows=1), dict(unique=True), dict(ncols=2, figsize=(3, 3))): dls.show_batch(**k)
+    dls.valid.show_batch(max_n=2); assert len(dls.train.show_batch(show=False, max_n=2)[2]) == 2
