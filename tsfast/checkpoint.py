@@ -6,8 +6,8 @@
 __all__ = ['as_plain', 'write_checkpoint', 'read_checkpoint', 'own_generators', 'callback_state', 'set_callback_state',
            'run_facts', 'Checkpoint']
 
-# %% ../nbs/08_checkpoint.ipynb #cc10bd9a
-import os, random, tempfile, time, zlib
+# %% ../nbs/08_checkpoint.ipynb #f866d6e1
+import io, os, random, tempfile, time, zlib
 from contextlib import suppress
 from pathlib import Path
 import numpy as np
@@ -38,7 +38,7 @@ def as_plain(
     if isinstance(o, dict): return {as_plain(k): as_plain(v) for k, v in o.items()}
     raise TypeError(f"{type(o).__name__} is not plain data")
 
-# %% ../nbs/08_checkpoint.ipynb #cef7da7b
+# %% ../nbs/08_checkpoint.ipynb #7d1b9267
 def write_checkpoint(
     path, # file to write
     state:dict, # plain data
@@ -58,17 +58,24 @@ def read_checkpoint(
     path, # file that a `Checkpoint` has written
 ) -> dict: # 'epoch': epochs that are done, 'n_epoch': epochs in all, 'model': the weights, …
     "What is in a checkpoint, on the CPU. `OSError` where it cannot be opened, `ValueError` where it is damaged or something else"
-    with open(path, 'rb') as f:
-        try: state = torch.load(f, map_location='cpu', weights_only=True)
-        except OSError: raise
-        except Exception as e:   # torch has many words for a damaged file
-            raise ValueError(f"{path} is damaged, or not a checkpoint ({' '.join(str(e).split())[:120]}). Delete it, and start the training anew.") from e
+    data = io.BytesIO(Path(path).read_bytes())   # so that what goes wrong from here on is the file's content
+    try: state = torch.load(data, map_location='cpu', weights_only=True)
+    except Exception as e:   # torch has many words for a damaged file
+        raise ValueError(f"{path} is damaged, or not a checkpoint ({' '.join(str(e).split())[:120]}). Delete it, and start the training anew.") from e
     if not isinstance(state, dict) or 'tsfast_checkpoint' not in state:
         raise ValueError(f"{path} is not a checkpoint of tsfast. Expected a file that Checkpoint has written.")
     if state['tsfast_checkpoint'] > 1: raise ValueError(f"{path} was written by a newer tsfast ({state['version']}; this is {__version__}). Update tsfast, or start the training anew.")
     return state
 
-# %% ../nbs/08_checkpoint.ipynb #b2791a63
+# %% ../nbs/08_checkpoint.ipynb #419e96dd
+def _named(cbs):
+    "Callbacks by name; a second one of a kind is 'name 2'"
+    res = {}
+    for cb in cbs:
+        n = 1 + sum(k.split()[0] == cb.name for k in res)
+        res[cb.name if n == 1 else f'{cb.name} {n}'] = cb
+    return res
+
 def own_generators(
     learn, # a learner
 ) -> dict: # name -> generator
@@ -77,7 +84,7 @@ def own_generators(
     for i, dl in enumerate(learn.dls.loaders):
         owners[f'loader {i}'], owners[f'sampler {i}'] = dl, getattr(dl, 'sampler', None)
         for j, f in enumerate(getattr(getattr(dl, 'after_batch', None), 'fs', [])): owners |= {f'transform {i} {j}': f, f'transform {i} {j} fn': getattr(f, 'fn', None)}
-    owners |= {f'callback {i} {cb.name}': cb for i, cb in enumerate(learn.cbs.sorted('order'))}
+    owners |= {f'callback {name}': cb for name, cb in _named(learn.cbs.sorted('order')).items()}
     owners |= {f'layer {n}': m for n, m in learn.model.named_modules()}
     kinds = torch.Generator, random.Random, np.random.Generator, np.random.RandomState
     return {f'{name} {k}': v for name, o in owners.items() for k, v in getattr(o, '__dict__', {}).items() if isinstance(v, kinds)}
@@ -98,7 +105,7 @@ def _numpy(o):
     if isinstance(o, (tuple, list)): return type(o)(_numpy(v) for v in o)
     return {k: _numpy(v) for k, v in o.items()} if isinstance(o, dict) else o
 
-# %% ../nbs/08_checkpoint.ipynb #e00ad49c
+# %% ../nbs/08_checkpoint.ipynb #5698a37b
 def _arguments(cb):
     "Names of the arguments in the constructors of a callback's classes"
     return {a for c in type(cb).__mro__ if '__init__' in vars(c) for a in getattr(getattr(c.__init__, '__code__', None), 'co_varnames', ())[1:]}
@@ -135,15 +142,7 @@ def set_callback_state(
         cb.last_saved_path = file = join_path_file(cb.fname, cb.learn.path/cb.learn.model_dir, ext='.pth')
         tmp = Path(f'{file}.tmp'); tmp.write_bytes(state['file'].numpy().tobytes()); os.replace(tmp, file)
 
-def _named(cbs):
-    "Callbacks by name; a second one of a kind is 'name 2'"
-    res = {}
-    for cb in cbs:
-        n = 1 + sum(k.split()[0] == cb.name for k in res)
-        res[cb.name if n == 1 else f'{cb.name} {n}'] = cb
-    return res
-
-# %% ../nbs/08_checkpoint.ipynb #4150f5b6
+# %% ../nbs/08_checkpoint.ipynb #b3a08ac6
 def _rounded(o):
     "Numbers to six digits, so that another machine's last bit does not matter"
     if isinstance(o, (list, tuple)): return [_rounded(v) for v in o]
@@ -158,8 +157,9 @@ def run_facts(
 ) -> dict: # what -> plain data
     "What has to be the same for a run to be continued"
     ds, model = learn.dls.train_ds, learn.model
-    facts = {'architecture': type(model).__name__, 'parameters': sum(p.numel() for p in model.parameters()), 'epochs': learn.n_epoch, 'batches an epoch': len(learn.dls.train),
-             'batch size': learn.dls.train.bs, 'loss': _called(learn.loss_func), 'optimiser': _called(learn.opt_func), 'seed': getattr(learn, 'seed', None), 'training series': len(ds),
+    facts = {'architecture': type(model).__name__, 'parameters': sum(p.numel() for p in model.parameters()), 'epochs': learn.n_epoch,
+             'batch size': learn.dls.train.bs, 'partial_n': getattr(learn.dls.train, 'partial_n', None),   # not the number of batches: asking a sampler may draw
+             'loss': _called(learn.loss_func), 'optimiser': _called(learn.opt_func), 'seed': getattr(learn, 'seed', None), 'training series': len(ds),
              'metrics': [m.name for m in learn.metrics]}
     if hasattr(ds, 'read') and len(ds):   # the series themselves: the first ones, since a set may be larger than memory
         facts['training data'] = zlib.crc32(b''.join(np.ascontiguousarray(o.numpy()).tobytes() for o in ds.read(ds.idxs[:64])))

@@ -1,0 +1,221 @@
+"The command line: what it writes, what it refuses, and what Ctrl-C leaves behind"
+import json, os, resource, signal, subprocess, sys, textwrap, time
+
+import pandas as pd
+import pytest
+import torch
+from fastai.learner import load_learner
+
+from tsfast import __version__, cli
+from tsfast.cli import main
+from tsfast.checkpoint import read_checkpoint
+
+TINY = '--arch-args nf=4 depth=3 --bs 16 --device cpu'.split()
+FILES = {'learner.pkl', 'metrics.csv', 'losses.png', 'confusion_matrix.png', 'series.png', 'args.json', 'results.json'}
+
+
+def run(repo, *argv, code='', **kwargs):
+    "`tsfast` in a process of its own, after `code`"
+    code = f'import sys\nfrom tsfast import cli\n{code}\nsys.exit(cli.main(sys.argv[1:]))'
+    return subprocess.run([sys.executable, '-c', code, *map(str, argv)], cwd=repo, capture_output=True, text=True, **kwargs)
+
+def names(folder): return {o.name for o in folder.iterdir()}
+
+
+def test_train(tmp_path, capsys):
+    out = tmp_path/'a'/'b'
+    assert main(['train', 'gunpoint', *TINY, '--epochs', '3', '--out', str(out)]) == 0
+    text, err = capsys.readouterr()
+    assert names(out) == FILES and not err
+    for o in ('50 training and 150 test series', 'accuracy', 'balanced accuracy', '1.0000 ± 0.0000', 'epoch 3 of 3', 'chooses nothing'): assert o in text
+    r, a = (json.loads((out/f).read_text()) for f in ('results.json', 'args.json'))
+    rows = pd.read_csv(out/'metrics.csv')
+    assert list(rows) == ['epoch', 'train_loss', 'valid_loss', 'accuracy'] and len(rows) == 3
+    assert r['test']['accuracy'] == pytest.approx(rows.accuracy.iloc[-1]) and r['test']['loss'] == pytest.approx(rows.valid_loss.iloc[-1])
+    assert f"{r['test']['accuracy']:.4f}" in text
+    assert a['settings']['dsid'] == r['dataset'] == 'GunPoint' and a['settings']['epochs'] == 3 and a['versions']['torch'] == torch.__version__
+    learn = load_learner(out/'learner.pkl')
+    from tsfast.data.external import get_UCR_data
+    X, y = get_UCR_data('GunPoint')[2:]
+    assert (learn.get_X_preds(X)[2] == y).mean() == pytest.approx(r['test']['accuracy'])
+    import matplotlib.pyplot as plt
+    assert not plt.get_fignums(), 'figures are left open'
+
+
+def test_seed(tmp_path, capsys):
+    for o in 'ab': assert main(['train', 'ItalyPowerDemand', *TINY, '--epochs', '2', '--seed', '3', '--out', str(tmp_path/o)]) == 0
+    a, b = (load_learner(tmp_path/o/'learner.pkl').model.state_dict() for o in 'ab')
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize('argv, files, words', [
+    ('JapaneseVowels --schedule plateau --valid-size 0.2 --epochs 2', FILES, '216 training, 54 held-out and 370 test series, 12 channels'),
+    ('Covid3Month --schedule flat --batch-tfms robust clip:high=5 --epochs 2', FILES - {'confusion_matrix.png'} | {'scatter.png'}, 'mae'),
+    ('ItalyPowerDemand --schedule flat_cos --wd 0.1 --label-smoothing 0.1 --batch-tfms none --epochs 1', FILES - {'losses.png'}, '1 epochs')], ids=lambda o: o.split()[0] if isinstance(o, str) else '')
+def test_kinds(tmp_path, capsys, argv, files, words):
+    assert main(['train', *argv.split(), *TINY, '--out', str(tmp_path/'o')]) == 0
+    assert names(tmp_path/'o') == files
+    assert words in capsys.readouterr().out
+
+
+def test_ridge(tmp_path, capsys):
+    assert main(['train', 'ItalyPowerDemand', '--arch', 'minirocket', '--ridge', '--device', 'cpu', '--out', str(tmp_path/'o')]) == 0
+    assert json.loads((tmp_path/'o'/'results.json').read_text())['test']['accuracy'] > .95
+    assert '0.9631' in capsys.readouterr().out   # the published figure
+
+
+@pytest.mark.parametrize('argv, code, words', [
+    ('', 2, None),
+    ('trian', 2, "invalid choice: 'trian'"),
+    ('train', 2, 'name a data set'),
+    ('train GunPoint --epochs 0', 2, "expected a whole number from 1 up, not '0'"),
+    ('train GunPoint --epochs', 2, '--epochs: expected one argument'),
+    ('train GunPoint --lr nan', 2, 'expected a number above 0'),
+    ('train GunPoint --lr 0', 2, 'expected a number above 0'),
+    ('train GunPoint --valid-size 1', 2, 'expected a share'),
+    ('train GunPoint --arch-args nf', 2, 'expected name=value'),
+    ('train GunPoint --schedule steps', 2, "invalid choice: 'steps'"),
+    ('train GunPoint --epoch 3', 2, 'unrecognized arguments'),
+    ('train GunPoint --resume --overwrite', 2, 'choose one'),
+    ('train GunPint --out {}', 1, "Did you mean 'GunPoint'?"),
+    ('train GunPoint --arch InceptionTine --out {}', 1, "Did you mean 'InceptionTime'?"),
+    ('train GunPoint --arch-args nff=3 --out {}', 1, "Did you mean 'nf'?"),
+    ('train GunPoint --batch-tfms standardise --out {}', 1, "Did you mean 'standardize'?"),
+    ('train GunPoint --batch-tfms clip:lo=1 --out {}', 1, "no argument 'lo'"),
+    ('train GunPoint --device qpu --out {}', 1, 'no such device'),
+    ('train GunPoint --ridge --out {}', 1, 'for models with fixed features'),
+    ('train GunPoint --path {}/nowhere --out {}', 1, 'is not a folder'),
+    ('train --resume --out {}/none', 1, 'There is no run in'),
+    ('models nothinglikethis', 1, 'No architecture matches'),
+    ('data nothinglikethis', 1, 'No data set matches')], ids=lambda o: o if isinstance(o, str) else '')
+def test_errors(tmp_path, capsys, argv, code, words):
+    assert main(argv.replace('{}', str(tmp_path)).split()) == code
+    err = capsys.readouterr().err
+    if words: assert words in err and err.startswith('tsfast: ') and err.count('\n') == 1
+    assert not list(tmp_path.iterdir()), 'an error leaves files behind'
+
+
+def test_debug(tmp_path):
+    with pytest.raises(KeyError): main(['train', 'GunPint', '--out', str(tmp_path), '--debug'])
+
+
+def test_out(tmp_path, capsys):
+    "A run is not replaced by accident"
+    out = tmp_path/'o'
+    train = lambda *more: main(['train', 'ItalyPowerDemand', *TINY, '--epochs', '1', '--out', str(out), *more])
+    assert train() == 0
+    before = {o.name: o.read_bytes() for o in out.iterdir()}
+    assert train() == 1 and 'holds a finished run' in capsys.readouterr().err
+    assert train('--overwrite', '--device', 'qpu') == 1   # a mistake costs nothing
+    assert train('--resume') == 0 and 'is finished' in capsys.readouterr().out
+    assert train('--resume', '--epochs', '2') == 1 and '--epochs is 2, but the run' in capsys.readouterr().err
+    assert main(['train', 'GunPoint', '--resume', '--out', str(out)]) == 1 and 'is of ItalyPowerDemand, not of GunPoint' in capsys.readouterr().err
+    assert {o.name: o.read_bytes() for o in out.iterdir()} == before
+    (out/'mine.txt').write_text('kept')
+    assert train('--overwrite', '--seed', '7') == 0
+    assert names(out) == {*before, 'mine.txt'} and (out/'learner.pkl').read_bytes() != before['learner.pkl']
+    (tmp_path/'f').write_text('')
+    assert main(['train', 'GunPoint', '--out', str(tmp_path/'f')]) == 1 and 'is a file' in capsys.readouterr().err
+    (tmp_path/'g').mkdir(); (tmp_path/'g'/'metrics.csv').write_text('of something else')
+    assert main(['train', 'GunPoint', '--out', str(tmp_path/'g')]) == 1 and 'would be replaced' in capsys.readouterr().err
+
+
+def test_half_a_report(tmp_path, capsys, monkeypatch):
+    "Whatever goes wrong at the end: no half results, and --resume only has to write them"
+    out = tmp_path/'o'
+    train = lambda *more: main(['train', 'ItalyPowerDemand', *TINY, '--epochs', '2', '--out', str(out), *more])
+    with monkeypatch.context() as m:
+        def broken(*args): raise OSError('disk full')
+        m.setattr(cli, '_draw_series', broken)
+        assert train() == 1
+    assert capsys.readouterr().err == 'tsfast: disk full\n'
+    assert names(out) == {'args.json', 'checkpoint.pt'}
+    assert train() == 1 and 'holds an interrupted run' in capsys.readouterr().err
+    assert main(['train', '--resume', '--out', str(out)]) == 0
+    assert names(out) == FILES and 'Going on after epoch 2' in capsys.readouterr().out
+    assert len(pd.read_csv(out/'metrics.csv')) == 2
+
+
+def test_damaged_checkpoint(tmp_path, capsys, monkeypatch):
+    out = tmp_path/'o'
+    with monkeypatch.context() as m:
+        def broken(*args): raise OSError('disk full')
+        m.setattr(cli, '_report', broken)
+        assert main(['train', 'ItalyPowerDemand', *TINY, '--epochs', '1', '--out', str(out)]) == 1
+    whole = (out/'checkpoint.pt').read_bytes()
+    (out/'checkpoint.pt').write_bytes(whole[:1000])
+    capsys.readouterr()
+    assert main(['train', '--resume', '--out', str(out)]) == 1
+    err = capsys.readouterr().err
+    assert 'damaged' in err and err.count('\n') == 1
+    (out/'args.json').write_text('{')
+    assert main(['train', '--resume', '--out', str(out)]) == 1 and 'args.json is damaged' in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='signals of POSIX systems')
+@pytest.mark.parametrize('schedule', ['one_cycle', 'plateau'])
+def test_interrupt(repo, tmp_path, schedule):
+    "Ctrl-C, then --resume in a new process: the weights and the record of a run that was left alone"
+    argv = ['train', 'ItalyPowerDemand', *TINY, '--epochs', '12', '--schedule', schedule, '--lr', '1e-2']
+    slow = textwrap.dedent('''
+        import signal, time
+        signal.signal(signal.SIGINT, signal.default_int_handler)   # a test run in the background may ignore it
+        cli.CHECKPOINT_SECONDS = 0
+        write = cli._Lines.__call__
+        def slowly(self, log): write(self, log); time.sleep(.3 if log[0] > 3 else 0)
+        cli._Lines.__call__ = slowly''')
+    p = subprocess.Popen([sys.executable, '-c', f'import sys\nfrom tsfast import cli\n{slow}\nsys.exit(cli.main(sys.argv[1:]))', *argv, '--out', str(tmp_path/'o')], cwd=repo,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in p.stdout:
+        if line.startswith('epoch  5 of 12'): p.send_signal(signal.SIGINT); break
+    err = p.communicate(timeout=120)[1]
+    assert p.returncode == 130, err
+    assert names(tmp_path/'o') == {'args.json', 'checkpoint.pt'}
+    done = read_checkpoint(tmp_path/'o'/'checkpoint.pt')['epoch']
+    assert 4 <= done < 12
+    assert err == f"tsfast: interrupted; {done} of 12 epochs are kept. Go on with: tsfast train --resume --out {tmp_path/'o'}\n"
+    r = run(repo, 'train', '--resume', '--out', tmp_path/'o')
+    assert r.returncode == 0 and f'Going on after epoch {done}.' in r.stdout, r.stderr
+    assert run(repo, *argv, '--out', tmp_path/'whole').returncode == 0
+    a, b = (load_learner(tmp_path/o/'learner.pkl').model.state_dict() for o in ('o', 'whole'))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert (tmp_path/'o'/'metrics.csv').read_text() == (tmp_path/'whole'/'metrics.csv').read_text()
+
+
+def test_models(capsys):
+    assert main(['models', '*time', '--c-in', '3']) == 0
+    out = capsys.readouterr().out
+    assert '399,540' in out and 'XceptionTime' in out and 'FCN' not in out
+    assert main(['models']) == 0
+    assert 'FCN' in capsys.readouterr().out
+
+
+def test_data(capsys):
+    assert main(['data', 'italy', '--here']) == 0
+    out = capsys.readouterr().out
+    assert 'ItalyPowerDemand' in out and '0.9642' in out and '1 set, 1 of them' in out
+    assert main(['data', '--kind', 'regression']) == 0
+    out = capsys.readouterr().out
+    assert 'Covid3Month' in out and 'GunPoint' not in out
+
+
+def test_light(repo):
+    "Help and version answer at once: nothing heavy is imported"
+    code = 'import sys; from tsfast import cli; cli.parser().format_help(); print(*sys.modules)'
+    r = subprocess.run([sys.executable, '-c', code], cwd=repo, capture_output=True, text=True)
+    assert not {'torch', 'numpy', 'pandas', 'fastai', 'matplotlib'} & set(r.stdout.split()), r.stderr
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    r = run(repo, '--help')
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert r.returncode == 0 and all(o in r.stdout for o in ('train', 'models', 'data'))
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < .3
+    assert run(repo, '--version').stdout == f'tsfast {__version__}\n'
+
+
+def test_closed_pipe(repo):
+    "`tsfast data | head -1`"
+    code = 'import sys; from tsfast import cli; sys.exit(cli.main(["data"]))'
+    p = subprocess.Popen([sys.executable, '-c', code], cwd=repo, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p.stdout.readline(); p.stdout.close()
+    err = p.stderr.read(); p.stderr.close()
+    assert p.wait(60) == 0 and not err, err
