@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/91_basics.ipynb #0496da7f
+# %% ../nbs/91_basics.ipynb #29d53f3f
 from fastai.basics import *
 from fastai.callback.all import *
 from fastai.interpret import *
@@ -18,6 +18,7 @@ from .losses import *
 from .metrics import *
 from .callbacks import *
 from .learner import *
+from .checkpoint import Checkpoint, read_checkpoint
 
 # %% ../nbs/91_basics.ipynb #b8900c6d
 __all__ = [n for n in globals() if not n.startswith('_')]
