@@ -1,5 +1,5 @@
 "MiniRocket: equal to a literal form and to sktime, stateful, streamed"
-import copy, importlib.util, io, os, pickle, subprocess, sys
+import copy, os, pickle, subprocess, sys
 from itertools import combinations
 
 import numpy as np
@@ -10,7 +10,6 @@ from torch import nn
 from tsfast.models.minirocket import MiniRocket, MiniRocketFeatures, MiniRocketHead, fit_dilations, get_minirocket_features, golden_quantiles, pick_backend
 
 BACKENDS = ['torch', 'numba']
-rng = np.random.default_rng(0)
 normal = lambda *shape: np.random.default_rng(1).normal(size=shape).astype(np.float32)
 
 
@@ -275,6 +274,24 @@ def test_memory_does_not_grow(tmp_path):
 
 
 # ---------- kernels
+
+def test_triton():
+    "Without a GPU in Triton's interpreter, in a process that is told so before Triton is imported; on a GPU as it is"
+    pytest.importorskip('triton')
+    code = """if True:
+        import torch
+        from tsfast.models.minirocket import MiniRocketFeatures
+        gpu = torch.cuda.is_available()
+        for C, L, n, nf in (((1, 136, 50, 9996), (6, 100, 50, 9996), (1, 1000, 20, 9996)) if gpu else ((1, 20, 1, 168), (3, 12, 1, 84))):
+            x = torch.randn(n, C, L, generator=torch.Generator().manual_seed(0))
+            m = MiniRocketFeatures(C, L, nf, random_state=0, backend='torch').fit(torch.cat([x, -x]))
+            z = m(x)
+            m.backend = 'triton'
+            if gpu: m, x = m.cuda(), x.cuda()
+            assert torch.equal(m(x).cpu(), z)"""
+    env = os.environ | dict(PYTHONPATH=os.getcwd()) | ({} if torch.cuda.is_available() else dict(TRITON_INTERPRET='1'))
+    subprocess.run([sys.executable, '-c', code], check=True, env=env)
+
 
 def test_threads_agree():
     from tsfast.models.kernels.rocket_cpu import ppv_features
