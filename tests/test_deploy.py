@@ -1,0 +1,421 @@
+"Bundles, Predictor, ONNX and exported programs: equal to the learner, and nothing but clear errors for what is broken"
+import hashlib, importlib.util, inspect, json, os, random, subprocess, sys, time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tsfast.data.core import get_ts_dls
+from tsfast.data.preprocessing import TSBatchTransform, TSClip, TSNan2Value, TSNormalize, TSRobustScale, TSStandardize
+from tsfast.data.targets import TSClassification, TSMultiLabelClassification, TSRegression
+from tsfast.deploy import export_onnx, export_program, to_predictor
+from tsfast.inference import CONFIG, WEIGHTS, Predictor, config_digest, load_bundle
+from tsfast.interpret import CalibratedLoss
+from tsfast.learner import ts_learner
+from tsfast.models.registry import get_arch, list_models, register_model
+from tsfast.models.fcn import FCN
+
+root = Path(__file__).resolve().parents[1]
+N, C, L = 40, 2, 16
+SMALL = dict(nf=4, hidden_size=8, d_model=8, d_ff=8, n_heads=2, n_layers=1, encoder_layers=1, num_features=672, k=2, g=2, layers=[8, 8], conv_layers=[8, 8], kss=[5, 3])
+TINY = dict(layers=[4, 6], kss=[3, 3])
+rng = np.random.default_rng(0)
+X = rng.normal(2, 3, size=(N, C, L)).astype(np.float32)
+y = np.array(['no', 'yes', 'maybe'])[rng.integers(0, 3, N)]
+splits = range(30), range(30, N)
+
+
+def make(arch='FCN', X=X, y=y, t=None, batch_tfms=None, train=True, lr=1e-2, **kwargs):
+    "A small learner, trained for an epoch"
+    dls = get_ts_dls(X, y, splits=splits, tfms=[None, t or TSClassification()], batch_tfms=TSStandardize(by_var=True) if batch_tfms is None else batch_tfms, bs=8, val_bs=10)
+    if isinstance(arch, str):
+        ps = inspect.signature(get_arch(arch)).parameters
+        kwargs = {**{k: v for k, v in (TINY if arch == 'FCN' else SMALL).items() if k in ps}, **kwargs}
+    learn = ts_learner(dls, arch, seed=0, **kwargs)
+    if train:
+        with learn.no_bar(), learn.no_logging(): learn.fit(1, lr)
+    return learn
+
+def same(learn, p, X=X, bs=64):
+    probas, _, decoded = learn.get_X_preds(X, bs=bs)
+    assert torch.equal(p(X, bs=bs), probas)
+    got = p.predict(X, bs=bs)
+    assert type(got) is type(decoded)
+    assert got == decoded if isinstance(got, list) else got.dtype == decoded.dtype and np.array_equal(got, decoded)
+
+@pytest.fixture(scope='module')
+def bundle(tmp_path_factory):
+    return make().save_bundle(tmp_path_factory.mktemp('bundles')/'b')
+
+
+@pytest.mark.parametrize('arch', list_models())
+def test_every_architecture(arch, tmp_path):
+    "Learner, bundle in a folder and bundle in memory agree to the bit, at any batch size"
+    learn = make(arch)
+    before = torch.get_rng_state()
+    p = Predictor(learn.save_bundle(tmp_path/'b'))
+    assert torch.equal(torch.get_rng_state(), before)    # first weights were drawn out of sight
+    for bs in (64, 7, 1): same(learn, p, bs=bs)
+    same(learn, to_predictor(learn))
+    z = p.embeddings(X)
+    assert z.shape == (N, learn.model.head_nf) and np.isfinite(z).all()
+    json.dumps(learn.model.init_args)
+
+def test_new_head(tmp_path):
+    "What `reset_head` did is in the bundle"
+    m = FCN(C, 7, layers=[4, 4], kss=[3, 3]).reset_head(3, fc_dropout=0.5)
+    learn = make(m)
+    p = Predictor(learn.save_bundle(tmp_path/'b'))
+    assert (p.config['architecture']['arguments']['c_out'], p.config['architecture']['arguments']['fc_dropout']) == (3, 0.5)
+    same(learn, p)
+
+targets = {
+    'strings': (y, TSClassification()), 'integers': (rng.integers(-1, 2, N), TSClassification()), 'booleans': (rng.random(N) > 0.5, TSClassification()),
+    'order': (y, TSClassification(vocab=['yes', 'no', 'maybe'])),
+    'steps': (np.array(['up', 'down'])[rng.integers(0, 2, (N, L))], TSClassification()),
+    'lists': ([['a'], ['a', 'b'], [], ['c']]*(N//4), TSMultiLabelClassification(thresh=0.4)), 'matrix': (rng.integers(0, 2, (N, 3)), TSMultiLabelClassification()),
+    'number': (rng.normal(50, 9, N), TSRegression()), 'scaled': (rng.normal(50, 9, N), TSRegression(standardize=True)), 'several': (rng.normal(50, 9, (N, 3)), TSRegression(standardize=True)),
+    'forecast': (rng.normal(50, 9, (N, 2, 5)), TSRegression(standardize=True))}
+
+@pytest.mark.parametrize('name', targets)
+def test_targets(name, tmp_path):
+    learn = make(y=targets[name][0], t=targets[name][1])
+    p = Predictor(learn.save_bundle(tmp_path/'b'))
+    same(learn, p); same(learn, p, bs=3)
+    if p.kind == 'regression':
+        with pytest.raises(ValueError, match='no probabilities'): p.predict_proba(X)
+    else: assert p.predict_proba(X).shape[-1] == len(p.classes)
+
+gaps = X.copy(); gaps[rng.random(X.shape) < 0.1] = np.nan
+tfms = {
+    'plain': [], 'shared': TSStandardize(), 'channels': TSStandardize(by_var=True), 'steps': TSStandardize(by_step=True, by_var=True), 'groups': TSStandardize(by_var=[[0, 1]]), 'left out': TSStandardize(by_var=True, exclude_vars=[1]),
+    'sample': TSStandardize(by_sample=True), 'sample, channels': TSStandardize(by_sample=True, by_var=True, exclude_vars=[0]), 'known': TSStandardize(mean=1., std=2.),
+    'minmax': TSNormalize(by_var=True), 'minmax sample': TSNormalize(by_sample=True, low=0., high=1.), 'minmax left out': TSNormalize(0., 2., by_var=True, exclude_vars=[0]), 'robust': TSRobustScale(), 'robust sample': TSRobustScale(by_sample=True),
+    'clip': [TSStandardize(), TSClip(-1, 1)], 'gaps': [TSStandardize(by_var=True), TSNan2Value()], 'gaps, median': [TSNan2Value(method='median'), TSNormalize(), TSClip(-.5, .5)]}
+
+@pytest.mark.parametrize('name', tfms)
+def test_preprocessing(name, tmp_path):
+    data = gaps if name.startswith('gaps') else X
+    learn = make(X=data, batch_tfms=tfms[name])
+    same(learn, Predictor(learn.save_bundle(tmp_path/'b')), X=data)
+
+def test_selection(tmp_path):
+    dls = get_ts_dls(X, y, splits=splits, sel_vars=[1], sel_steps=slice(4, None, 2), batch_tfms=TSStandardize(), bs=8)
+    learn = ts_learner(dls, FCN, **TINY)
+    p = Predictor(learn.save_bundle(tmp_path/'b'))
+    same(learn, p)
+    with pytest.raises(ValueError, match='number 1'): p(X[:, :1])
+
+def test_temperature(tmp_path):
+    learn = make()
+    learn.loss_func = CalibratedLoss(learn.loss_func, 1.7)
+    p = Predictor(learn.save_bundle(tmp_path/'b'))
+    assert p.config['temperature'] == 1.7
+    same(learn, p)
+
+def test_plain_loss(tmp_path):
+    "A loss of torch does not know of probabilities; a bundle does"
+    learn = make(loss_func=nn.CrossEntropyLoss())
+    p = Predictor(learn.save_bundle(tmp_path/'b'))
+    assert torch.equal(p(X), learn.get_X_preds(X, with_decoded=False)[0].softmax(-1))
+
+
+def test_input(bundle):
+    "Whatever holds series: arrays of any kind, tensors, frames, memory maps; and clear errors"
+    p = Predictor(bundle)
+    want = p(X)
+    assert torch.equal(p(X.astype(np.float64)), want) and torch.equal(p(torch.from_numpy(X)), want) and torch.equal(p(list(X)), want)
+    assert torch.equal(p(X[::-1])[0], p(X[-1:])[0]) and torch.equal(p(np.asfortranarray(X)), want)
+    for bad, text in ((X[:, :1], 'Expected (n, 2, 16)'), (X[..., :9], 'Expected (n, 2, 16)'), (X[:0], 'no series'), (X[0, 0], 'dimension'), (gaps, 'missing values'), (np.where(X > 0, X, np.inf), 'infinite'), (y, 'dtype')):
+        with pytest.raises(ValueError) as e: p(bad)
+        assert text in str(e.value)
+    with pytest.raises(ValueError, match='bs is 0'): p(X, bs=0)
+    with pytest.raises(ValueError, match='bs is'): Predictor(bundle, bs=True)
+
+def test_memory_map(bundle, tmp_path):
+    np.save(tmp_path/'X.npy', X)
+    assert torch.equal(Predictor(bundle)(np.load(tmp_path/'X.npy', mmap_mode='r'), bs=9), Predictor(bundle)(X, bs=9))
+
+
+def run(code, *args):
+    r = subprocess.run([sys.executable, '-c', code, *map(str, args)], cwd=root, capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(root)})
+    assert not r.returncode, r.stderr
+    return r.stdout
+
+def test_fresh_process_on_torch_alone(tmp_path):
+    "No fastai, pandas, sktime or matplotlib in the process, little time to import, and the same bits"
+    learn = make('InceptionTime', depth=3)
+    folder = learn.save_bundle(tmp_path/'b')
+    np.save(tmp_path/'X.npy', X); np.save(tmp_path/'p.npy', learn.get_X_preds(X)[0].numpy())
+    out = run('''
+import sys, time, torch, numpy as np
+before, t = set(sys.modules), time.process_time()
+import tsfast.inference
+t = time.process_time() - t
+p = tsfast.inference.Predictor(sys.argv[1])
+assert np.array_equal(p.predict_proba(np.load(sys.argv[2])), np.load(sys.argv[3]))
+print(t); print(*sorted({o.split(".")[0] for o in set(sys.modules) - before}))''', folder, tmp_path/'X.npy', tmp_path/'p.npy').split('\n')
+    assert float(out[0]) < 0.3
+    assert not set(out[1].split()) & {'fastai', 'fastcore', 'fasttransform', 'pandas', 'sktime', 'sklearn', 'scipy', 'matplotlib', 'IPython', 'numba'}
+
+
+# what is refused when it is written
+class _Demean(TSBatchTransform):
+    def on_series(self, x, stats=None): return x - x.mean(2, keepdim=True)
+
+class _Mine(nn.Module):
+    def __init__(self, c_in, c_out, seq_len):
+        super().__init__()
+        self.fc = nn.Linear(c_in*seq_len, c_out)
+    def forward(self, x): return self.fc(x.flatten(1))
+
+def _head(nf, c_out, seq_len): return nn.Sequential(nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(nf, c_out))
+
+@pytest.mark.parametrize('kwargs,text', [
+    (dict(arch=_Mine), '@register_model'), (dict(custom_head=_head), 'make_head gives your head'), (dict(custom_head=_head(6, 3, L)), 'make_head gives your head'),
+    (dict(batch_tfms=_Demean()), 'code of its own'), (dict(arch='MiniRocket', train=False), 'not fitted')])
+def test_refused(kwargs, text, tmp_path):
+    learn = make(**{'train': False, **kwargs})
+    with pytest.raises(ValueError) as e: learn.save_bundle(tmp_path/'b')
+    assert text in str(e.value) and not list(tmp_path.iterdir())
+
+def test_registered_module_of_ones_own(tmp_path):
+    from tsfast.models import registry
+    register_model(_Mine)
+    try:
+        learn = make(_Mine)
+        folder = learn.save_bundle(tmp_path/'b')
+        same(learn, Predictor(folder))
+        with pytest.raises(ValueError, match='no embeddings'): Predictor(folder).embeddings(X)
+    finally: del registry._archs['_Mine']
+    with pytest.raises(ValueError, match='import the module'): Predictor(folder)
+
+def test_changed_after_it_was_built(tmp_path):
+    learn = make()
+    learn.model.convs[0][2] = nn.Tanh()
+    with pytest.raises(ValueError, match='changed after it was built'): learn.save_bundle(tmp_path/'b')
+    assert not list(tmp_path.iterdir())
+
+def test_replaced_as_a_whole(tmp_path, monkeypatch):
+    "A bundle is the old one or the new one, whatever happens in between; and strangers' folders are left alone"
+    a, b = make(), make(lr=1e-1)
+    folder = a.save_bundle(tmp_path/'b')
+    import tsfast.deploy
+    with monkeypatch.context() as m:
+        m.setattr(tsfast.deploy, 'build_pipeline', lambda *a: 1/0)
+        with pytest.raises(ZeroDivisionError): b.save_bundle(folder)
+    same(a, Predictor(folder))
+    b.save_bundle(folder)
+    same(b, Predictor(folder))
+    assert [o.name for o in tmp_path.iterdir()] == ['b']
+    (tmp_path/'c').mkdir(); (tmp_path/'c/thesis.tex').touch(); (tmp_path/'d').touch()
+    for o in 'cd':
+        with pytest.raises(FileExistsError): a.save_bundle(tmp_path/o)
+    assert (tmp_path/'c/thesis.tex').exists()
+
+
+# what is refused when it is read
+def copy_to(src, dst, cfg=None, data=None, sign=False):
+    "A copy of a bundle with another configuration or other weights; `sign` makes the checksums right again, as a forger would"
+    from safetensors.torch import load, save
+    dst.mkdir(exist_ok=True)
+    cfg = json.loads((src/CONFIG).read_text()) if cfg is None else cfg
+    data = (src/WEIGHTS).read_bytes() if data is None else data
+    if sign:
+        try: data = save(load(data), metadata=dict(config_sha256=config_digest(cfg)))
+        except Exception: pass
+        if isinstance(cfg, dict) and isinstance(cfg.get('weights'), dict): cfg['weights'].update(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    (dst/CONFIG).write_text(json.dumps(cfg)); (dst/WEIGHTS).write_bytes(data)
+    return dst
+
+def at(cfg, path, value):
+    for k in path[:-1]: cfg = cfg[k]
+    cfg[path[-1]] = value
+
+@pytest.mark.parametrize('path,value,text', [
+    ('format', 'zip', 'written by learn.save_bundle'), ('format_version', 2, 'Update tsfast'), ('format_version', True, 'whole number'),
+    ('architecture.name', 'FNC', 'Unknown architecture'), ('architecture.name', 'os.system', 'Unknown architecture'), ('architecture.arguments.layers', [10**6, 6], 'cannot be built'),
+    ('architecture.arguments.layers', [4, 7], 'convs.1.0.weight'), ('architecture.arguments.c_out', 4, 'the target needs'), ('architecture.arguments.c_in', 1, 'as in series'), ('architecture.arguments.colour', 1, "no argument 'colour'"),
+    ('architecture.arguments.layers', 'os', 'cannot be built'), ('architecture.arguments.custom_head', 'os.system', 'cannot be built'), ('series.length', 0, 'whole number'), ('series.channels', '2', 'int'),
+    ('preprocessing.0.kind', 'Pickle', 'one of'), ('preprocessing.0.arguments.kind', 'x', 'cannot be built'), ('preprocessing.0.arguments.by_sample', 1, 'true or false'), ('preprocessing', [], 'no place'),
+    ('target.kind', 'cat', 'one of'), ('target.classes', ['a', 'a', 'b'], 'once'), ('target.classes', None, 'a list'), ('target.shape', [16], 'the target needs'), ('activation', 'relu', 'softmax'), ('temperature', 0, 'above 0'), ('temperature', 'hot', 'float'),
+    ('weights.file', '../model.safetensors', 'nothing outside its folder'), ('weights.file', '/etc/passwd', 'nothing outside its folder'), ('versions.torch', 2, 'text')])
+def test_forged(bundle, tmp_path, path, value, text):
+    "Forged configurations whose checksums are right"
+    cfg = json.loads((bundle/CONFIG).read_text())
+    at(cfg, [int(o) if o.isdigit() else o for o in path.split('.')], value)
+    with pytest.raises(ValueError) as e: load_bundle(copy_to(bundle, tmp_path/'b', cfg, sign=True))
+    assert text in str(e.value)
+
+def test_large_and_endless_constructions(bundle, tmp_path):
+    "A forged size ends quickly, and takes no memory"
+    for name, args in (('InceptionTime', dict(nf=10**6)), ('InceptionTime', dict(nf=1, depth=10**7)), ('LSTM', dict(hidden_size=10**7)), ('HydraPlus', dict(g=10**6, k=10**6)), ('MiniRocket', dict(num_features=10**7)),
+                       ('TST', dict(d_ff=10**7)), ('FCN', dict(layers=[8]*10**4, kss=[10**6]*10**4))):
+        cfg = json.loads((bundle/CONFIG).read_text())
+        cfg['architecture'] = dict(name=name, arguments=dict(c_in=C, c_out=3, seq_len=L, **args))
+        t = time.process_time()
+        with pytest.raises(ValueError): load_bundle(copy_to(bundle, tmp_path/'b', cfg, sign=True))
+        assert time.process_time() - t < 20
+
+def test_links_and_odd_files(bundle, tmp_path):
+    for name in (CONFIG, WEIGHTS):
+        b = copy_to(bundle, tmp_path/f'link {name}')
+        (b/name).unlink(); (b/name).symlink_to(bundle/name)
+        with pytest.raises(ValueError, match='nothing outside its folder'): load_bundle(b)
+        (b/name).unlink()
+        with pytest.raises(FileNotFoundError, match=name): load_bundle(b)
+        (b/name).mkdir()
+        with pytest.raises(OSError, match='not a plain file'): load_bundle(b)
+    if hasattr(os, 'mkfifo'):
+        b = copy_to(bundle, tmp_path/'fifo'); (b/WEIGHTS).unlink(); os.mkfifo(b/WEIGHTS)
+        with pytest.raises(OSError, match='not a plain file'): load_bundle(b)
+    with pytest.raises(FileNotFoundError): load_bundle(tmp_path/'nothing')
+    with pytest.raises(FileNotFoundError): load_bundle(bundle/CONFIG)
+
+def test_odd_json(bundle, tmp_path):
+    b = copy_to(bundle, tmp_path/'b'); text = (b/CONFIG).read_text()
+    for bad in ('', '[]', 'null', '{', '[' * 10**5, text[:-5], text.replace('"softmax"', 'NaN'), text[:-1] + ', "format": "x"}', '1' * 10**5, text.replace('softmax', '\\ud800'), '{"format": "tsfast-bundle"}', text.replace('"length": 16', '"length": 1e999')):
+        (b/CONFIG).write_text(bad)
+        with pytest.raises(ValueError): load_bundle(b)
+    (b/CONFIG).write_bytes(b'\xff\xfe' + text.encode())
+    with pytest.raises(ValueError): load_bundle(b)
+
+
+values = [None, True, False, 0, 1, -1, 2, 3, 7, 255, 10**6, 10**9, 10**18, -10**30, 10**400, 0.5, -2.5, 1e300, float('inf'), float('nan'), '', 'x', 'FCN', 'LSTM', 'HydraPlus', '../x', 'é\ud800', 'x'*5000, [], [1], [None], [[[[[[1]]]]]], list(range(50)), ['a', 'b', 'c'], {}, {'a': 1}, {'kind': 'ClipSeries', 'arguments': {'low': 1, 'high': 0}}]
+
+def places(o, path=()):
+    if path: yield path
+    for k, v in (o.items() if isinstance(o, dict) else enumerate(o) if isinstance(o, list) else ()): yield from places(v, (*path, k))
+
+def forge_config(cfg, r):
+    for _ in range(r.choice((1, 1, 1, 2, 4))):
+        path = r.choice(list(places(cfg)))
+        parent = cfg
+        for k in path[:-1]: parent = parent[k]
+        how = r.random()
+        if how < 0.7: parent[path[-1]] = r.choice(values)
+        elif how < 0.85: del parent[path[-1]]
+        elif isinstance(parent, dict): parent[r.choice(['extra', 'kind', 'seq_len', 'd', 'nf', 'depth', '\ud800'])] = r.choice(values)
+        else: parent.append(r.choice(values))
+    return cfg
+
+def forge_tensors(data, r):
+    from safetensors.torch import load, save
+    t = load(data); k = r.choice(list(t)); how = r.randrange(8)
+    if how == 0: del t[k]
+    elif how == 1: t[r.choice(['x', 'model.x', 'preprocessing.9.shift', 'mean', '\u00e9', k + '.y'])] = t[k].clone()
+    elif how == 2: t[k] = t[k][None].clone()
+    elif how == 3: t[k] = t[k].flatten()[:r.randrange(1, 9)].clone()
+    elif how == 4: t[k] = t[k].to(r.choice([torch.float16, torch.int64, torch.bool, torch.float64, torch.bfloat16]))
+    elif how == 5: t[k] = torch.zeros(0)
+    elif how == 6: t[k] = torch.full_like(t[k], float('nan')) if t[k].is_floating_point() else t[k] + 1
+    else: t = {k: t[k].clone()}
+    return save(t)
+
+def flip(data, r):
+    data = bytearray(data); n = len(data); how = r.randrange(6)
+    if how == 0:
+        for _ in range(r.choice((1, 1, 3, 20))): data[r.randrange(n)] ^= 1 << r.randrange(8)
+    elif how == 1: data = data[:r.randrange(n)]
+    elif how == 2: data[r.randrange(n):0] = r.randbytes(r.randrange(1, 40))
+    elif how == 3: i = r.randrange(n); del data[i:i + r.randrange(1, 40)]
+    elif how == 4: data[:min(8, n)] = r.randbytes(8)                # safetensors: the length of the header
+    else: i = r.randrange(n); data[i:i + 1] = r.choice([b'0', b'9', b'"', b'{', b'}', b'-', b'\0', b'\xff'])
+    return bytes(data)
+
+ROUNDS = int(os.environ.get('TSFAST_FUZZ', 150))
+
+@pytest.mark.parametrize('kind', ['bytes', 'signed bytes', 'json', 'tensors'])
+def test_fuzz(bundle, tmp_path, kind):
+    "Whatever is done to the files: a model that predicts, or a ValueError or OSError"
+    r, refused, p0 = random.Random(kind), 0, Predictor(bundle)(X[:3])
+    data, cfg = (bundle/WEIGHTS).read_bytes(), (bundle/CONFIG).read_text()
+    for i in range(ROUNDS):
+        if kind == 'json': b = copy_to(bundle, tmp_path/'b', forge_config(json.loads(cfg), r), sign=True)
+        elif kind == 'tensors': b = copy_to(bundle, tmp_path/'b', data=forge_tensors(data, r), sign=True)
+        elif kind == 'signed bytes':
+            b, bad = copy_to(bundle, tmp_path/'b'), flip(data, r)
+            c = json.loads(cfg); c['weights'].update(bytes=len(bad), sha256=hashlib.sha256(bad).hexdigest())
+            (b/WEIGHTS).write_bytes(bad); (b/CONFIG).write_text(json.dumps(c))
+        else:
+            b = copy_to(bundle, tmp_path/'b')
+            f = b/r.choice((CONFIG, WEIGHTS))
+            f.write_bytes(flip(f.read_bytes(), r))
+        try:
+            p = load_bundle(b)
+            out = p(X[:3])
+        except (ValueError, OSError) as e:
+            assert str(e)
+            refused += 1
+        else:
+            assert out.shape == p0.shape
+            if kind == 'bytes': assert torch.equal(out, p0)    # white space in the configuration, say
+    assert refused > ROUNDS//3
+
+
+# bundles that were written once and are read for ever after
+@pytest.mark.parametrize('folder', sorted((root/'tests/data').glob('bundle_v*')), ids=lambda o: o.name)
+def test_stored_bundles(folder):
+    z = np.load(folder.with_name(folder.name.replace('bundle', 'expected') + '.npz'))
+    p = load_bundle(folder)
+    assert np.allclose(p(z['X']).numpy(), z['out'], rtol=1e-4, atol=1e-5)
+    assert np.array_equal(p.predict(z['X']), z['predicted']) if p.kind == 'classification' else True
+    assert np.allclose(p.embeddings(z['X']), z['embeddings'], rtol=1e-3, atol=1e-4)
+
+def test_there_are_stored_bundles(): assert len(list((root/'tests/data').glob('bundle_v1_*'))) >= 3
+
+
+# ONNX and torch.export
+onnx = pytest.mark.skipif(not all(importlib.util.find_spec(o) for o in ('onnx', 'onnxruntime', 'onnxscript')), reason='needs onnx, onnxscript and onnxruntime')
+
+def session(file):
+    import onnxruntime
+    opts = onnxruntime.SessionOptions(); opts.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(file), opts, providers=['CPUExecutionProvider'])
+
+# what others consist of is tried with them; TSFAST_FUZZ asks for everything
+ALIKE = () if 'TSFAST_FUZZ' in os.environ else ('MultiRocketHydra', 'LSTMAttentionPlus', 'RNNAttentionPlus', 'LSTM', 'LSTM_FCN')
+
+@onnx
+@pytest.mark.parametrize('arch', [o for o in list_models() if o not in ALIKE])
+def test_onnx(arch, tmp_path):
+    learn = make(arch)
+    s = session(export_onnx(learn, tmp_path/'m.onnx'))
+    for n in (1, 6, N): assert np.allclose(s.run(None, {'series': X[:n]})[0], learn.get_X_preds(X[:n])[0].numpy(), rtol=1e-4, atol=1e-5)
+    assert json.loads(s.get_modelmeta().custom_metadata_map['target'])['classes'] == ['maybe', 'no', 'yes']
+
+@onnx
+@pytest.mark.parametrize('name', ['steps', 'lists', 'several', 'forecast'])
+def test_onnx_targets(name, tmp_path):
+    learn = make(y=targets[name][0], t=targets[name][1])
+    s = session(export_onnx(to_predictor(learn), tmp_path/'m.onnx'))
+    assert np.allclose(s.run(None, {'series': X})[0], learn.get_X_preds(X)[0].numpy(), rtol=1e-4, atol=1e-4)
+
+@onnx
+@pytest.mark.parametrize('name', ['sample, channels', 'minmax', 'gaps', 'clip', 'robust'])
+def test_onnx_preprocessing(name, tmp_path):
+    data = gaps if name.startswith('gaps') else X
+    learn = make(X=data, batch_tfms=tfms[name])
+    s = session(export_onnx(learn, tmp_path/'m.onnx'))
+    assert np.allclose(s.run(None, {'series': data})[0], learn.get_X_preds(data)[0].numpy(), rtol=1e-4, atol=1e-5)
+
+@onnx
+def test_what_cannot_be_exported_says_so(tmp_path):
+    with pytest.raises(ValueError, match='cannot be exported to ONNX'): export_onnx(make(X=gaps, batch_tfms=tfms['gaps, median']), tmp_path/'m.onnx')
+    with pytest.raises(ValueError, match='Expected a learner'): export_onnx(FCN(2, 3), tmp_path/'m.onnx')
+    dls = get_ts_dls(X, y, splits=splits, sel_vars=[1], bs=8)
+    with pytest.raises(ValueError, match='before get_ts_dls'): export_onnx(ts_learner(dls, FCN, **TINY), tmp_path/'m.onnx')
+    assert not list(tmp_path.iterdir())
+
+@pytest.mark.parametrize('arch', ['FCN', 'MiniRocket', 'GRU'])
+def test_export_program(arch, tmp_path):
+    learn = make(arch, batch_tfms=[TSStandardize(by_sample=True), TSClip(-2, 2)])
+    export_program(learn, tmp_path/'m.pt2')
+    m = torch.export.load(tmp_path/'m.pt2').module()
+    for n in (1, 9): assert torch.allclose(m(torch.from_numpy(X[:n])), learn.get_X_preds(X[:n])[0], rtol=1e-4, atol=1e-5)
+
+def test_custom_head_can_be_exported():
+    learn = make(custom_head=_head)
+    assert torch.allclose(export_program(learn).module()(torch.from_numpy(X[:4])), learn.get_X_preds(X[:4])[0], rtol=1e-4, atol=1e-5)
