@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['recorded', 'TSLearner', 'class_weights', 'check_width', 'ts_learner', 'plot_top_losses']
 
-# %% ../nbs/07_learner.ipynb #a1c37884
+# %% ../nbs/07_learner.ipynb #e2e90ea0
 import math
 from contextlib import contextmanager
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-import fastai.callback.progress, fastai.callback.schedule, fastai.callback.tracker   # they give Learner its methods
+import fastai.callback.fp16, fastai.callback.hook, fastai.callback.progress, fastai.callback.schedule, fastai.callback.tracker   # they give Learner its methods
 from fastai.interpret import plot_top_losses
 from fastai.learner import Learner, load_learner
 from fastai.losses import CrossEntropyLossFlat

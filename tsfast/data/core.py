@@ -6,8 +6,8 @@
 __all__ = ['TSTensor', 'TSDatasets', 'TSDataLoader', 'is_forecast', 'draw_forecast', 'show_target', 'StratifiedSampler',
            'TSDataLoaders', 'refuse_bad_values', 'get_ts_dls', 'get_ts_dl']
 
-# %% ../../nbs/data/04_core.ipynb #4d32f670
-import copy
+# %% ../../nbs/data/04_core.ipynb #41931439
+import copy, random
 import numpy as np
 import torch
 from torch import Tensor
@@ -264,7 +264,7 @@ class TSDatasets:
         kind = 'memory map' if isinstance(self.X, np.memmap) else str(getattr(self.X, 'device', ''))
         return f"TSDatasets({len(self)} series, vars={self.vars}, len={self.len}, {kind}, target={self.target}{parts})"
 
-# %% ../../nbs/data/04_core.ipynb #10f20dce
+# %% ../../nbs/data/04_core.ipynb #85b5fba0
 class _Reader:
     "Batches by their indices, for worker processes"
     def __init__(self, dataset): self.dataset = dataset
@@ -293,8 +293,10 @@ class TSDataLoader(TfmdDL):
         if partial_n is not None and not (0 < partial_n <= 1 if isinstance(partial_n, float) else 0 < partial_n <= n):
             raise ValueError(f"partial_n is {partial_n!r}. Expected a number of series up to {n}, or a share between 0. and 1.")
         self.weights, self.partial_n, self.sampler, self.sort, self._gen, self.rows = weights, partial_n, sampler, sort, None, None
+        state = random.getstate()    # fastai's loader draws a seed, which is of no use here
         super().__init__(dataset, bs=int(bs), shuffle=shuffle, num_workers=num_workers, drop_last=bool(shuffle if drop_last is None else drop_last),
                          verbose=verbose, do_setup=False, **kwargs)
+        random.setstate(state)
         self._n_inp, self._types = 1, None
 
     def new(self, dataset=None, cls=None, **kwargs):
@@ -513,6 +515,7 @@ def show_target(
     if isinstance(y, (float, np.floating)) or getattr(y, 'ndim', 1) == 0 and getattr(y, 'dtype', np.dtype(object)).kind == 'f': return f'{float(y):.4g}'
     if isinstance(y, list): return ', '.join(map(str, y)) or '(none)'
     if getattr(y, 'ndim', 0) == 0: return str(y)
+    if y.size == 1: return show_target(y.flat[0])
     shown = ', '.join(f'{o:.3g}' if isinstance(o, (float, np.floating)) else str(o) for o in y.flat[:4])
     return f"[{shown}{', …' if y.size > 4 else ''}]"
 

@@ -1,0 +1,383 @@
+"The learner: fastai works on it, seeds reproduce to the bit, predictions come in the user's words and units"
+import copy, os, random, subprocess, sys, warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.fp16 import MixedPrecision
+from fastai.callback.mixup import CutMix, MixUp
+from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau, SaveModelCallback
+from fastai.interpret import ClassificationInterpretation, Interpretation
+from fastai.learner import Learner, load_learner
+from fastai.losses import CrossEntropyLossFlat, MSELossFlat
+from fastai.metrics import F1Score, RocAucBinary, accuracy, accuracy_multi, mae, rmse
+from torch import Tensor, nn
+
+from tsfast.callbacks import UserUnits, training_batches
+from tsfast.core import rng_state
+from tsfast.data.core import StratifiedSampler, TSDatasets, get_ts_dls
+from tsfast.data.preprocessing import TSStandardize
+from tsfast.data.targets import TSClassification, TSMultiLabelClassification, TSRegression
+from tsfast.learner import class_weights, ts_learner
+from tsfast.models.heads import TSModule
+from tsfast.models.inception_time import InceptionTime
+from tsfast.models.minirocket import MiniRocket
+from tsfast.models.xception_time import XceptionTime
+
+small = dict(nf=4, depth=3)
+n, C, L = 60, 2, 24
+rng = np.random.default_rng(0)
+labels = np.array(['up', 'down', 'flat'])[np.arange(n) % 3]
+X = (rng.normal(scale=.5, size=(n, C, L)) + np.select([labels == 'up', labels == 'down'], [1, -1], 0)[:, None, None]*np.linspace(-2, 2, L)).astype(np.float32)*10 + 50
+numbers = (1000 + 5*(X[:, :, -1] - X[:, :, 0]).mean(1)).astype(np.float64)
+splits = (range(42), range(42, n))
+
+
+def class_dls(**k): return get_ts_dls(X, labels, splits=splits, batch_tfms=TSStandardize(by_var=True), **{'bs': 16, 'device': 'cpu', **k})
+def number_dls(y=numbers, **k): return get_ts_dls(X, y, splits=splits, tfms=[None, TSRegression(standardize=True)], batch_tfms=TSStandardize(), bs=16, device='cpu', **k)
+def quiet(learn):
+    learn.remove_cbs([o for o in learn.cbs if type(o).__name__ == 'ProgressCallback']); learn.logger = lambda *a, **k: None
+    return learn
+def classifier(dls=None, **k): return quiet(ts_learner(dls or class_dls(), InceptionTime, **{'metrics': accuracy, 'seed': 0, **small, **k}))
+def weights(learn): return torch.cat([o.flatten().float() for o in learn.model.state_dict().values()])
+
+@pytest.fixture(scope='module')
+def trained():
+    learn = classifier(); learn.fit_one_cycle(8, 1e-2)
+    return learn
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close('all')
+
+
+# ---------------------------------------------------------------- fastai on it
+
+def test_trains(trained): assert trained.validate()[1] > .9 and list(trained.history) == ['train_loss', 'valid_loss', 'accuracy'] and len(trained.history) == 8
+
+def test_plain_fastai_learner(tmp_path):
+    "fastai's own class, with a model of the user's"
+    class Net(nn.Sequential):
+        def __init__(self): super().__init__(nn.Flatten(), nn.Linear(C*L, 16), nn.ReLU(), nn.Linear(16, 3))
+    torch.manual_seed(0)
+    learn = quiet(Learner(class_dls(), Net(), metrics=accuracy, path=tmp_path))
+    assert type(learn.loss_func) is CrossEntropyLossFlat
+    assert 1e-8 < learn.lr_find(show_plot=False).valley < 10
+    learn.fit_one_cycle(8, 1e-2)
+    assert learn.validate()[1] > .8
+    learn.show_results(max_n=2); assert len(plt.figure(plt.get_fignums()[-1]).axes) == 2
+    assert learn.predict(X[50])[0] in learn.dls.vocab and learn.get_X_preds(X[:3])[2].dtype.kind == 'U'
+    assert ClassificationInterpretation.from_learner(learn).confusion_matrix().sum() == 18
+    learn.export('plain.pkl')      # the class of the model is found again, since it is a local one only here
+    learn.save('m'); learn.load('m')
+
+def test_lr_find_and_schedules(tmp_path):
+    learn = classifier(path=tmp_path)
+    before = weights(learn)
+    r = learn.lr_find(show_plot=True); assert 1e-8 < r.valley < 10 and torch.equal(before, weights(learn))
+    learn.fit_flat_cos(2, 1e-3); learn.fit_sgdr(2, 1, 1e-3)
+    learn.recorder.plot_loss(); learn.recorder.plot_sched()
+
+@pytest.mark.parametrize('max_n', [1, 2, 5, 9])
+def test_show(trained, max_n):
+    trained.show_results(max_n=max_n); fig = plt.figure(plt.get_fignums()[-1]); assert sum(bool(o.lines) for o in fig.axes) == max_n
+    trained.show_results(ds_idx=0, max_n=max_n, shuffle=False); trained.dls.show_batch(max_n=max_n)
+
+def test_titles_say_label_and_prediction(trained):
+    trained.show_results(max_n=3, shuffle=False)
+    labels_, (_, _, decoded) = labels[42:45], trained.get_X_preds(X[42:45])
+    assert [o.get_title() for o in plt.gcf().axes] == [f'{a} → {b}' for a, b in zip(labels_, decoded)]
+
+def test_plot_metrics(trained):
+    assert len([o for o in trained.plot_metrics().flat if o.lines]) == 2
+    trained.plot_metrics(nrows=2, figsize=(4, 4), log_loss=True); trained.validate(); assert len(trained.plot_metrics().flat[0].lines[0].get_xdata()) == 8   # validation does not wipe it out
+    with pytest.raises(ValueError, match='Train first'): classifier().plot_metrics()
+
+def test_predict(trained):
+    p = trained.get_preds()[0]
+    for i, x in ((42, X[42]), (43, torch.from_numpy(X[43])), (44, trained.dls.valid.dataset[2][0])):
+        label, idx, probs = trained.predict(x)
+        torch.testing.assert_close(probs, p[i-42], atol=1e-5, rtol=0); assert label == trained.dls.vocab[int(idx)] and int(probs.argmax()) == int(idx)
+    x, label, *_ = trained.predict(X[42], with_input=True); np.testing.assert_allclose(np.asarray(x), X[42], atol=1e-3)
+
+def test_get_X_preds_is_validation(trained):
+    p, t, d = trained.get_preds(with_decoded=True)
+    for bs in (1, 5, 18, 64):
+        q, u, words = trained.get_X_preds(X[42:], labels[42:], bs=bs)
+        torch.testing.assert_close(p, q, atol=1e-5, rtol=0); assert torch.equal(t, u) and words.tolist() == [trained.dls.vocab[i] for i in d]
+    assert trained.get_X_preds(X[42:])[1] is None and len(trained.get_X_preds(X[42:], with_decoded=False)) == 2
+    x, q, t, words, loss = trained.get_X_preds(X[42:], labels[42:], with_input=True, with_loss=True)
+    torch.testing.assert_close(loss, -q.log()[range(18), t], atol=1e-4, rtol=1e-3); assert x.shape == (18, C, L) and x.abs().max() < 10
+    logits = trained.get_X_preds(X[42:], act=lambda o: o)[0]; torch.testing.assert_close(logits.softmax(1), p, atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match='no series'): trained.get_X_preds(X[:0])
+    with pytest.raises(ValueError, match='needs the targets'): trained.get_X_preds(X, with_loss=True)
+    with pytest.raises(ValueError, match="Unknown label: 'sideways'"): trained.get_X_preds(X[:1], ['sideways'])
+
+def test_interpretation(trained, capsys):
+    interp = ClassificationInterpretation.from_learner(trained)
+    cm = interp.confusion_matrix(); assert cm.sum() == 18 and (cm.sum(1) == 6).all()
+    interp.plot_confusion_matrix(); interp.plot_confusion_matrix(normalize=True)
+    interp.print_classification_report(); assert 'flat' in capsys.readouterr().out
+    assert all(a != b for a, b, _ in interp.most_confused())
+    for k in (1, 4): interp.plot_top_losses(k)
+    interp.plot_top_losses(4, nrows=2, largest=False)
+    loss, idx, items = interp.top_losses(3, items=True); assert len(items) == 3 and (loss.diff() <= 0).all()
+    torch.testing.assert_close(loss, trained.get_preds(with_loss=True)[2][idx], atol=1e-5, rtol=0)
+    interp.show_results([0, 3]); Interpretation.from_learner(trained, ds_idx=0).top_losses(2)
+
+def test_export_and_fresh_process(trained, tmp_path):
+    "Saved here, loaded there: equal predictions, and the training data is not in the file"
+    trained.path, old = tmp_path, trained.path
+    try: trained.export('learner.pkl')
+    finally: trained.path = old
+    np.save(tmp_path/'X.npy', X[42:])
+    code = ("import numpy as np, torch, warnings; warnings.simplefilter('ignore')\nfrom fastai.learner import load_learner\nimport tsfast.learner\n"
+            "learn = load_learner('learner.pkl'); X = np.load('X.npy')\np, _, words = learn.get_X_preds(X)\nassert len(learn.dls.train.dataset) == 0\n"
+            "torch.save((p, list(map(str, words)), learn.predict(X[0])[0]), 'out.pt')")
+    r = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)})
+    assert not r.returncode, r.stderr
+    p, words, label = torch.load(tmp_path/'out.pt', weights_only=False)
+    want = trained.get_X_preds(X[42:]); assert torch.equal(p, want[0]) and words == want[2].tolist() and label == words[0]
+    assert (tmp_path/'learner.pkl').stat().st_size < 200_000
+
+def test_tracking_callbacks(tmp_path):
+    learn = classifier(path=tmp_path)
+    learn.fit(6, 1e-2, cbs=[SaveModelCallback(monitor='accuracy', fname='best'), ReduceLROnPlateau(monitor='valid_loss', patience=1, min_delta=10., factor=10)])
+    assert (tmp_path/'models'/'best.pth').exists() and learn.opt.hypers[-1]['lr'] < 1e-2
+    assert abs(learn.validate()[1] - learn.history['accuracy'].max()) < 1e-6           # the best comes back
+    learn = classifier(path=tmp_path); learn.fit(20, 1e-2, cbs=EarlyStoppingCallback(monitor='valid_loss', min_delta=100., patience=2)); assert len(learn.history) == 3
+
+@pytest.mark.filterwarnings('ignore:.*CUDA is not available')
+def test_mixed_precision(tmp_path):
+    "On a GPU in earnest; on the CPU torch's autocast for CUDA does nothing, and training goes on"
+    learn = classifier(path=tmp_path).to_fp16(); assert any(isinstance(o, MixedPrecision) for o in learn.cbs)
+    learn.fit_one_cycle(1, 1e-3); learn = learn.to_fp32(); learn.fit(1, 1e-3); assert torch.isfinite(weights(learn)).all()
+
+def test_summary(trained):
+    text = str(trained.summary()); assert 'InceptionTime' in text and 'Total params' in text and 'Linear' in text
+
+@pytest.mark.parametrize('cb', [MixUp(.4)], ids=type)
+def test_mixup(cb):
+    learn = classifier(); learn.fit(3, 1e-2, cbs=cb); assert torch.isfinite(weights(learn)).all() and len(learn.history) == 3
+    learn = quiet(ts_learner(number_dls(), InceptionTime, seed=0, **small)); learn.fit(1, 1e-3, cbs=MixUp(.4))
+
+def test_body_and_head():
+    for arch, k in ((InceptionTime, small), (XceptionTime, dict(nf=4)), ('FCN', {})):
+        learn = quiet(ts_learner(class_dls(), arch, seed=0, **k)); learn.create_opt()
+        body, head = learn.opt.param_lists; assert len(body) > len(head) > 0
+        assert sum(map(len, (body, head))) == len(list(learn.model.parameters()))
+        learn.freeze()
+        bn = {id(p) for m in learn.model.modules() if isinstance(m, nn.BatchNorm1d) for p in m.parameters()}
+        assert all(p.requires_grad == (id(p) in bn) for p in body) and all(p.requires_grad for p in head)
+        before = [p.detach().clone() for p in body]; learn.fit(1, 1e-2)
+        assert all(torch.equal(a, b) for a, b, p in zip(before, body, body) if id(p) not in bn)
+        learn.unfreeze(); learn.fit(1, slice(1e-4, 1e-2)); assert not torch.equal(before[0], body[0]) and learn.opt.hypers[0]['lr'] < learn.opt.hypers[-1]['lr']
+
+def test_weight_decay_leaves_norms_and_biases_alone():
+    learn = classifier(wd=.1); learn.create_opt()
+    off = {id(p) for p, s in ((p, learn.opt.state[p]) for g in learn.opt.param_lists for p in g) if s.get('do_wd', True) is False}
+    bn = {id(p) for m in learn.model.modules() if isinstance(m, nn.BatchNorm1d) for p in m.parameters()}; assert bn <= off and id(learn.model.fc.bias) in off and id(learn.model.fc.weight) not in off
+
+def test_train_metrics():
+    learn = classifier(train_metrics=True); learn.fit(1, 1e-3); assert 'train_accuracy' in learn.history and 'valid_accuracy' in learn.history; learn.plot_metrics()
+    learn = classifier(valid_metrics=False, train_metrics=True); learn.fit(1, 1e-3); assert list(learn.history) == ['train_loss', 'accuracy']
+    learn = classifier(metrics=[accuracy, F1Score(average='macro')]); learn.fit(1, 1e-3); assert 'f1_score' in learn.history
+
+def test_callbacks_see_series_as_series():
+    class Look(Callback):
+        def before_batch(self): self.learn.seen = (type(self.x).__name__, self.x.shape[1:], type(self.y))
+    learn = classifier(); learn.fit(1, 1e-3, cbs=Look()); assert learn.seen[0] == 'TSTensor' and learn.seen[1] == (C, L)
+
+
+# ---------------------------------------------------------------- what arch may be
+
+class Own(nn.Module):
+    "A user's own network, which asks for what it needs"
+    def __init__(self, c_in, c_out, seq_len, width=4): super().__init__(); self.a, self.b, self.seq_len = nn.Linear(c_in*seq_len, width), nn.Linear(width, c_out), seq_len
+    def forward(self, x): return self.b(torch.relu(self.a(x.flatten(1))))
+
+def test_arch():
+    dls = class_dls()
+    assert type(ts_learner(dls).model) is type(ts_learner(dls, 'INCEPTIONTIME').model) is InceptionTime
+    m = ts_learner(dls, Own, width=6).model; assert m.seq_len == L and m.a.out_features == 6 and m.b.out_features == 3
+    m = Own(C, 3, L); assert ts_learner(dls, m).model is m
+    assert ts_learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(C*L, 3))).loss_func
+    lowest = lambda dls: min(ts_learner(dls, XceptionTime, nf=4, seed=s).model(torch.randn(64, C, L)).min() for s in range(8))
+    assert lowest(dls) >= 0 > lowest(number_dls())       # the page's last ReLU, but a regression can go negative
+    with pytest.raises(KeyError, match="Did you mean 'XceptionTime'"): ts_learner(dls, 'XeptionTime')
+    with pytest.raises(ValueError, match='nff'): ts_learner(dls, InceptionTime, nff=3)
+    for bad, message in ((Own(C, 5, L), r'\(.B., 5\).*\(.B., 3\)'), (InceptionTime(C, 2, **small), 'c_out=3'), (InceptionTime(7, 3, **small), 'built for 7 channels')):
+        with pytest.raises(ValueError, match=message): ts_learner(dls, bad)
+
+def test_checking_a_model_leaves_no_trace():
+    m = InceptionTime(C, 3, **small).train(); before = copy.deepcopy(m.state_dict()); torch.manual_seed(5); state = rng_state()['torch']
+    ts_learner(class_dls(), m); assert m.training and all(torch.equal(a, b) for a, b in zip(before.values(), m.state_dict().values())) and torch.equal(state, rng_state()['torch'])
+
+def test_feature_models_are_fitted_on_training_first():
+    dls = class_dls(); learn = quiet(ts_learner(dls, MiniRocket, metrics=accuracy, seed=0, num_features=168))
+    assert not learn.model.fitted
+    learn.fit_one_cycle(5, 1e-2); assert learn.model.fitted and learn.validate()[1] > .8
+    x, t = (torch.cat(o) for o in zip(*training_batches(dls))); assert x.shape == (42, C, L) and torch.equal(t, dls.train_ds.y[:42])       # in order, every one
+
+
+# ---------------------------------------------------------------- regression in the user's units
+
+@pytest.mark.parametrize('y', [numbers, np.c_[numbers, -numbers/100], np.tile(numbers[:, None, None], (1, 2, 3))], ids=['one', 'two', 'window'])
+def test_users_units(y):
+    dls = number_dls(y)
+    learn = quiet(ts_learner(dls, InceptionTime, metrics=[mae, rmse], seed=0, **small)); learn.fit_one_cycle(15, 1e-2)
+    loss, mae_, rmse_ = learn.validate()
+    p, t, d = learn.get_preds(with_decoded=True)
+    want = y[42:].astype(np.float32)
+    np.testing.assert_allclose(t.reshape(want.shape), want, rtol=1e-5); assert torch.equal(p, d)
+    p_ = p.reshape(want.shape).numpy(); spread = np.abs(want - want.mean(0)).mean()
+    assert loss < 2 and abs(mae_ - np.abs(p_ - want).mean()) < 1e-2*spread and abs(rmse_ - np.sqrt(((p_ - want)**2).mean())) < 1e-2*spread        # loss in its own units, metrics in the user's
+    assert np.corrcoef(p_.reshape(18, -1)[:, 0], want.reshape(18, -1)[:, 0])[0, 1] > .5
+    q, u, words = learn.get_X_preds(X[42:], y[42:]); torch.testing.assert_close(q, p, rtol=1e-5, atol=1e-3); np.testing.assert_allclose(words.reshape(want.shape), p_, rtol=1e-5); np.testing.assert_allclose(u.reshape(want.shape), want, rtol=1e-5)
+    dec, pred, raw = learn.predict(X[42]); np.testing.assert_allclose(np.asarray(dec).reshape(p_[0].shape), p_[0], rtol=1e-5)
+    learn.show_results(max_n=2, shuffle=False); title = plt.gcf().axes[0].get_title()
+    if y.ndim == 1: a, b = title.split(' → '); assert abs(float(a) - want[0]) < 1 and abs(float(b) - p_[0]) < 1, title
+    learn.dls.show_batch(max_n=1)
+    Interpretation.from_learner(learn).plot_top_losses(2)
+    assert abs(learn.history['mae'].iloc[-1] - mae_) < 1e-3*abs(mae_) + 1e-3
+
+def test_plain_learner_in_users_units():
+    torch.manual_seed(0); learn = quiet(Learner(number_dls(), InceptionTime(C, 1, **small), cbs=UserUnits())); assert 500 < learn.get_preds()[0].mean() < 1500
+    learn = quiet(Learner(number_dls(), InceptionTime(C, 1, **small))); assert 500 < learn.get_X_preds(X[:4])[0].mean() < 1500
+
+def test_multi_label():
+    y = [[o for o, k in (('rise', a[-1] > a[0]), ('fall', a[-1] < a[0]), ('high', a.max() > 65)) if k] for a in X[:, 0]]
+    dls = get_ts_dls(X, y, splits=splits, tfms=[None, TSMultiLabelClassification()], batch_tfms=TSStandardize(), bs=16, device='cpu')
+    learn = quiet(ts_learner(dls, InceptionTime, metrics=accuracy_multi, seed=0, **small)); learn.fit_one_cycle(6, 1e-2)
+    p, t, words = learn.get_X_preds(X[42:], y[42:]); assert p.min() >= 0 and p.max() <= 1 and all(set(o) <= {'rise', 'fall', 'high'} for o in words) and learn.validate()[1] > .6
+    assert isinstance(learn.predict(X[0])[0], list); learn.show_results(max_n=2)
+
+def test_a_class_for_each_step():
+    y = np.where(X[:, 0] > 50, 'above', 'below')
+    dls = get_ts_dls(X, y, splits=splits, tfms=[None, TSClassification()], batch_tfms=TSStandardize(), bs=16, device='cpu')
+    learn = quiet(ts_learner(dls, InceptionTime, seed=0, **small)); learn.fit(2, 1e-2)
+    p, t, words = learn.get_X_preds(X[42:], y[42:]); assert p.shape == (18, L, 2) and words.shape == (18, L) and set(words.flat) <= {'above', 'below'}; learn.show_results(max_n=2); learn.predict(X[0])
+
+def test_integer_labels_are_classes():
+    learn = quiet(ts_learner(get_ts_dls(X, np.arange(n) % 3 + 5, splits=splits, bs=16, device='cpu'), InceptionTime, seed=0, **small)); learn.fit(1, 1e-3)
+    assert type(learn.loss_func) is CrossEntropyLossFlat and learn.get_X_preds(X[:9])[2].dtype.kind == 'i' and set(learn.dls.vocab) == {5, 6, 7}
+
+
+# ---------------------------------------------------------------- weights of classes
+
+def test_class_weights():
+    y = np.array(['a']*30 + ['b']*10 + ['c']*2 + ['a', 'b', 'c']*6)
+    dls = get_ts_dls(X, y, splits=splits, bs=16, device='cpu')
+    torch.testing.assert_close(class_weights('balanced', dls), 42/(3*torch.tensor([30., 10., 2.])))
+    assert class_weights({'c': 4}, dls).tolist() == [1, 1, 4] and class_weights([1, 2, 3], dls).tolist() == [1, 2, 3]
+    learn = classifier(dls, class_weight='balanced', label_smoothing=.1); learn.fit(1, 1e-3); assert learn.loss_func.func.label_smoothing == .1
+    for bad, message in (({'z': 1}, "names 'z'"), ('even', 'balanced'), ([1, 2], 'Expected 3'), ([1, -1, 1], 'Expected 3')):
+        with pytest.raises(ValueError, match=message): classifier(dls, class_weight=bad)
+    with pytest.raises(ValueError, match='for one class'): ts_learner(number_dls(), InceptionTime, class_weight='balanced', **small)
+    with pytest.raises(ValueError, match='label_smoothing is for'): ts_learner(number_dls(), InceptionTime, label_smoothing=.1, **small)
+    with pytest.raises(ValueError, match='default loss'): classifier(dls, class_weight='balanced', loss_func=CrossEntropyLossFlat())
+    with pytest.raises(ValueError, match='Expected a share'): classifier(dls, label_smoothing=1.)
+
+
+# ---------------------------------------------------------------- seeds
+
+def run(seed, dls=None, epochs=(2,), schedule='one', **k):
+    learn = classifier(dls, seed=seed, fc_dropout=.3, **k)
+    for e in epochs: learn.fit_one_cycle(e, 1e-2) if schedule == 'one' else learn.fit(e, 1e-2)
+    return weights(learn), learn.history
+
+def global_state(): return random.getstate(), np.random.get_state()[1].tolist(), np.random.get_state()[2], torch.get_rng_state().tolist()
+
+@pytest.mark.parametrize('epochs', [(2,), (1, 2)], ids=str)
+def test_a_seed_reproduces_to_the_bit(epochs):
+    torch.manual_seed(1); a, ha = run(3, epochs=epochs)
+    torch.manual_seed(2); np.random.seed(5); random.seed(6); b, hb = run(3, epochs=epochs)
+    c, _ = run(4, epochs=epochs)
+    assert torch.equal(a, b) and ha.equals(hb) and not torch.equal(a, c)
+
+def test_two_fits_are_not_the_same_fit_twice():
+    "The second fit goes on with the generators where the first left off"
+    class Order(Callback):
+        def before_fit(self): self.seen = []
+        def before_batch(self):
+            if self.training: self.seen.append(self.x[:, 0, 0].tolist())
+    learn = classifier(); o = Order(); learn.fit(1, 1e-3, cbs=o); a = o.seen; learn.fit(1, 1e-3, cbs=o); assert a != o.seen
+
+def test_learners_that_share_loaders_do_not_disturb_each_other():
+    dls = class_dls()
+    alone = classifier(class_dls(), seed=1); alone.fit(1, 1e-2); alone.fit(2, 1e-2)
+    one, other = classifier(dls, seed=1), classifier(dls, seed=2)
+    one.fit(1, 1e-2); other.fit(1, 1e-2); next(iter(dls.train)); one.fit(2, 1e-2)
+    assert torch.equal(weights(one), weights(alone))
+
+def test_the_sampler_is_seeded_too():
+    def go(): return run(7, class_dls(sampler=StratifiedSampler(labels[:42], bs=16)))[0]
+    assert torch.equal(go(), go())
+    def go(): return run(7, class_dls(weights=np.arange(42) + 1.))[0]
+    assert torch.equal(go(), go())
+
+def test_global_generators_are_given_back():
+    random.seed(0); np.random.seed(0); torch.manual_seed(0); before = global_state()
+    learn = classifier(seed=5); assert global_state() == before
+    learn.fit_one_cycle(1, 1e-3); assert global_state() == before
+    learn.validate(); learn.get_X_preds(X[:3]); learn.predict(X[0]); assert global_state() == before
+
+@pytest.mark.parametrize('error', [ZeroDivisionError, KeyboardInterrupt, CancelFitException], ids=lambda o: o.__name__)
+def test_global_generators_are_given_back_after_an_error(error):
+    class Stop(Callback):
+        def before_batch(self):
+            if self.training and self.iter == 1: np.random.rand(); random.random(); torch.rand(1); raise error('now')
+    learn = classifier(seed=5); before = global_state()
+    try: learn.fit(1, 1e-3, cbs=Stop())
+    except (ZeroDivisionError, KeyboardInterrupt): pass
+    assert global_state() == before and not any(isinstance(o, Stop) for o in learn.cbs)
+    learn.fit(1, 1e-3); assert global_state() == before and len(learn.history) == 1        # and the learner goes on
+
+def test_without_a_seed_the_global_generators_decide():
+    def go(k): torch.manual_seed(k); learn = classifier(seed=None); learn.fit(1, 1e-2); return weights(learn)
+    a, b, c = go(1), go(1), go(2); assert torch.equal(a, b) and not torch.equal(a, c)
+
+@pytest.mark.parametrize('seed', [0, 2**31, -1 % 2**63, 2**40])
+def test_any_integer_is_a_seed(seed): assert torch.equal(run(seed, epochs=(1,))[0], run(seed, epochs=(1,))[0])
+
+def test_start_epoch_of_fastai():
+    learn = classifier(); learn.fit(3, 1e-3, start_epoch=2); assert len(learn.history) == 1
+
+
+# ---------------------------------------------------------------- real data, as long as it takes: pytest -m slow, with TSFAST_DATA set
+
+@pytest.fixture
+def ecg(ucr_path):
+    if not (ucr_path/'ECGFiveDays').is_dir(): pytest.skip('needs ECGFiveDays in TSFAST_DATA')
+
+def test_the_five_lines(ecg, tmp_path, monkeypatch):
+    "As they stand, but for the number of epochs"
+    monkeypatch.chdir(tmp_path)
+    ns = {}
+    exec("""
+from tsfast.all import *
+X, y, splits = get_UCR_data('ECGFiveDays', split_data=False)
+dls = get_ts_dls(X, y, splits=splits, tfms=[None, TSClassification()], batch_tfms=TSStandardize(), bs=64)
+learn = ts_learner(dls, InceptionTime, metrics=accuracy)
+with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, 1e-3)
+""", ns)
+    assert len(ns['learn'].history) == 1
+
+def ecg_accuracy(arch, train):
+    from tsfast.data.external import get_UCR_data
+    X, y, splits = get_UCR_data('ECGFiveDays', split_data=False)
+    dls = get_ts_dls(X, y, splits=splits, tfms=[None, TSClassification()], batch_tfms=TSStandardize(), bs=64)
+    learn = quiet(ts_learner(dls, arch, metrics=accuracy, seed=0)); train(learn)
+    return learn.validate()[1]
+
+@pytest.mark.slow
+def test_inception_time_one_cycle(ecg): assert ecg_accuracy(InceptionTime, lambda l: l.fit_one_cycle(50, 1e-3)) >= .99
+
+@pytest.mark.slow
+def test_inception_time_plateau(ecg): assert ecg_accuracy(InceptionTime, lambda l: l.fit(50, 1e-3, cbs=ReduceLROnPlateau(patience=5, factor=2, min_lr=1e-5))) >= .99
+
+@pytest.mark.slow
+def test_xception_time_one_cycle(ecg): assert ecg_accuracy(XceptionTime, lambda l: l.fit_one_cycle(100, 1e-2)) >= .95
