@@ -1,0 +1,19 @@
+"Small things that the site and the README share"
+import re
+
+
+def directives(source):
+    "`#| export` and its like at the head of a cell: {name: rest}"
+    return dict(re.findall(r'^\s*#\s*\|\s*([\w-]+):?[ \t]*(.*)$', source, re.M))
+
+
+def without_directives(source): return re.sub(r'^\s*#\s*\|.*\n?', '', source, flags=re.M).strip('\n')
+
+
+def without_bars(text):
+    "Printed text as a terminal would show it in the end, without progress bars"
+    lines = []
+    for line in text.split('\n'):
+        seen = [o for o in line.split('\r') if o.strip() and '█' not in o and not re.match(r'Epoch \d+/\d+ :|\s*\|-*\|', o)]
+        if seen or not line: lines.append(seen[-1].rstrip() if seen else '')
+    return '\n'.join(lines)
