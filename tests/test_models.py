@@ -12,7 +12,7 @@ from tsfast.models.registry import build_ts_model, get_arch, list_models
 
 C_IN, L, B = 3, 40, 6
 # widths that keep the tests quick, for whichever architecture has such an argument
-SMALL = dict(nf=8, hidden_size=16, d_model=16, d_ff=16, n_heads=2, n_layers=2, encoder_layers=2, num_features=420, k=4, g=8, rnn_dropout=0., dropout=0.)
+SMALL = dict(nf=8, hidden_size=16, d_model=16, d_ff=16, n_heads=2, n_layers=2, encoder_layers=2, num_features=840, k=4, g=8, rnn_dropout=0., dropout=0.)
 ARCHS = list_models()
 
 

@@ -45,7 +45,7 @@ def golden_quantiles(
     "Multiples of the golden ratio, modulo 1"
     return (np.arange(1, n + 1) * ((np.sqrt(5) + 1)/2) % 1).astype(np.float32)
 
-# %% ../../nbs/models/20_minirocket.ipynb #61768d2b
+# %% ../../nbs/models/20_minirocket.ipynb #0bdf35a0
 def draw_channels(
     n:int, # number of combinations: one for each pair of dilation and kernel
     c_in:int, # channels of the series
@@ -54,8 +54,8 @@ def draw_channels(
     "Which channels each combination adds up"
     if c_in == 1: return torch.ones(n, 1, dtype=torch.bool)
     most = min(c_in, 9)
-    k = (2 ** (torch.rand(n, generator=gen, dtype=torch.double) * np.log2(most + 1))).long().clamp(1, most)
-    rank = torch.rand(n, c_in, generator=gen).argsort(1).argsort(1)   # a random order of the channels
+    k = (2 ** (torch.rand(n, generator=gen, dtype=torch.double, device='cpu') * np.log2(most + 1))).long().clamp(1, most)
+    rank = torch.rand(n, c_in, generator=gen, device='cpu').argsort(1).argsort(1)   # a random order of the channels
     return rank < k[:, None]
 
 # %% ../../nbs/models/20_minirocket.ipynb #232d54dc
@@ -149,7 +149,7 @@ def pick_backend(
         if x.device.type == 'cuda' and _installed('triton'): return 'triton'
     return 'torch'
 
-# %% ../../nbs/models/20_minirocket.ipynb #2e0ce527
+# %% ../../nbs/models/20_minirocket.ipynb #757491c9
 class MiniRocketFeatures(Fitted):
     "MiniRocket's transform: `(B, c_in, seq_len)` to `(B, 9996)` proportions in [0, 1]"
     min_len = 9
@@ -167,9 +167,11 @@ class MiniRocketFeatures(Fitted):
         self.c_in, self.seq_len, self.backend = int(c_in), int(seq_len), backend
         self.dilations, self.per_dilation = fit_dilations(self.seq_len, num_features, max_dilations_per_kernel)
         # the generator itself is not kept: a number can be copied, pickled and used again
-        self.seed = int(torch.randint(2**31 - 1, (), generator=generator(random_state)))
-        self.register_buffer('channels', draw_channels(84*len(self.dilations), self.c_in, generator(self.seed)))
-        self.register_buffer('biases', torch.zeros(84*sum(self.per_dilation)))
+        self.seed = int(torch.randint(2**31 - 1, (), generator=None if random_state is None else generator(random_state), device='cpu'))
+        biases = torch.zeros(84*sum(self.per_dilation))
+        # drawn on the CPU, so that every device has the same; kept wherever the model is built
+        self.register_buffer('channels', draw_channels(84*len(self.dilations), self.c_in, generator(self.seed)).to(biases.device))
+        self.register_buffer('biases', biases)
 
     @property
     def num_features(self) -> int: return len(self.biases)
@@ -195,7 +197,7 @@ class MiniRocketFeatures(Fitted):
                                      "Fill or interpolate them first; a series that ends early needs another architecture or a resampling to one length.")
             n += len(x)
         if n == 0: raise ValueError("X holds no series. Expected at least one to fit on.")
-        draw = (torch.rand(len(self.channels), generator=generator(self.seed + 1), dtype=torch.double) * n).long()
+        draw = (torch.rand(len(self.channels), generator=generator(self.seed + 1), dtype=torch.double, device='cpu') * n).long()
         wanted, row = draw.unique(return_inverse=True)
         rows, at = [], 0
         for x in iter_chunks(X, chunksize):

@@ -43,7 +43,7 @@ def multi_torch(
         out.append(torch.stack([even, odd], 3).flatten(2))                                 # (B, 4, 42, 2, n) to (B, 4, 84*n)
     return torch.cat(out, 2).flatten(1)
 
-# %% ../../nbs/models/21_multirocket.ipynb #35dc182e
+# %% ../../nbs/models/21_multirocket.ipynb #4aee586f
 class PooledFeatures(MiniRocketFeatures):
     "MiniRocket's convolutions with MultiRocket's pooling: `(B, c_in, seq_len)` to `(B, 4 * num_features)`"
     def _torch(self, x): return multi_torch(x, self.dilations, self.per_dilation, self.channels, self.biases)
@@ -77,7 +77,7 @@ class MultiRocketFeatures(nn.Module):
         super().__init__()
         if seq_len < self.min_len: raise ValueError(f"MultiRocket needs series of at least 10 steps, for differences of 9; these have {seq_len}. Pad or resample them.")
         if num_features < 84*8: raise ValueError(f"num_features is {num_features}. Expected at least {84*8}: 84 kernels, 4 poolings, 2 representations.")
-        gen = generator(random_state)
+        gen = None if random_state is None else generator(random_state)
         self.c_in, self.seq_len = int(c_in), int(seq_len)
         # each representation has dilations, channels and biases of its own
         self.raw, self.diff = (PooledFeatures(c_in, n, num_features//8, max_dilations_per_kernel, gen, backend=backend) for n in (self.seq_len, self.seq_len - 1))
