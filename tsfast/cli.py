@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from . import __version__
 
-# %% ../nbs/20_cli.ipynb #4703cff7
+# %% ../nbs/20_cli.ipynb #ca6d537b
 commands = {}   # verb -> (function, function that declares its arguments)
 
 def command(
@@ -62,7 +62,9 @@ def main(
         commands[args.verb][0](args)
         sys.stdout.flush()
         return 0
-    except KeyboardInterrupt as e: say(e or 'interrupted'); return 130
+    except KeyboardInterrupt as e:
+        if sys.stdout.isatty(): print()   # leave the progress bar's line
+        say(e or 'interrupted'); return 130
     except BrokenPipeError:   # as in `tsfast models | head`
         with suppress(OSError): os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -339,7 +341,7 @@ def _fit(learn, s, out, test, run):
         learn.logger = print   # of the learner's class; a learner that is saved needs nothing of the command line
     return time.monotonic() - start
 
-# %% ../nbs/20_cli.ipynb #e59e9614
+# %% ../nbs/20_cli.ipynb #be567c2a
 def _figures(true, pred, loss, cat):
     "The test figures, by name"
     import numpy as np
@@ -432,6 +434,7 @@ def _show(r, out):
     print(f"\nIn {out}:")
     for k, v in RESULTS.items():
         if (out/k).exists(): print(f"  {k:<22}{v}")
+    print(f"\nTo use it:  from tsfast.all import *; load_learner({str(out/'learner.pkl')!r}).get_X_preds(X)")
     sys.stdout.flush()
 
 # %% ../nbs/20_cli.ipynb #4832549c
