@@ -1,5 +1,5 @@
 "Bundles, Predictor, ONNX and exported programs: equal to the learner, and nothing but clear errors for what is broken"
-import hashlib, importlib.util, inspect, json, os, random, subprocess, sys, time
+import copy, hashlib, importlib.util, inspect, json, os, random, subprocess, sys, time
 from pathlib import Path
 
 import numpy as np
@@ -295,10 +295,10 @@ def forge_config(cfg, r):
         parent = cfg
         for k in path[:-1]: parent = parent[k]
         how = r.random()
-        if how < 0.7: parent[path[-1]] = r.choice(values)
+        if how < 0.7: parent[path[-1]] = copy.deepcopy(r.choice(values))
         elif how < 0.85: del parent[path[-1]]
-        elif isinstance(parent, dict): parent[r.choice(['extra', 'kind', 'seq_len', 'd', 'nf', 'depth', '\ud800'])] = r.choice(values)
-        else: parent.append(r.choice(values))
+        elif isinstance(parent, dict): parent[r.choice(['extra', 'kind', 'seq_len', 'd', 'nf', 'depth', '\ud800'])] = copy.deepcopy(r.choice(values))
+        else: parent.append(copy.deepcopy(r.choice(values)))
     return cfg
 
 def forge_tensors(data, r):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/91_basics.ipynb #29d53f3f
+# %% ../nbs/91_basics.ipynb #0eb51384
 from fastai.basics import *
 from fastai.callback.all import *
 from fastai.interpret import *
@@ -19,6 +19,9 @@ from .metrics import *
 from .callbacks import *
 from .learner import *
 from .checkpoint import Checkpoint, read_checkpoint
+from .interpret import *
+from .inference import Predictor, load_bundle
+from .deploy import export_onnx, export_program
 
 # %% ../nbs/91_basics.ipynb #b8900c6d
 __all__ = [n for n in globals() if not n.startswith('_')]

@@ -309,7 +309,7 @@ def _check_stats(f, cfg, i):
             if is_slice and not (type(v) is list and len(v) == 3 and all(o is None or type(o) is int for o in v) and v[2] != 0): bad(k, 'the three ends of a slice')
             if not is_slice and v is not None and not ints(v): bad(k, 'null or a list of numbers')
 
-# %% ../nbs/32_inference.ipynb #03b9fb55
+# %% ../nbs/32_inference.ipynb #108e4e4b
 class Predictor:
     "A trained model with its preprocessing, its classes and its units: `Predictor(folder)(X)`"
     def __init__(self,
@@ -387,7 +387,12 @@ class Predictor:
         bs:int|None=None, # series a batch
     ): # labels (n,) or (n, *shape); a list of labels for each series of a multi-label model; or numbers
         "Labels in the user's vocabulary, or numbers in the user's units"
-        y = self(X, bs)
+        return self.decode(self(X, bs))
+
+    def decode(self,
+        y:Tensor, # probabilities, or numbers in the user's units
+    ): # what `predict` gives for them
+        "Probabilities to labels; numbers stay"
         if self.kind == 'classification': return self.classes[y.argmax(-1).numpy()]
         if self.kind == 'multilabel': return [[o for o, on in zip(self.classes.tolist(), row) if on] for row in (y > self.config['target']['threshold']).tolist()]
         return y.numpy()
