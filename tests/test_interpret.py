@@ -1,0 +1,210 @@
+"What one sees of a trained learner: pictures, maps that add up, importances that find the channel that counts, calibration"
+import pickle
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from fastai.interpret import ClassificationInterpretation
+from torch import nn
+
+from tsfast.data.core import get_ts_dls
+from tsfast.data.preprocessing import TSStandardize
+from tsfast.data.targets import TSMultiLabelClassification, TSRegression
+from tsfast.inference import Predictor
+from tsfast.interpret import CalibratedLoss, class_maps, expected_calibration_error, fit_temperature, plot_importance, split_head
+from tsfast.learner import ts_learner
+from tsfast.models.registry import build_ts_model, get_arch
+import tsfast.deploy
+
+N, L = 90, 32
+rng = np.random.default_rng(0)
+y = np.array(['flat', 'up', 'down'])[np.arange(N) % 3]
+X = rng.normal(size=(N, 2, L)).astype(np.float32)
+for label, size in (('up', 3), ('down', -3)): X[y == label, 1, 20:28] += size      # the second channel tells, from step 20 to 27
+splits = range(60), range(60, N)
+
+
+@pytest.fixture(scope='module', params=['FCN', 'MiniRocket'])
+def learn(request):
+    kw = dict(layers=[16, 16], kss=[5, 3]) if request.param == 'FCN' else dict(num_features=420, random_state=0)
+    learn = ts_learner(get_ts_dls(X, y, splits=splits, batch_tfms=TSStandardize(by_var=True), bs=16, val_bs=20), request.param, seed=0, **kw)
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(20, 1e-2)
+    assert (learn.get_X_preds(X)[2] == y).mean() > .95
+    return learn
+
+@pytest.fixture(autouse=True)
+def no_figures():
+    yield
+    plt.close('all')
+
+
+@pytest.mark.parametrize('name', ['plot_confusion_matrix', 'plot_probabilities', 'plot_roc', 'plot_calibration'])
+def test_pictures_take_and_give_axes(learn, name):
+    f = getattr(learn, name)
+    ax = f(figsize=(3, 2))
+    assert ax.figure.get_size_inches().tolist() == [3, 2]
+    mine = plt.subplots()[1]
+    assert f(X, y, ax=mine) is mine and len(plt.get_fignums()) == 2
+    mine.figure.canvas.draw()
+    with pytest.raises(ValueError, match='both X and y'): f(X)
+
+def test_confusion_matrix(learn):
+    interp = ClassificationInterpretation.from_learner(learn)
+    ax = learn.plot_confusion_matrix()
+    assert [int(o.get_text()) for o in ax.texts] == interp.confusion_matrix().flatten().tolist()
+    assert [float(o.get_text()) for o in learn.plot_confusion_matrix(X, y, normalize='true').texts][0] <= 1
+    interp.plot_confusion_matrix(); interp.plot_top_losses(3); interp.print_classification_report()
+
+def test_one_class_alone(learn):
+    "A set with one class only can be drawn, but for an ROC curve"
+    one = y == 'up'
+    learn.plot_confusion_matrix(X[one], y[one]); learn.plot_probabilities(X[one], y[one]); learn.plot_calibration(X[one], y[one])
+    with pytest.raises(ValueError, match='one class'): learn.plot_roc(X[one], y[one])
+
+def test_top_losses(learn):
+    axs = learn.plot_top_losses(4, X, y)
+    losses = learn.get_X_preds(X, y, with_loss=True, with_decoded=False)[2]
+    assert f'{float(losses.max()):.2f}' in axs[0].get_title() and len(axs) >= 4
+    assert len(learn.plot_top_losses(100, figsize=(9, 9))) >= len(splits[1])
+
+def test_other_targets():
+    learn = ts_learner(get_ts_dls(X, [['a']*(o != 'up') + ['b']*(o != 'down') for o in y], splits=splits, tfms=[None, TSMultiLabelClassification()], bs=16), 'FCN', layers=[8], kss=[3])
+    assert len(learn.plot_roc().lines) >= 2
+    for f in (learn.plot_confusion_matrix, learn.plot_probabilities, learn.plot_calibration, learn.calibrate, learn.calibration_error):
+        with pytest.raises(ValueError, match='is for classes'): f()
+    learn = ts_learner(get_ts_dls(X, X[:, 1, 20:28].mean(1), splits=splits, tfms=[None, TSRegression(standardize=True)], bs=16), 'FCN', layers=[8], kss=[3])
+    with pytest.raises(ValueError, match='is for classes'): learn.plot_roc()
+    assert learn.explain(X[:4]).shape == learn.explain(X[:4], method='occlusion').shape == (4, L)
+    learn.plot_explanation(X[:2]); learn.plot_top_losses(2)
+    table = learn.feature_importance(score='mae', n_repeats=2, progress=False)
+    assert list(table.columns) == ['importance', 'low', 'high'] and (table.low <= table.high).all()
+    with pytest.raises(ValueError, match="Expected one of \\['loss', 'mae'\\]"): learn.feature_importance(score='accuracy')
+
+
+# maps
+@pytest.mark.parametrize('arch', ['InceptionTime', 'XceptionTime', 'FCN', 'ResNet'])
+@pytest.mark.parametrize('kwargs', [{}, dict(fc_dropout=.5)])
+def test_class_maps_add_up(arch, kwargs):
+    "Found by structure; the mean of a map over time is the output, but for the bias"
+    m = build_ts_model(arch, 2, 3, seq_len=L, **kwargs).eval()
+    x = torch.from_numpy(X[:5])
+    with torch.no_grad():
+        maps, out, zero = class_maps(m, x), m(x), None
+        assert maps.shape == (5, 3, L)
+        if arch != 'XceptionTime': assert torch.allclose(maps.mean(-1) + m.fc[-1].bias if isinstance(m.fc, nn.Sequential) else maps.mean(-1) + m.fc.bias, out, atol=1e-4)
+        assert torch.allclose(maps.mean(-1).argsort(), maps.mean(-1).argsort()) and torch.isfinite(maps).all()
+
+@pytest.mark.parametrize('arch,kwargs,has', [('TST', dict(flatten=False), True), ('TST', {}, False), ('GRU', {}, False), ('LSTM_FCN', {}, False), ('MiniRocket', {}, False), ('InceptionTime', dict(custom_head=nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(128, 3))), True),
+                                             ('InceptionTime', dict(y_range=(0, 1)), False), ('FCN', dict(custom_head=nn.Sequential(nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(128, 3))), False)])
+def test_which_networks_have_maps(arch, kwargs, has):
+    m = build_ts_model(arch, 2, 3, seq_len=L, **kwargs).eval()
+    assert (split_head(m) is not None) == has
+    if has:
+        with torch.no_grad(): assert class_maps(m, torch.from_numpy(X[:2])).shape == (2, 3, L)
+    elif getattr(m, 'fitted', True):
+        with pytest.raises(ValueError, match="Use method='occlusion'"): class_maps(m, torch.from_numpy(X[:2]))
+
+def test_explanations_find_the_place(learn):
+    "Steps 20 to 27 of the second channel"
+    up = X[y == 'up'][:12]
+    methods = ['auto', 'occlusion'] if split_head(learn.model) is None else ['auto', 'cam', 'occlusion']
+    for method in methods:
+        m = learn.explain(up, method=method, window=4, stride=2).mean(0)
+        assert m[20:28].mean() > 2*np.delete(m, range(16, 32)).mean() and 18 <= m.argmax() <= 29
+    m = learn.explain(up, by_channel=True, window=4).mean(0)
+    assert m.shape == (2, L) and m[1].sum() > 3*abs(m[0].sum())
+    assert learn.explain(up, labels=['down']*len(up), method='occlusion').mean() < learn.explain(up, method='occlusion').mean()
+
+def test_explanations_leave_the_input_alone(learn):
+    before = X.copy()
+    learn.explain(X[:9], method='occlusion', bs=4); learn.plot_explanation(X, y, max_n=2)
+    assert np.array_equal(X, before)
+
+def test_explain_says_no(learn):
+    for kw, text in ((dict(method='gradcam'), "Expected 'auto'"), (dict(window=0), 'from 1 to 32'), (dict(window=4, stride=5), "window's 4"), (dict(method='cam', by_channel=True), 'no channels')):
+        with pytest.raises(ValueError, match=text): learn.explain(X[:2], **kw)
+    with pytest.raises(ValueError, match='no series'): learn.explain(X[:0])
+    steps = ts_learner(get_ts_dls(X, np.where(X[:, 1] > 0, 'a', 'b'), splits=splits, tfms=[None, type(learn.dls.train_ds.target)()], bs=16), 'FCN', layers=[8], kss=[3])
+    with pytest.raises(ValueError, match='one map'): steps.explain(X[:2])
+    steps.plot_confusion_matrix()
+
+def test_plot_explanation(learn):
+    axs = learn.plot_explanation(X, y, max_n=4, ncols=2, figsize=(6, 4))
+    assert axs.shape == (2, 2) and '→' in axs[0, 0].get_title() and all(len(a.images) == 1 for a in axs.flat)
+    mine = plt.subplots()[1]
+    assert learn.plot_explanation(X, labels=['up'], max_n=1, ax=mine, method='occlusion', by_channel=True)[0] is mine and 'for up' in mine.get_title()
+    with pytest.raises(ValueError, match='max_n=1'): learn.plot_explanation(X, max_n=2, ax=mine)
+
+
+# importance
+def test_importance_finds_the_channel_and_the_steps(learn):
+    before, state = X.copy(), torch.get_rng_state()
+    for score in ('loss', 'accuracy'):
+        t = learn.feature_importance(names=['noise', 'signal'], score=score, n_repeats=3, progress=False)
+        assert t.low['signal'] > 0 and t.importance['signal'] > 5*abs(t.importance['noise'])
+        s = learn.step_importance(window=4, score=score, n_repeats=3, progress=False)
+        assert s.importance.idxmax() in (20, 24) and len(s) == L//4
+    assert np.array_equal(X, before) and torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(learn.dls.train_ds.X, torch.from_numpy(before))
+    assert learn.feature_importance(X, y, progress=False).equals(learn.feature_importance(X, y, progress=False))     # seeded
+    for table in (t, s):
+        ax = plot_importance(table, figsize=(3, 2))
+        assert plot_importance(table, ax=ax) is ax
+
+def test_importance_is_undone_after_an_error(learn):
+    before, was = X.copy(), learn.model.training
+    def boom(*args): raise RuntimeError('boom')
+    h = learn.model.register_forward_hook(boom)
+    try:
+        with pytest.raises(RuntimeError, match='boom'): learn.feature_importance(X, y, progress=False)
+    finally: h.remove()
+    assert np.array_equal(X, before) and learn.model.training == was
+
+def test_importance_says_no(learn):
+    for kw, text in ((dict(score='auc'), 'Expected one of'), (dict(n_repeats=0), 'at least 1'), (dict(level=95), 'between 0 and 1'), (dict(names=['a']), '1 names and 2 channels'), (dict(X=X), 'both X and y'), (dict(X=X[:1], y=y[:1]), 'at least 2')):
+        with pytest.raises(ValueError, match=text): learn.feature_importance(progress=False, **kw)
+    with pytest.raises(ValueError, match='from 1 to 32'): learn.step_importance(window=0)
+
+
+# calibration
+@pytest.mark.parametrize('true', [0.3, 1., 4.])
+def test_temperature_is_found(true):
+    g = torch.Generator().manual_seed(0)
+    z = 2*torch.randn(20_000, 5, generator=g)
+    t = torch.multinomial(z.softmax(-1), 1, generator=g)[:, 0]
+    assert fit_temperature(true*z, t) == pytest.approx(true, rel=.05)
+    conf = lambda T: ((true*z/T).softmax(-1).max(-1).values.numpy(), ((true*z).argmax(-1) == t).numpy())
+    assert expected_calibration_error(*conf(fit_temperature(true*z, t))) < .02
+    assert true == 1 or expected_calibration_error(*conf(1.)) > .05
+
+def test_calibration_error():
+    assert expected_calibration_error(np.array([.95, .95, .95, .95]), np.array([True, True, True, False])) == pytest.approx(.2)
+    assert expected_calibration_error(np.ones(3), np.ones(3, bool)) == 0
+
+def test_calibrate(learn, tmp_path):
+    "Labels stay, probabilities change everywhere: predictions, validation, bundles, pickles; training does not"
+    loss = learn.loss_func
+    try:
+        p, _, labels = learn.get_X_preds(X)
+        valid = learn.validate()[0]
+        T = learn.calibrate()
+        q, _, after = learn.get_X_preds(X)
+        logits = learn.get_X_preds(X, act=lambda o: o)[0]
+        assert .1 <= T <= 10 and np.array_equal(after, labels) and torch.equal(q, (logits/T).softmax(-1)) and not torch.equal(p, q)
+        assert torch.equal(learn.get_preds()[0], q[60:])
+        assert learn.validate()[0] == valid                         # the loss itself is as it was
+        assert learn.get_X_preds(X, y, with_loss=True)[3].shape == (N,)
+        assert learn.calibrate() == pytest.approx(T)                # from the outputs, not from what was calibrated
+        assert torch.equal(Predictor(learn.save_bundle(tmp_path/'b'))(X), q)
+        assert pickle.loads(pickle.dumps(learn.loss_func)).temperature == T
+        assert 'temperature' in repr(learn.loss_func)
+    finally: learn.loss_func = loss
+
+
+def test_embeddings(learn):
+    z = learn.embeddings(X, bs=7)
+    assert z.shape == (N, learn.model.head_nf) and np.allclose(z, learn.embeddings(X, bs=64), atol=1e-5)
+    assert np.allclose(z, tsfast.deploy.to_predictor(learn).embeddings(X), atol=1e-5)
+    dls = get_ts_dls(X, y, splits=splits, bs=16)
+    with pytest.raises(ValueError, match='forward_features'): ts_learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(2*L, 3))).embeddings(X)
