@@ -419,3 +419,59 @@ def test_export_program(arch, tmp_path):
 def test_custom_head_can_be_exported():
     learn = make(custom_head=_head)
     assert torch.allclose(export_program(learn).module()(torch.from_numpy(X[:4])), learn.get_X_preds(X[:4])[0], rtol=1e-4, atol=1e-5)
+
+
+# the command line
+@pytest.fixture(scope='module')
+def run_folder(tmp_path_factory):
+    from tsfast.cli import main
+    out = tmp_path_factory.mktemp('runs')/'italy'
+    assert main(['train', 'ItalyPowerDemand', '--arch-args', 'nf=4', 'depth=3', '--epochs', '2', '--device', 'cpu', '--out', str(out)]) == 0
+    return out
+
+def test_command_line(run_folder, tmp_path, capsys):
+    "A run becomes a bundle; both predict the same from every kind of file"
+    import csv
+    from fastai.learner import load_learner
+    from tsfast.cli import main
+    from tsfast.data.external import get_UCR_data
+    X, y = get_UCR_data('ItalyPowerDemand')[2:]
+    X, y = X[:20].astype(np.float32), y[:20]
+    assert main(['export', str(run_folder), str(tmp_path/'b')]) == 0 and 'MB' in capsys.readouterr().out
+    learn = load_learner(run_folder/'learner.pkl')
+    same(learn, Predictor(tmp_path/'b'), X=X)
+    np.save(tmp_path/'x.npy', X)
+    np.savetxt(tmp_path/'x.csv', X[:, 0], delimiter=',', fmt='%.9g')
+    (tmp_path/'x.tsv').write_text(''.join('\t'.join([l, *(f'{v:.9g}' for v in x[0])]) + '\n' for l, x in zip(y, X)))
+    (tmp_path/'x.ts').write_text('@problemName x\n@timeStamps false\n@univariate true\n@classLabel true 1 2\n@data\n' + ''.join(','.join(f'{v:.9g}' for v in x[0]) + f':{l}\n' for l, x in zip(y, X)))
+    want = [str(o) for o in learn.get_X_preds(X)[2]]
+    for model in (tmp_path/'b', run_folder, run_folder/'learner.pkl'):
+        for name in ('x.npy', 'x.csv', 'x.tsv', 'x.ts'):
+            assert main(['predict', str(model), str(tmp_path/name), '--out', str(tmp_path/'o'/'p.csv'), '--bs', '7']) == 0
+            rows = list(csv.DictReader((tmp_path/'o'/'p.csv').read_text().splitlines()))
+            assert [o['prediction'] for o in rows] == want and [o['series'] for o in rows] == [str(i) for i in range(20)]
+            assert np.allclose([[float(o['p(1)']), float(o['p(2)'])] for o in rows], learn.get_X_preds(X)[0].numpy(), atol=1e-5)
+            text = capsys.readouterr().out
+            assert ('accuracy' in text) == (name[-3:] != 'npy' and name != 'x.csv') and ('label' in rows[0]) == ('accuracy' in text)
+    assert main(['predict', str(tmp_path/'b'), str(tmp_path/'x.npy')]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == 'series,prediction,p(1),p(2)'
+    assert main(['export', str(tmp_path/'b'), str(tmp_path/'m.pt2')]) == 0
+    with torch.no_grad(): assert torch.allclose(torch.export.load(tmp_path/'m.pt2').module()(torch.from_numpy(X)), learn.get_X_preds(X)[0], atol=1e-5)
+
+@pytest.mark.parametrize('kind', ['number', 'several', 'lists', 'steps'])
+def test_command_line_targets(kind, tmp_path, capsys):
+    from tsfast.cli import main
+    folder = make(y=targets[kind][0], t=targets[kind][1]).save_bundle(tmp_path/'b')
+    np.save(tmp_path/'x.npy', X)
+    assert main(['predict', str(folder), str(tmp_path/'x.npy')]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == N + 1 and lines[0].startswith('series,prediction') and len(lines[1].split(',')) == len(lines[0].split(','))
+
+def test_command_line_says_no(run_folder, bundle, tmp_path, capsys):
+    from tsfast.cli import main
+    (tmp_path/'a.csv').write_text('1,2,3\n'); (tmp_path/'a.xls').write_text(''); (tmp_path/'a.npy').write_bytes(b'no'); (tmp_path/'e.csv').write_text('')
+    for args, text in ((['predict', 'nowhere', 'x.npy'], 'neither a bundle'), (['predict', bundle, 'x.npy'], 'no file x.npy'), (['predict', bundle, tmp_path/'a.csv'], 'line 1: 3 values'), (['predict', bundle, tmp_path/'a.xls'], "ends in '.xls'"),
+                       (['predict', bundle, tmp_path/'a.npy'], 'cannot be read'), (['predict', bundle, tmp_path/'e.csv'], 'no series'), (['export', bundle, tmp_path/'x'], 'a bundle already'), (['export', run_folder, tmp_path/'m.zip'], "ends in '.zip'")):
+        assert main([str(o) for o in args]) == 1
+        err = capsys.readouterr().err
+        assert text in err and err.count('\n') == 1
