@@ -43,9 +43,11 @@ def append_row(row, file=RESULTS/'accuracy.csv', fields=FIELDS):
     "One write of one line, so that processes side by side cannot mix theirs"
     file.parent.mkdir(parents=True, exist_ok=True)
     line = ','.join(str(row.get(k, '')) for k in fields) + '\n'
-    new = not file.exists() or not file.stat().st_size
-    fd = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try: os.write(fd, ((','.join(fields) + '\n' if new else '') + line).encode())
+    fd = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        size = os.fstat(fd).st_size
+        before = ','.join(fields) + '\n' if not size else '' if os.pread(fd, 1, size - 1) == b'\n' else '\n'   # a header; or the end of a line that a crash cut short
+        os.write(fd, (before + line).encode())
     finally: os.close(fd)
 
 def key_of(row): return tuple(f'{float(row[k]):g}' if k in ('epochs', 'bs', 'lr', 'seed') else str(row[k]) for k in KEY)
@@ -74,7 +76,9 @@ def fit(X, y, splits, arch, seed, epochs, bs, lr, wd=None, label_smoothing=0., t
             from tsfast.callbacks import training_batches
             from tsfast.models.ridge import fit_ridge_head
             fit_ridge_head(learn.model, training_batches(dls), n_classes=dls.c)
-        else: learn.fit_one_cycle(epochs, lr, cbs=NoValidation())
+        else:
+            learn.fit_one_cycle(epochs, lr, cbs=NoValidation())
+            learn.train_loss = float(np.mean([float(o) for o in learn.recorder.losses[-len(dls.train):]]))   # of the last epoch; predicting empties the recorder
         probs, targs = learn.get_preds(dl=dls.valid)
     return learn, probs.numpy(), targs.numpy()
 
@@ -101,7 +105,7 @@ def run(dataset, arch, seed, done=(), ridge=False, out=RESULTS/'accuracy.csv', s
     name = s.pop('recipe')
     start = time.perf_counter()
     learn, probs, targs = fit(X, y, splits, arch, seed, ridge=ridge, **s, **(dict(random_state=seed) if ridge else {}))
-    row.update(scores(probs, targs), seconds=round(time.perf_counter() - start, 1), train_loss='' if ridge else round(float(learn.recorder.smooth_loss.value), 5), **versions())
+    row.update(scores(probs, targs), seconds=round(time.perf_counter() - start, 1), train_loss='' if ridge else round(learn.train_loss, 5), **versions())
     append_row(row, out)
     if save:
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -121,7 +125,10 @@ def main(argv=None):
     p.add_argument('--out', type=Path, default=RESULTS/'accuracy.csv')
     p.add_argument('--render', action='store_true', help='only make the table and the diagrams from the rows')
     a = p.parse_args(argv)
-    if not a.render:
+    if a.render:
+        from benchmarks.accuracy_report import render
+        print(render())
+    else:
         import torch
         if a.threads: torch.set_num_threads(a.threads)
         names = [n for o in a.datasets for n in GROUPS.get(o, [o])]

@@ -16,7 +16,11 @@ CONFIGS = dict(
     base=BASE, bs4=dict(BASE, bs=4), bs16=dict(BASE, bs=16), lr3=dict(BASE, lr=3e-3), smooth=dict(BASE, label_smoothing=0.1), wd1=dict(BASE, wd=0.1), e75=dict(BASE, epochs=75),
     bs4lr3=dict(BASE, bs=4, lr=3e-3),
     **{k: dict(BASE, tfms=[k]) for k in ('TSNoise', 'TSRandomScale', 'TSMagWarp', 'TSTimeWarp', 'TSWindowSlice')},      # half of the series each, with the papers' magnitudes
-    **{k: dict(BASE, cbs=[k]) for k in ('MixUp', 'CutMix1d')})
+    **{k: dict(BASE, cbs=[k]) for k in ('MixUp', 'CutMix1d')},
+    # fixed features: a linear layer is all that is trained
+    **{f'MiniRocket {lr:g}': dict(BASE, arch='MiniRocket', lr=lr) for lr in (1e-4, 1e-3, 1e-2)},
+    **{f'MiniRocket 0.001 {k}': dict(BASE, arch='MiniRocket', **v) for k, v in dict(wd1=dict(wd=1.), e25=dict(epochs=25)).items()})
+FIXED = [k for k in CONFIGS if k.startswith('MiniRocket')]
 FIELDS = ['dataset', 'config', 'seed', 'n_train', 'n_valid', 'accuracy', 'balanced_accuracy', 'log_loss', 'seconds', 'tsfast', 'torch', 'fastai', 'date']
 OUT = RESULTS/'recipe_search.csv'
 
@@ -48,7 +52,7 @@ def main(argv=None):
         X, y, _, _ = get_UCR_data(name)
         splits = sample(y, SETS[name], seed)
         start = time.perf_counter()
-        _, probs, targs = fit(X, y, splits, 'InceptionTime', seed, **built(CONFIGS[config]))
+        _, probs, targs = fit(X, y, splits, **dict(dict(arch='InceptionTime'), **built(CONFIGS[config])), seed=seed)
         row = dict(dataset=name, config=config, seed=seed, n_train=len(splits[0]), n_valid=len(splits[1]), **scores(probs, targs), seconds=round(time.perf_counter() - start, 1), **versions())
         append_row(row, OUT, FIELDS)
         print(f"{name:20}{config:10}seed {seed}  accuracy {row['accuracy']:.4f}  log loss {row['log_loss']:.3f}  {row['seconds']:.0f} s", flush=True)

@@ -1,0 +1,196 @@
+"""From rows of accuracies to what a page shows: a table beside the published figures, means over the sets that both have, and critical-difference diagrams.
+
+    python -m benchmarks.accuracy --render      # writes results/accuracy.md, results/accuracy_*.svg and the rows of the ensembles
+
+Everything is computed from the rows in `benchmarks/results/`, so that a page is renewed with them."""
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.accuracy import CACHE, FIELDS, GROUPS, RESULTS, append_row, read_rows, scores
+
+# which published figure an architecture is to be judged against; one network against single networks, an ensemble against the ensemble
+PUBLISHED = {'InceptionTime': 'inception_x1_mean', 'InceptionTime ×5': 'inceptiontime', 'InceptionTime ×3': 'inceptiontime', 'FCN': 'fcn', 'ResNet': 'resnet',
+             'MiniRocket + ridge': 'minirocket', 'HydraPlus + ridge': 'hydra', 'MultiRocketHydra + ridge': 'multirocket_hydra'}
+NAMES = dict(inception_x1_mean='Inception, one network', inceptiontime='InceptionTime, ensemble of 5', fcn='FCN', resnet='ResNet', minirocket='MiniRocket', hydra='Hydra',
+             multirocket_hydra='MultiRocket-Hydra', hive_cote2='HIVE-COTE 2', rocket='ROCKET', quant='QUANT', litetime='LITETime')
+ENSEMBLES = RESULTS/'accuracy_ensembles.csv'
+
+
+# ---- rows
+
+def measured(): # dataset, model, seed, accuracy, balanced_accuracy, seconds
+    "All runs with the recipe or with a closed-form head; runs with settings by hand are left out"
+    rows = pd.DataFrame(read_rows(), columns=FIELDS)
+    rows = rows[rows.recipe.isin(['recipe', 'ridge'])].assign(model=lambda d: d.arch + np.where(d.recipe == 'ridge', ' + ridge', ''))
+    other = RESULTS/'rocket_accuracy.csv'
+    if other.exists():   # the closed-form heads have a sweep of their own, with their times; what is only there comes along
+        o = pd.read_csv(other).assign(model=lambda d: d.model + ' + ridge')
+        o = o[~o.model.isin(rows.model)]
+        rows = pd.concat([rows, o[['dataset', 'model', 'seed', 'accuracy']]])
+    if ENSEMBLES.exists(): rows = pd.concat([rows, pd.DataFrame(read_rows(ENSEMBLES)).assign(model=lambda d: d.arch)])
+    num = ['accuracy', 'balanced_accuracy', 'seconds', 'epochs']
+    rows[num] = rows[num].apply(pd.to_numeric, errors='coerce')
+    return rows.drop_duplicates(['dataset', 'model', 'seed'], keep='last').reset_index(drop=True)
+
+def write_ensembles(sizes=(3, 5)):
+    "The mean of the probabilities of seeds 0, 1, 2 … for every set where all of them were kept"
+    have = {(r['dataset'], r['arch']) for r in read_rows(ENSEMBLES)}
+    rows = [r for r in read_rows() if r['recipe'] == 'recipe']
+    for dataset, arch in sorted({(r['dataset'], r['arch']) for r in rows}):
+        mine = {int(r['seed']): r for r in rows if (r['dataset'], r['arch']) == (dataset, arch)}
+        for k in sizes:
+            name = f'{arch} ×{k}'
+            if (dataset, name) in have or not set(range(k)) <= set(mine): continue
+            files = [CACHE/('_'.join([dataset, arch, 'recipe', f"{float(r['epochs']):g}-{float(r['bs']):g}-{float(r['lr']):g}", r['seed']]) + '.npz') for r in (mine[i] for i in range(k))]
+            if not all(f.exists() for f in files): continue
+            runs = [np.load(f) for f in files]
+            probs = np.mean([r['probs'].astype(np.float64) for r in runs], 0)
+            append_row({**mine[0], 'arch': name, 'seed': f'0-{k-1}', 'train_loss': '', **scores(probs, runs[0]['targs']),
+                        'seconds': round(sum(float(mine[i]['seconds']) for i in range(k)), 1)}, ENSEMBLES)
+
+def published(): # datasets × methods, 0 to 1
+    from tsfast.data.external import published_accuracy
+    return published_accuracy()
+
+
+# ---- tables
+
+def table(models=None, datasets=None): # one row a set; '89.9 ± 0.5 (3)' is the mean, the standard deviation and the number of runs
+    "Measured beside published, in percent"
+    rows, pub = measured(), published()
+    models = models or [m for m in PUBLISHED if m in set(rows.model)] + sorted(set(rows.model) - set(PUBLISHED))
+    datasets = datasets or [d for d in GROUPS['univariate'] + GROUPS['multivariate'] if d in set(rows.dataset)]
+    out = pd.DataFrame(index=pd.Index(datasets, name='data set'))
+    for m in models:
+        g = rows[rows.model == m].groupby('dataset').accuracy
+        mean, sd, n = g.mean()*100, g.std()*100, g.size()
+        cell = lambda d: '' if d not in mean else f'{mean[d]:.1f}' + (f' ± {sd[d]:.1f}' if n[d] > 1 else '') + (f' ({n[d]})' if '×' not in m else '')
+        out[m] = [cell(d) for d in datasets]
+        if (p := PUBLISHED.get(m)) in pub and f'published {NAMES[p]}' not in out: out[f'published {NAMES[p]}'] = [f'{pub[p][d]*100:.1f}' if d in pub.index and pd.notna(pub[p][d]) else '' for d in datasets]
+    return out
+
+def means(models=None): # one row a model
+    "Means over the sets that were measured and published, and how the model compares there"
+    rows, pub, out = measured(), published(), []
+    for m in models or [m for m in PUBLISHED if m in set(rows.model)]:
+        mine, ref = rows[rows.model == m].groupby('dataset').accuracy.mean(), pub[PUBLISHED[m]].dropna()
+        both = mine.index.intersection(ref.index)
+        if not len(both): continue
+        d = (mine[both] - ref[both])*100
+        runs = rows[(rows.model == m) & rows.dataset.isin(both)].groupby('dataset').size()
+        out.append(dict(model=m, sets=len(both), runs=f'{runs.min()}–{runs.max()}' if runs.min() < runs.max() else f'{runs.min()}', measured=f'{mine[both].mean()*100:.2f}',
+                        published=f'{ref[both].mean()*100:.2f}', difference=f'{d.mean():+.2f}', **{'better / same / worse': f'{(d > .05).sum()} / {(d.abs() <= .05).sum()} / {(d < -.05).sum()}'},
+                        **{'published as': NAMES[PUBLISHED[m]]}))
+    return pd.DataFrame(out)
+
+def missing(archs=('InceptionTime', 'XceptionTime', 'FCN', 'ResNet', 'LSTM_FCN', 'LSTM', 'GRU', 'RNNAttentionPlus', 'MiniRocket + ridge', 'HydraPlus + ridge', 'MultiRocketHydra + ridge'), seeds=3):
+    "Cells of the plan that nobody has measured yet"
+    rows = measured()
+    n = rows.groupby(['model', 'dataset']).size()
+    sets = GROUPS['univariate'] + GROUPS['multivariate']
+    return pd.DataFrame([dict(model=a, **{'sets with no run': sum((a, d) not in n.index for d in sets), f'sets with fewer than {seeds} runs': sum(n.get((a, d), 0) < seeds for d in sets), 'sets': len(sets)}) for a in archs])
+
+def to_markdown(df, index=True):
+    df = df.reset_index() if index else df
+    lines = ['| ' + ' | '.join(map(str, df.columns)) + ' |', '|' + '---|'*len(df.columns)]
+    return '\n'.join(lines + ['| ' + ' | '.join(str(v) if str(v) else '–' for v in r) + ' |' for r in df.itertuples(index=False)])
+
+
+# ---- critical differences
+
+def cliques(scores_, alpha=0.05): # scores_: datasets × methods. (mean ranks, lowest first; groups of methods that no test tells apart)
+    "Ranks, and pairs by Wilcoxon's signed-rank test with Holm's correction (Demšar 2006; Benavoli et al. 2016)"
+    from itertools import combinations
+    from scipy.stats import rankdata, wilcoxon
+    ranks = pd.Series(rankdata(-scores_.to_numpy().round(6), axis=1).mean(0), index=scores_.columns).sort_values(kind='stable')
+    pairs = []
+    for a, b in combinations(ranks.index, 2):
+        d = (scores_[a] - scores_[b]).to_numpy()
+        pairs.append((wilcoxon(d, zero_method='pratt', method='approx').pvalue if np.any(np.abs(d) > 1e-9) else 1., a, b))
+    apart, still = set(), True
+    for i, (p, a, b) in enumerate(sorted(pairs)):
+        still = still and p <= alpha/(len(pairs) - i)
+        if still: apart |= {(a, b), (b, a)}
+    names, groups = list(ranks.index), []
+    for i in range(len(names)):
+        j = i
+        while j + 1 < len(names) and not any((names[k], names[j+1]) in apart for k in range(i, j + 1)): j += 1
+        if j > i and not any(g[0] <= i and j <= g[1] for g in groups): groups.append((i, j))
+    return ranks, [(names[i], names[j]) for i, j in groups]
+
+def cd_diagram(scores_, file=None, title=None, alpha=0.05):
+    "Mean ranks on a line; a bar joins methods that the tests do not tell apart"
+    import matplotlib
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+    ranks, groups = cliques(scores_, alpha)
+    k, half = len(ranks), (len(ranks) + 1)//2
+    with plt.rc_context({'svg.hashsalt': 'tsfast', 'svg.fonttype': 'none', 'font.size': 9}):
+        fig, ax = plt.subplots(figsize=(8, 0.9 + 0.24*half + 0.12*len(groups)))
+        low, high = 1, max(k, 2)
+        ax.set_xlim(low - 0.42*(high - low), high + 0.42*(high - low)); ax.axis('off')
+        ax.plot([low, high], [0, 0], 'k', lw=1)
+        for t in range(low, high + 1): ax.plot([t, t], [0, 0.12], 'k', lw=1); ax.text(t, 0.2, str(t), ha='center', va='bottom')
+        bars = 0.18*len(groups)
+        for i, (name, r) in enumerate(ranks.items()):
+            left = i < half
+            y = -0.35 - bars - 0.42*(i if left else k - 1 - i)
+            x = low - 0.04*(high - low) if left else high + 0.04*(high - low)
+            ax.plot([r, r, x], [0, y, y], color='0.35', lw=0.8)
+            ax.text(x, y, f'{name}  {r:.2f} ' if left else f' {r:.2f}  {name}', ha='right' if left else 'left', va='center')
+        for i, (a, b) in enumerate(groups): ax.plot([ranks[a] - 0.04, ranks[b] + 0.04], [-0.16 - 0.18*i]*2, color='C0', lw=3, solid_capstyle='round')
+        ax.set_ylim(top=0.75)
+        ax.set_title((title or '') + f' ({len(scores_)} data sets; lower is better; bars: no difference at {alpha:g})', fontsize=9)
+        if file is not None: fig.savefig(file, bbox_inches='tight', metadata={'Date': None} if str(file).endswith('svg') else None)
+        plt.close(fig)
+    return ranks, groups
+
+def compared(models=None, references=('inception_x1_mean', 'inceptiontime', 'rocket', 'hive_cote2'), datasets=None): # datasets × methods
+    "Mean accuracies of measured models and of published methods, on the sets that all of them have"
+    rows, pub = measured(), published()
+    wide = rows.pivot_table(index='dataset', columns='model', values='accuracy', aggfunc='mean')
+    wide = wide[[m for m in (models or wide.columns) if m in wide]].rename(columns=lambda m: f'tsfast {m}')
+    return wide.join(pub[list(references)].rename(columns=NAMES), how='inner').loc[lambda d: d.index.isin(datasets or d.index)].dropna()
+
+
+# ---- the page's parts
+
+HEAD = """How these were made: each network is trained once on the archive's training split with `tsfast.recipe.recipe`, and its last weights are evaluated once on the test split. Settings are the
+same for all data sets: nothing was chosen by looking at test data. In the tables, *mean ± standard deviation (runs)*, in percent. Published figures are those of `published_accuracy()`, where
+their sources are named. Renew them with `python -m benchmarks.accuracy` (it goes on where it stopped) and `python -m benchmarks.accuracy --render`."""
+
+def search_table():
+    "What the search of the recipe measured, on series of training splits that were held back"
+    from benchmarks.recipe_search import OUT
+    rows = pd.DataFrame(read_rows(OUT))
+    if not len(rows): return None
+    rows[['accuracy', 'log_loss']] = rows[['accuracy', 'log_loss']].astype(float)
+    mean = rows.groupby(['config', 'dataset'])[['accuracy', 'log_loss']].mean()
+    base, out = mean.loc['base'], []
+    for c in rows.config.unique():
+        both = mean.loc[c].index.intersection(base.index)
+        m, b = mean.loc[c].loc[both].mean(), base.loc[both].mean()
+        runs = rows[rows.config == c]
+        out.append(dict(settings=c, sets=len(both), runs=len(runs), accuracy=f'{m.accuracy*100:.2f}', **{'against base there': f'{(m.accuracy - b.accuracy)*100:+.2f}', 'log loss': f'{m.log_loss:.3f}',
+                                                                                                     'against base': f'{m.log_loss - b.log_loss:+.3f}'}))
+    return pd.DataFrame(out)
+
+def render(out=RESULTS):
+    "Write the table and the diagrams; the text of the page comes from the docs"
+    write_ensembles()
+    rows = measured()
+    parts = [HEAD, '## Means over data sets', to_markdown(means(), index=False)]
+    uni = [m for m in PUBLISHED if m in set(rows.model)]
+    diagrams = dict(univariate=compared([m for m in uni if rows[rows.model == m].dataset.nunique() >= len(GROUPS['telling'])], datasets=GROUPS['univariate']))
+    for name, s in diagrams.items():
+        if len(s) > 4 and s.shape[1] > 2:
+            cd_diagram(s, out/f'accuracy_{name}.svg', 'Mean rank')
+            parts += ['## Critical differences', f'![Mean ranks of tsfast\'s models and of published methods over {len(s)} data sets](accuracy_{name}.svg)', f'Over: {", ".join(s.index)}.']
+    parts += ['## Every data set', to_markdown(table(uni)), '## Architectures without a published figure here',
+              to_markdown(table(sorted(set(rows.model) - set(PUBLISHED)))) if set(rows.model) - set(PUBLISHED) else 'None yet.',
+              '## Not measured yet', to_markdown(missing(), index=False)]
+    if (s := search_table()) is not None: parts += ['## The search for the recipe', 'On series of training splits that were held back (`benchmarks/recipe_search.py`); no test split was read.', to_markdown(s, index=False)]
+    (out/'accuracy.md').write_text('\n\n'.join(parts) + '\n', encoding='utf-8')
+    return out/'accuracy.md'

@@ -1,0 +1,139 @@
+"The default settings, and the sweep and search behind them"
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tsfast.models.registry import get_arch, list_models
+from tsfast.recipe import recipe
+
+SIZES = [1, 2, 5, 16, 20, 24, 67, 79, 80, 100, 200, 467, 500, 1000, 5000, 8926, 10**5, 10**7]
+
+
+@pytest.mark.parametrize('arch', [None, 'InceptionTime', 'MiniRocket', 'HydraPlus', 'LSTM'])
+def test_in_bounds_and_steady(arch):
+    rs = [recipe(n, 100, arch) for n in SIZES]
+    for n, r in zip(SIZES, rs):
+        assert set(r) == {'epochs', 'bs', 'lr', 'wd', 'label_smoothing'}
+        assert 25 <= r['epochs'] <= 150 and type(r['epochs']) is int     # a tenth of InceptionTime's 1,500 at most
+        assert 8 <= r['bs'] <= 64 and type(r['bs']) is int and math.log2(r['bs']).is_integer()
+        assert 1e-5 < r['lr'] <= 0.1 and r['wd'] >= 0 and 0 <= r['label_smoothing'] < 1
+    assert all(a['bs'] <= b['bs'] and a['epochs'] >= b['epochs'] for a, b in zip(rs, rs[1:]))     # larger sets: larger batches, no more epochs
+
+
+def test_enough_steps():
+    for n in SIZES[4:]:
+        r = recipe(n)
+        steps = r['epochs'] * max(n//r['bs'], 1)
+        assert steps >= 300 and (n > 10_000 or steps < 20_000)
+
+
+def test_kinds_of_arch_agree():
+    for name in list_models():
+        assert recipe(50, 100, name) == recipe(50, 100, name.lower()) == recipe(50, 100, get_arch(name))
+    model = get_arch('FCN')(1, 2)
+    assert recipe(50, arch=model) == recipe(50, arch='FCN')
+    assert recipe(50, arch=torch.nn.Linear) == recipe(50, arch=torch.nn.Linear(3, 2)) == recipe(50)       # a network of one's own
+
+
+def test_errors():
+    for n in (0, -3, float('nan'), True):
+        with pytest.raises(ValueError, match='Expected the number of training series'): recipe(n)
+    with pytest.raises(KeyError, match="Did you mean 'InceptionTime'"): recipe(10, arch='InceptionTim')
+
+
+def test_it_is_what_trains():
+    "The settings fit the functions that they are for"
+    from tsfast.data.core import get_ts_dls
+    from tsfast.learner import ts_learner
+    X, y = np.random.default_rng(0).normal(size=(24, 1, 20)), np.repeat(['a', 'b'], 12)
+    r = recipe(24, 20, 'FCN')
+    dls = get_ts_dls(X, y, splits=(range(20), range(20, 24)), bs=r['bs'])
+    learn = ts_learner(dls, 'FCN', wd=r['wd'], label_smoothing=r['label_smoothing'], layers=[4, 4, 4], seed=0)
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, r['lr'])
+    assert np.isfinite(learn.recorder.values[-1]).all()
+
+
+# ---- benchmarks/accuracy.py
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    accuracy, report = pytest.importorskip('benchmarks.accuracy'), pytest.importorskip('benchmarks.accuracy_report')
+    for m in (accuracy, report):
+        monkeypatch.setattr(m, 'RESULTS', tmp_path); monkeypatch.setattr(m, 'CACHE', tmp_path/'probs')
+    monkeypatch.setattr(report, 'ENSEMBLES', tmp_path/'accuracy_ensembles.csv')
+    return accuracy, report, tmp_path
+
+
+def test_sweep_goes_on_where_it_stopped(bench, capsys):
+    accuracy, _, tmp = bench
+    out = tmp/'accuracy.csv'
+    argv = ['--datasets', 'ItalyPowerDemand', '--archs', 'FCN', '--epochs', '1', '--bs', '64', '--out', str(out), '--seeds']
+    accuracy.main([*argv, '0'])
+    accuracy.main([*argv, '0', '1'])
+    rows = accuracy.read_rows(out)
+    assert [r['seed'] for r in rows] == ['0', '1'] and capsys.readouterr().out.count('accuracy') == 2
+    assert all(r['recipe'] == 'custom' and float(r['accuracy']) > 0.3 and math.isfinite(float(r['train_loss'])) for r in rows)
+    with open(out, 'a') as f: f.write('ItalyPowerDemand,FCN,2,cus')         # the power went off
+    assert accuracy.read_rows(out) == rows
+    accuracy.main([*argv, '2'])
+    assert [r['seed'] for r in accuracy.read_rows(out)] == ['0', '1', '2']
+
+
+def test_same_seed_same_row(bench):
+    accuracy, _, tmp = bench
+    a, b = (accuracy.run('ItalyPowerDemand', 'FCN', 3, epochs=1, bs=64, out=tmp/'rows.csv', save=False) for _ in range(2))
+    assert a['log_loss'] == b['log_loss'] and a['train_loss'] == b['train_loss']
+
+
+def test_search_reads_training_splits_alone(monkeypatch):
+    search = pytest.importorskip('benchmarks.recipe_search')
+    y = np.array(list('aab')*40)
+    train, valid = search.sample(y, 24, 0)
+    assert sorted([*train, *valid]) == list(range(120)) and (y[train] == 'b').sum() == 8
+    assert not np.array_equal(train, search.sample(y, 24, 1)[0]) and np.array_equal(train, search.sample(y, 24, 0)[0])
+    for c in search.CONFIGS: search.built(search.CONFIGS[c])
+
+
+def test_report(bench):
+    accuracy, report, tmp = bench
+    rng = np.random.default_rng(0)
+    sets = accuracy.GROUPS['telling'] + ['Coffee']
+    for d in sets:
+        targs = rng.integers(0, 2, 30)
+        for seed in range(3):
+            probs = np.eye(2)[np.where(rng.random(30) < 0.8, targs, 1 - targs)]*0.8 + 0.1
+            row = dict(dataset=d, arch='InceptionTime', seed=seed, recipe='recipe', epochs=150, bs=8, lr=1e-3, seconds=1., **accuracy.scores(probs, targs))
+            accuracy.append_row(row, tmp/'accuracy.csv')
+            (tmp/'probs').mkdir(exist_ok=True)
+            np.savez(tmp/'probs'/f'{d}_InceptionTime_recipe_150-8-0.001_{seed}.npz', probs=probs.astype(np.float16), targs=targs)
+    for d in sets[:4]: accuracy.append_row(dict(dataset=d, arch='FCN', seed=0, recipe='recipe', epochs=150, bs=8, lr=1e-3, accuracy=0.5), tmp/'accuracy.csv')
+    accuracy.append_row(dict(dataset='Beef', arch='ResNet', seed=0, recipe='custom', epochs=1, bs=8, lr=1e-3, accuracy=0.1), tmp/'accuracy.csv')
+    monkey = report.read_rows.__defaults__
+    report.read_rows.__defaults__ = (tmp/'accuracy.csv',)
+    try:
+        text = report.render(tmp).read_text()
+        means = report.means().set_index('model')
+        assert means.loc['InceptionTime', 'sets'] == 10 and means.loc['FCN', 'sets'] == 4 and 'ResNet' not in means.index
+        assert means.loc['InceptionTime ×3', 'sets'] == 10                      # majority of three
+        t = report.table()
+        assert '±' in t.loc['Beef', 'InceptionTime'] and t.loc['Beef', 'FCN'] == '' and t.loc['Beef', 'published FCN'] == '66.0'
+        assert (tmp/'accuracy_univariate.svg').read_text().count('tsfast InceptionTime') >= 2 and 'accuracy_univariate.svg' in text
+        assert report.missing().set_index('model').loc['InceptionTime', 'sets with no run'] == len(accuracy.GROUPS['univariate'] + accuracy.GROUPS['multivariate']) - 10
+        n = len(report.read_rows(tmp/'accuracy_ensembles.csv')); report.render(tmp)
+        assert len(report.read_rows(tmp/'accuracy_ensembles.csv')) == n == 10   # nothing twice
+    finally: report.read_rows.__defaults__ = monkey
+
+
+def test_critical_differences():
+    report = pytest.importorskip('benchmarks.accuracy_report')
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.6, 0.9, 30)
+    s = pd.DataFrame(dict(good=base + 0.08, twin=base + 0.08 + rng.normal(0, 1e-3, 30), same=base, bad=base - 0.2))
+    ranks, groups = report.cliques(s)
+    assert list(ranks.index[-2:]) == ['same', 'bad'] and ranks['bad'] == 4 and abs(ranks.sum() - 10) < 1e-9
+    assert groups == [tuple(ranks.index[:2])]                                    # only the twins are joined
+    ranks, groups = report.cliques(pd.DataFrame(dict(a=base, b=base, c=base)))
+    assert groups == [('a', 'c')] and (ranks == 2).all()
