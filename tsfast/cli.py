@@ -106,8 +106,9 @@ def _pair(s):
     if not eq or not k.isidentifier(): raise argparse.ArgumentTypeError(f"expected name=value, such as nf=16, not {s!r}")
     return k, _value(v)
 
-# %% ../nbs/20_cli.ipynb #717229c9
-DEFAULTS = dict(arch='InceptionTime', arch_args={}, epochs=50, lr=1e-3, bs=64, seed=0, schedule='one_cycle', wd=None, label_smoothing=0., batch_tfms=['standardize'], valid_size=0.,
+# %% ../nbs/20_cli.ipynb #6aae40b7
+DEFAULTS = dict(arch='InceptionTime', arch_args={}, epochs=None, lr=None, bs=None, seed=0, schedule='one_cycle', wd=None, label_smoothing=None,   # None: what `recipe` says
+                batch_tfms=['standardize'], valid_size=0.,
                 ridge=False, path=None, device=None)
 
 _transforms = dict(standardize='TSStandardize', normalize='TSNormalize', robust='TSRobustScale', clip='TSClip', nan2value='TSNan2Value')
@@ -204,7 +205,7 @@ def published(
         if col == 'inception_x1_mean' and 'inception_x1_sd' in row: res['sd'] = float(row['inception_x1_sd'])
     return {**res, 'others': {v: float(row[k]) for k, v in _OTHERS.items() if k in row and k != col}}
 
-# %% ../nbs/20_cli.ipynb #043986d9
+# %% ../nbs/20_cli.ipynb #218af31d
 class _Lines:
     "Progress where there is no terminal: a line now and then, about 25 in all"
     def __init__(self, learn): self.learn = learn
@@ -220,12 +221,12 @@ def _train_args(p):
     add('dsid', nargs='?', metavar='DATASET', help="name of a set of the UCR, UEA or TSER archive, or of one below --path (see: tsfast data)")
     add('--arch', metavar='NAME', help=f"architecture (see: tsfast models); default {d['arch']}")
     add('--arch-args', metavar='NAME=VALUE', type=_pair, nargs='+', help="arguments of the architecture, such as nf=16 depth=3")
-    add('--epochs', type=_int(1), metavar='N', help=f"rounds through the training split; default {d['epochs']}")
-    add('--lr', type=_positive, metavar='X', help=f"learning rate, the highest of the schedule; default {d['lr']}")
-    add('--bs', type=_int(1), metavar='N', help=f"series a batch; default {d['bs']}, or the whole training split if that is smaller")
+    add('--epochs', type=_int(1), metavar='N', help="rounds through the training split; default: what the recipe says for so many series (see tsfast.recipe), as for --lr, --bs, --wd and --label-smoothing")
+    add('--lr', type=_positive, metavar='X', help="learning rate, the highest of the schedule")
+    add('--bs', type=_int(1), metavar='N', help="series a batch; the whole training split if that is smaller")
     add('--schedule', choices=list(SCHEDULES), help=f"course of the learning rate; default {d['schedule']}")
-    add('--wd', type=_float(0, float('inf'), 'a number from 0 up'), metavar='X', help="weight decay; default: that of the optimiser, 0.01")
-    add('--label-smoothing', type=_float(0, 1, 'a share from 0 to below 1'), metavar='X', help="share of each target that is spread over all classes; default 0")
+    add('--wd', type=_float(0, float('inf'), 'a number from 0 up'), metavar='X', help="weight decay")
+    add('--label-smoothing', type=_float(0, 1, 'a share from 0 to below 1'), metavar='X', help="share of each target that is spread over all classes")
     add('--seed', type=_int(0), metavar='N', help=f"reproduces the run; default {d['seed']}")
     add('--batch-tfms', nargs='+', metavar='TFM', help=f"transforms of each batch: {', '.join(_transforms)}, with arguments after colons, as in standardize:by_sample, or none; default {d['batch_tfms']}")
     add('--valid-size', type=_float(0, 1, 'a share between 0 and 1'), metavar='X', help="share of the training split to hold out for validation; default 0: each epoch is reported on the test split, which chooses nothing")
@@ -250,6 +251,7 @@ def _load(s):
     from tsfast.data.external import get_UCR_data, get_regression_data, list_UCR
     from tsfast.data.splits import get_splits
     from tsfast.data.targets import TSClassification, TSRegression
+    from tsfast.recipe import recipe
     sets = list_UCR(path=s['path'])
     name = {o.lower(): o for o in sets.index}.get(s['dsid'].lower(), s['dsid'])
     regression = name in sets.index and sets.kind[name] == 'regression'
@@ -258,6 +260,8 @@ def _load(s):
     if s['valid_size']:
         a, b = get_splits(y[train], valid_size=s['valid_size'], stratify=not regression, random_state=s['seed'], shuffle=True)
         splits = [train[i] for i in a], [train[i] for i in b], test
+    for k, v in recipe(len(splits[0]), X.shape[-1], s['arch']).items():
+        if s[k] is None: s[k] = v if not regression or k != 'label_smoothing' else 0.
     specs = [] if s['batch_tfms'] == ['none'] else list(s['batch_tfms'])
     if np.isnan(X).any() and not any(o.startswith('nan2value') for o in specs):
         specs.append('nan2value'); print("Some values are missing, or the series have different lengths: nan2value puts the mean there.")
