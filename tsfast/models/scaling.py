@@ -9,7 +9,7 @@ __all__ = ['KINDS', 'safe_scale', 'series_stats', 'ScaleSeries', 'ClipSeries', '
 import torch
 from torch import nn, Tensor
 
-# %% ../../nbs/models/06_scaling.ipynb #5df47ba8
+# %% ../../nbs/models/06_scaling.ipynb #14b71567
 KINDS = ('standard', 'minmax', 'robust')
 
 def safe_scale(
@@ -18,7 +18,7 @@ def safe_scale(
     eps:float=1e-7, # a scale below `eps` times the level is rounding, not variation
 ) -> Tensor: # `scale`, with 1 where it says nothing
     "A constant channel keeps its scale: dividing by the rounding of its values would only make noise large"
-    return torch.where(torch.isfinite(scale) & (scale > eps * level.abs().clamp(min=1e-12)), scale, torch.ones_like(scale))
+    return torch.where((scale > eps * level.abs().clamp(min=1e-12)) & (scale < torch.inf), scale, torch.ones_like(scale))
 
 def series_stats(
     x:Tensor, # (B, C, L); NaN is left out
@@ -27,8 +27,9 @@ def series_stats(
 ) -> tuple[Tensor, Tensor]: # shift and scale, with the reduced dimensions kept as 1
     "What to subtract from `x`, and what to divide it by"
     if kind == 'standard':
-        shift = x.nanmean(dims, keepdim=True)
-        scale = (x - shift).square().nanmean(dims, keepdim=True).sqrt()
+        n = (x == x).sum(dims, keepdim=True)                                         # values that are there
+        shift = x.nansum(dims, keepdim=True) / n
+        scale = ((x - shift).square().nansum(dims, keepdim=True) / n).sqrt()
     elif kind == 'minmax':
         nan = torch.isnan(x)
         shift = x.masked_fill(nan, torch.inf).amin(dims, keepdim=True)
