@@ -238,6 +238,7 @@ def test_search_and_pipelines():
 def test_pickle_is_small_and_holds_no_series(dumps):
     many, t = np.repeat(X, 20, 0), np.repeat(y, 20)
     est = TSNetClassifier(**{**FAST, 'epochs': 1, 'bs': 64}).fit(many, t)
+    est.predict(many)
     data = dumps(est)
     assert len(data) < many.nbytes/2 and len(est.learner_.dls.train_ds.X) == 0
     np.testing.assert_array_equal(pickle.loads(data).predict_proba(X), est.predict_proba(X))

@@ -81,7 +81,7 @@ class NoValidation(Callback):
     order = 55 # before the progress bars
     def before_validate(self): raise CancelValidException()
 
-# %% ../nbs/33_estimators.ipynb #ebac66f9
+# %% ../nbs/33_estimators.ipynb #c7d0d642
 def _seeds(random_state, n):
     "`n` seeds; the first k of them do not depend on `n`. Global generators are not asked"
     if isinstance(random_state, np.random.RandomState): random_state = int(random_state.randint(2**31 - 1))
@@ -257,7 +257,9 @@ class TSNet(BaseEstimator):
         self._move(device)
         total = 0.
         with seeded(0): # loaders draw a number from `random` when they are built
-            for learn in self.learners_: total = total + learn.get_X_preds(X, bs=max(learn.dls.train.bs, 64), with_decoded=False)[0].double()
+            for learn in self.learners_:
+                total = total + learn.get_X_preds(X, bs=max(learn.dls.train.bs, 64), with_decoded=False)[0].double()
+                learn._end_cleanup()   # else it would keep the series of its last batches
         return (total / len(self.learners_)).cpu().numpy()
 
     def _move(self, device):
