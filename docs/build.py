@@ -17,14 +17,16 @@ work, out = root/'_proc', root/'_docs'
 
 
 def key_of(nb, package):
-    "What the outputs of a notebook depend on: its cells, and the package they call"
-    return hashlib.sha256('\0'.join([package, *(c.cell_type + c.source for c in nb.cells)]).encode()).hexdigest()[:20]
+    "What the outputs of a notebook depend on: its cells, the package they call, and measurements if it shows them"
+    parts = [package, *(c.cell_type + c.source for c in nb.cells)]
+    if any('benchmarks/results' in o for o in parts): parts += [hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted((root/'benchmarks').glob('results/*'))]
+    return hashlib.sha256('\0'.join(parts).encode()).hexdigest()[:20]
 
 
 def package_key():
-    "A digest of the package, the stored measurements and the libraries below"
+    "A digest of the package and the libraries below"
     h = hashlib.sha256()
-    for f in sorted([*(root/'tsfast').rglob('*.py'), *(root/'benchmarks').glob('results/*')]): h.update(f.read_bytes())
+    for f in sorted((root/'tsfast').rglob('*.py')): h.update(f.read_bytes())
     for o in ('torch', 'fastai', 'numpy', 'matplotlib', 'pandas', 'sktime'): h.update(importlib.metadata.version(o).encode())
     return h.hexdigest()
 

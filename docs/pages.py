@@ -111,14 +111,16 @@ def table(sym):
     cell = lambda s: str(s).replace('|', '\\|').replace('\n', ' ')
     # comments are plain text: what looks like markup is not
     prose = lambda s: re.sub(r'(?<![`\w])([*_<$])', r'\\\1', cell(s)) if '`' not in s else cell(s)
-    lines = ['| | Type | Default | |', '|---|---|---|---|']
+    lines = []
     for k, v in rows:
         t, d = type_name(v.anno), v.default
         if k == 'return':
             if not v.docment and not t: continue
-            lines.append(f'| *returns* | {f"`{cell(t)}`" if t else ""} | | {prose(v.docment or "")} |'); continue
-        lines.append(f'| `{k}` | {f"`{cell(t)}`" if t else ""} | {"" if d is inspect.Parameter.empty else f"`{cell(default(d))}`"} | {prose(v.docment or "")} |')
-    return '\n'.join(lines)
+            lines.append(('*returns*', f'`{cell(t)}`' if t else '', '', prose(v.docment or ''))); continue
+        lines.append((f'`{k}`', f'`{cell(t)}`' if t else '', '' if d is inspect.Parameter.empty else f'`{cell(default(d))}`', prose(v.docment or '')))
+    keep = [i for i in range(4) if i in (0, 3) or any(o[i] for o in lines)]     # a column without entries is left out
+    row = lambda o: '| ' + ' | '.join(o[i] for i in keep) + ' |'
+    return '\n'.join([row(('', 'Type', 'Default', '')), row(['---']*4), *map(row, lines)])
 
 
 def source_link(sym):

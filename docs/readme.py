@@ -4,7 +4,7 @@
     python docs/readme.py
 
 A test (`tests/test_docs.py`) keeps text and code of the two equal; the outputs in between are those of the last run of this script."""
-import base64, re, shutil, sys, tempfile
+import base64, io, re, shutil, sys, tempfile
 from pathlib import Path
 from fastcore.nbio import read_nb
 
@@ -25,6 +25,14 @@ def relink(md):
     return re.sub(r'(!?\[[^\]]*\])\(([^)\s]+)\)', one, md)
 
 
+def save_small(png, file, width=1200):
+    "A plot has few colours: a palette and 1200 pixels make it a fraction of its size"
+    from PIL import Image
+    im = Image.open(io.BytesIO(png)).convert('RGB')
+    if im.width > width: im = im.resize((width, round(im.height*width/im.width)), Image.Resampling.LANCZOS)
+    im.quantize(64, dither=Image.Dither.NONE).save(file, optimize=True)
+
+
 def outputs_of(cell, save=False):
     "What a cell gave, as Markdown; pictures go to docs/images"
     parts = []
@@ -36,7 +44,7 @@ def outputs_of(cell, save=False):
             d = o['data']
             if 'image/png' in d:
                 name = f'readme-{len(list(images.glob("readme-*.png")))+1}.png' if save else 'readme-1.png'
-                if save: (images/name).write_bytes(base64.b64decode(''.join(d['image/png'])))
+                if save: save_small(base64.b64decode(''.join(d['image/png'])), images/name)
                 parts.append(f'![Output of the code above](docs/images/{name})')
             elif 'text/markdown' in d: parts.append(relink(''.join(d['text/markdown'])))
             elif 'text/plain' in d and 'text/html' not in d: parts.append(f"```text\n{''.join(d['text/plain'])}\n```")

@@ -15,5 +15,12 @@ def without_bars(text):
     lines = []
     for line in text.split('\n'):
         seen = [o for o in line.split('\r') if o.strip() and '█' not in o and not re.match(r'Epoch \d+/\d+ :|\s*\|-*\|', o)]
-        if seen or not line: lines.append(seen[-1].rstrip() if seen else '')
+        if seen or not line: lines.append(as_columns(seen[-1].rstrip()) if seen else '')
     return '\n'.join(lines)
+
+
+def as_columns(line):
+    "A row of fastai's plain log, `[0, 0.5192922353744507, '00:01']`, as its table has it"
+    if not re.fullmatch(r"\[\d+, .*'\d+:\d+'\]", line): return line
+    n, *values, time = line.strip('[]').split(', ')
+    return f'{n:<10}' + ''.join(f'{float(v):<12.6f}' if v[0] in '-0123456789' else f'{v:<12}' for v in values) + time.strip("'")
