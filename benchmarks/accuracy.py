@@ -20,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 RESULTS, CACHE = HERE/'results', HERE/'.cache'/'probs'
 FIELDS = ['dataset', 'arch', 'seed', 'recipe', 'epochs', 'bs', 'lr', 'wd', 'label_smoothing', 'n_train', 'n_test', 'accuracy', 'balanced_accuracy', 'log_loss', 'train_loss',
           'seconds', 'device', 'threads', 'tsfast', 'torch', 'fastai', 'date']
+QUICK = ['--render']   # the quick round renews the table from the rows; the sweep itself takes hours
 KEY = ['dataset', 'arch', 'seed', 'recipe', 'epochs', 'bs', 'lr']
 
 # telling sets first; then those where nearly all methods are perfect, which only catch gross breakage; then the large ones

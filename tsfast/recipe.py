@@ -11,7 +11,7 @@ from torch import nn
 from .models.feature_model import FeatureModel
 from .models.registry import get_arch
 
-# %% ../nbs/09_recipe.ipynb #58f6f93e
+# %% ../nbs/09_recipe.ipynb #99b1ab0e
 def recipe(
     n_train:int, # series in the training split
     length:int|None=None, # steps of a series; nothing depends on it so far
@@ -25,4 +25,4 @@ def recipe(
     bs = 2**min(6, max(3, int(math.log2(max(n_train/10, 1)))))              # a tenth of the series, from 8 to 64
     steps = max(n_train//bs, 1)                                            # in an epoch
     epochs = min(150, max(25, math.ceil(10_000/steps)))
-    return dict(epochs=epochs, bs=bs, lr=1e-3, wd=1e-2, label_smoothing=0.)
+    return dict(epochs=epochs, bs=bs, lr=1e-4 if fixed else 1e-3, wd=1e-2, label_smoothing=0.)
