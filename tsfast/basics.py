@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/91_basics.ipynb #0eb51384
+# %% ../nbs/91_basics.ipynb #59e4b859
 from fastai.basics import *
 from fastai.callback.all import *
 from fastai.interpret import *
@@ -18,10 +18,12 @@ from .losses import *
 from .metrics import *
 from .callbacks import *
 from .learner import *
+from .recipe import recipe
 from .checkpoint import Checkpoint, read_checkpoint
 from .interpret import *
 from .inference import Predictor, load_bundle
 from .deploy import export_onnx, export_program
+from .estimators import *
 
 # %% ../nbs/91_basics.ipynb #b8900c6d
 __all__ = [n for n in globals() if not n.startswith('_')]

@@ -28,7 +28,7 @@ from .models.heads import TSModule, body_head_params, output_shape
 from .models.registry import build_ts_model
 from .models.ridge import fit_ridge_head
 
-# %% ../nbs/07_learner.ipynb #f3052df8
+# %% ../nbs/07_learner.ipynb #7b1e5b78
 def recorded(
     learn:Learner, # after training
 ) -> pd.DataFrame: # one row an epoch
@@ -73,6 +73,10 @@ class TSLearner(Learner):
         for epoch in range(first, self.n_epoch):
             self.epoch = epoch
             self._with_events(self._do_epoch, 'epoch', fastai.callback.core.CancelEpochException)
+
+    def _end_cleanup(self):
+        super()._end_cleanup()
+        self.loss_grad = None   # holds the graph of the last batch
 
 # %% ../nbs/07_learner.ipynb #a005be1c
 def class_weights(
@@ -185,7 +189,7 @@ def plot_metrics(self:Learner,
     for ax in axs.flat[len(panels):]: ax.set_axis_off()
     return axs
 
-# %% ../nbs/07_learner.ipynb #277d8be7
+# %% ../nbs/07_learner.ipynb #2f2c19f1
 @patch
 def get_X_preds(self:Learner,
     X, # (n, C, L): unseen series, in the user's units
@@ -202,6 +206,7 @@ def get_X_preds(self:Learner,
     dl = self.dls.new_dl(X, y, bs=bs)
     if not len(dl.dataset): raise ValueError(f"X has shape {tuple(np.shape(X))}: no series to predict.")
     res = list(self.get_preds(dl=dl, with_input=with_input, with_decoded=with_decoded, with_loss=with_loss, act=act, cbs=cbs))
+    self._end_cleanup()   # or the learner would keep these series
     i = int(with_input)
     if y is None: res[i+1] = None
     if with_decoded: res[i+2] = dl.dataset.target.decode(res[i+2])

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/data/99_all.ipynb #3a430f39
+# %% ../../nbs/data/99_all.ipynb #4273d85c
 from .external import *
 from .splits import *
 from .windows import *
 from .targets import *
 from .core import *
 from .preprocessing import *
+from .augment import *
 
 # %% ../../nbs/data/99_all.ipynb #b8900c6d
 __all__ = [n for n in globals() if not n.startswith('_')]
