@@ -7,13 +7,13 @@ __all__ = ['PREPROCESSING', 'ACTIVATIONS', 'FORMAT', 'VERSION', 'CONFIG', 'WEIGH
            'Pipeline', 'check_config', 'config_digest', 'read_config', 'read_tensors', 'build_pipeline', 'Predictor',
            'load_bundle']
 
-# %% ../nbs/32_inference.ipynb #fefb31e9
+# %% ../nbs/32_inference.ipynb #e58026a1
 import hashlib, inspect, json, math, stat
 from pathlib import Path
 import numpy as np
 import torch
 from torch import nn, Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 from .core import as_series, check_series, seeded
 from .models.heads import output_shape
 from .models.registry import get_arch
@@ -229,20 +229,25 @@ def read_tensors(
     if meta.get('config_sha256') != config_digest(cfg): raise ValueError(f"{CONFIG} has been changed since it was written: its checksum differs from the one in {WEIGHTS}.")
     return tensors
 
-# %% ../nbs/32_inference.ipynb #cd8ac9d6
-class _Budget(TorchDispatchMode):
+# %% ../nbs/32_inference.ipynb #54a7c624
+_MAKERS = {'empty', 'zeros', 'ones', 'full', 'rand', 'randn', 'randint', 'randperm', 'arange', 'linspace', 'eye', 'new_empty', 'new_zeros', 'new_ones', 'new_full', 'repeat', 'tile'}
+
+class _Budget(TorchFunctionMode):     # not a dispatch mode: that would load torch's compiler
     "Stops what allocates far more than the weights account for"
     def __init__(self, nbytes, n):
         super().__init__()
         self.once, self.total, self.calls = 2**26 + 16*nbytes, 2**28 + 64*nbytes, 5000 + 100*n
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        for o in (*args, *(kwargs or {}).values()):
-            n = math.prod(o) if isinstance(o, (list, tuple)) and all(isinstance(i, int) for i in o) else o if type(o) is int and 'arange' in func.__name__ else 0
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs, self.calls = kwargs or {}, self.calls - 1
+        if getattr(func, '__name__', '') in _MAKERS:
+            values = [*args, *kwargs.values()]
+            sizes = [math.prod(o) for o in values if isinstance(o, (list, tuple)) and all(isinstance(i, int) for i in o)]
+            ints = [o for o in values if type(o) is int]
+            n = max(sizes) if sizes else max(map(abs, ints), default=0) if func.__name__ in ('arange', 'linspace', 'randperm') else math.prod(ints)**(2 if func.__name__ == 'eye' else 1)
             if 4*n > self.once: raise ValueError(f"an array of {n} numbers is far more than the weights of the bundle hold")
-            if n > 64: self.total -= 4*n
-        self.calls -= 1
+            self.total -= 4*n
         if self.total < 0 or self.calls < 0: raise ValueError("it takes far more memory than the weights of the bundle hold")
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
 def build_pipeline(
     cfg:dict, # a configuration that `check_config` has passed
