@@ -17,8 +17,8 @@ export OMP_NUM_THREADS NUMBA_NUM_THREADS MPLBACKEND
 .PHONY: demo test docs bench export clean
 .DEFAULT_GOAL := test
 
-# one thread: the same bits whatever the number of cores
-demo: OMP_NUM_THREADS := 1
+# one thread: the same bits whatever the number of cores, and no threads that wait for each other where tests start processes of their own
+demo test: OMP_NUM_THREADS := 1
 demo: .venv/.run
 	$(BIN)/tsfast train $(DEMO)
 
