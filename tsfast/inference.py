@@ -229,7 +229,7 @@ def read_tensors(
     if meta.get('config_sha256') != config_digest(cfg): raise ValueError(f"{CONFIG} has been changed since it was written: its checksum differs from the one in {WEIGHTS}.")
     return tensors
 
-# %% ../nbs/32_inference.ipynb #54a7c624
+# %% ../nbs/32_inference.ipynb #3bd9d9fc
 _MAKERS = {'empty', 'zeros', 'ones', 'full', 'rand', 'randn', 'randint', 'randperm', 'arange', 'linspace', 'eye', 'new_empty', 'new_zeros', 'new_ones', 'new_full', 'repeat', 'tile'}
 
 class _Budget(TorchFunctionMode):     # not a dispatch mode: that would load torch's compiler
@@ -246,7 +246,8 @@ class _Budget(TorchFunctionMode):     # not a dispatch mode: that would load tor
             n = max(sizes) if sizes else max(map(abs, ints), default=0) if func.__name__ in ('arange', 'linspace', 'randperm') else math.prod(ints)**(2 if func.__name__ == 'eye' else 1)
             if 4*n > self.once: raise ValueError(f"an array of {n} numbers is far more than the weights of the bundle hold")
             self.total -= 4*n
-        if self.total < 0 or self.calls < 0: raise ValueError("it takes far more memory than the weights of the bundle hold")
+            # nowhere else: leaving torch.no_grad passes here too, and must not be stopped
+            if self.total < 0 or self.calls < 0: raise ValueError("it takes far more memory than the weights of the bundle hold")
         return func(*args, **kwargs)
 
 def build_pipeline(
