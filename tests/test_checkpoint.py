@@ -240,6 +240,19 @@ def test_fit_after_resume(data, tmp_path):
     assert len(learn.history) == 2
 
 
+def test_one_object_several_fits(data, tmp_path):
+    "A checkpoint covers one fit: the next one with the same object starts its own, unless the last one was interrupted"
+    c, whole, learn = tmp_path/'c.pt', learner(data), learner(data)
+    whole.fine_tune(2, freeze_epochs=1)
+    learn.fine_tune(2, freeze_epochs=1, cbs=Checkpoint(c, resume=True))
+    same(whole, learn)
+    assert (read_checkpoint(c)['epoch'], read_checkpoint(c)['n_epoch']) == (2, 2)
+    cb, whole, learn = Checkpoint(tmp_path/'d.pt', resume=True), learner(data), learner(data)
+    with pytest.raises(KeyboardInterrupt): one_cycle(learn, [cb, BreakOff(3)])
+    one_cycle(learn, [cb]); one_cycle(whole, [])
+    same(whole, learn)
+
+
 def test_refused(data, tmp_path):
     with pytest.raises(ValueError, match='every is 0'): Checkpoint(tmp_path/'c.pt', every=0)
     dls = loaders(data)

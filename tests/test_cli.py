@@ -77,6 +77,8 @@ def test_ridge(tmp_path, capsys):
     ('train GunPoint --schedule steps', 2, "invalid choice: 'steps'"),
     ('train GunPoint --epoch 3', 2, 'unrecognized arguments'),
     ('train GunPoint --resume --overwrite', 2, 'choose one'),
+    ('train GunPoint --arch minirocket --ridge --epochs 3', 2, 'where --epochs has no effect'),
+    ('train GunPoint --ridge --lr 1 --schedule flat --wd 0 --label-smoothing 0', 2, 'where --lr, --schedule, --wd, --label-smoothing have no effect'),
     ('train GunPint --out {}', 1, "Did you mean 'GunPoint'?"),
     ('train GunPoint --arch InceptionTine --out {}', 1, "Did you mean 'InceptionTime'?"),
     ('train GunPoint --arch-args nff=3 --out {}', 1, "Did you mean 'nf'?"),
@@ -118,6 +120,17 @@ def test_out(tmp_path, capsys):
     assert main(['train', 'GunPoint', '--out', str(tmp_path/'f')]) == 1 and 'is a file' in capsys.readouterr().err
     (tmp_path/'g').mkdir(); (tmp_path/'g'/'metrics.csv').write_text('of something else')
     assert main(['train', 'GunPoint', '--out', str(tmp_path/'g')]) == 1 and 'would be replaced' in capsys.readouterr().err
+
+
+def test_resume_settings(tmp_path, capsys):
+    stored = {**cli.DEFAULTS, 'dsid': 'GunPoint'}
+    assert cli.run_settings({'dsid': 'gunpoint', 'arch': 'inceptiontime'}, stored, tmp_path) == stored
+    with pytest.raises(ValueError, match="--arch is 'FCN', but the run"): cli.run_settings({'arch': 'FCN'}, stored, tmp_path)
+    for o in ({}, [], {'settings': None}, {'settings': {'dsid': 'GunPoint'}}):
+        (tmp_path/'args.json').write_text(json.dumps(o))
+        for argv in (['train'], ['train', 'GunPoint']):
+            assert main([*argv, '--resume', '--out', str(tmp_path)]) == 1
+            assert f'{tmp_path} holds no run to resume' in capsys.readouterr().err
 
 
 def test_half_a_report(tmp_path, capsys, monkeypatch):

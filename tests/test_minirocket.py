@@ -326,3 +326,19 @@ def test_accuracy(ucr_path):
     assert abs(loss.item() - np.log(2)) < 1e-6
     loss.backward(); torch.optim.AdamW(m.parameters(), lr=4e-4).step()
     with torch.no_grad(): assert (m.eval()(Xt).argmax(1) == yt).float().mean() > .73   # the page's offline example: .7526; online it was .5029
+
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf])
+@pytest.mark.parametrize('name', ['MiniRocket', 'MultiRocket', 'HydraPlus', 'MultiRocketHydra'])
+def test_one_bad_series_is_refused(name, bad):
+    "By all models with fixed features alike: it would spoil the statistics of every series"
+    from tsfast.models.registry import build_ts_model
+    X = np.random.default_rng(0).normal(size=(12, 2, 40)).astype(np.float32)
+    gap = X.copy(); gap[7, 1, 3] = bad
+    m, match = build_ts_model(name, 2, 3, 40), '1 of the series 5 to 9 have NaN or infinite'
+    state = copy.deepcopy(m.state_dict())
+    with pytest.raises(ValueError, match=match): m.fit(gap, chunksize=5)
+    assert not m.fitted and all(torch.equal(v, state[k]) for k, v in m.state_dict().items())
+    m.fit(X, chunksize=5)
+    with pytest.raises(ValueError, match=match): m.features(gap, chunksize=5)
+    with pytest.raises(ValueError, match=match): get_minirocket_features(gap, m, chunksize=5)

@@ -184,9 +184,9 @@ def _differences(then, now):
         else: res.append(f"{k}: was {a!r}, is {b!r}")
     return res
 
-# %% ../nbs/08_checkpoint.ipynb #678aa6a2
+# %% ../nbs/08_checkpoint.ipynb #7514fd20
 class Checkpoint(Callback):
-    "Write everything that the rest of the training depends on, so that it can go on after an interruption: on the CPU to the same bits"
+    "Write everything that the rest of one `fit` depends on, so that it can go on after an interruption: on the CPU to the same bits"
     order = 90   # after all others, whose state it saves and restores
     def __init__(self,
         path, # the file, such as 'runs/ecg.pt'
@@ -196,6 +196,7 @@ class Checkpoint(Callback):
     ):
         if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or every < 1: raise ValueError(f"every is {every!r}. Expected a number of epochs from 1 up.")
         self.path, self.every, self.resume, self.seconds, self.active = Path(path).absolute(), int(every), resume, seconds, False
+        self.through = False   # the last fit with this very object went to its end: there is nothing in the file for the next one to go on from
 
     def before_fit(self):
         # the event comes with validation, predictions and lr_find, too
@@ -203,14 +204,15 @@ class Checkpoint(Callback):
         if not isinstance(self.learn, TSLearner): raise ValueError(f"Checkpoint needs a learner that can start at a later epoch. Build it with ts_learner; this is a {type(self.learn).__name__}.")
         if not self.active: return
         self.facts = run_facts(self.learn)
-        if self.resume and self.path.exists(): self.restore(read_checkpoint(self.path))
+        through, self.through = self.through, False
+        if self.resume and not through and self.path.exists(): self.restore(read_checkpoint(self.path))
         else: self.save(0)   # an interruption in the first epoch leaves something to go on from, too
 
     def after_epoch(self):
         done = self.epoch + 1
         if self.active and (done == self.n_epoch or done % self.every == 0 and time.monotonic() - self.written >= self.seconds): self.save(done)
 
-    def after_fit(self): self.active = False
+    def after_fit(self): self.through, self.active = self.through or self.active, False   # not called after Ctrl-C
 
     def save(self,
         epoch:int, # epochs that are done

@@ -139,7 +139,7 @@ SCHEDULES = dict(one_cycle=lambda learn, n, lr, cbs, monitor: learn.fit_one_cycl
                  flat_cos=lambda learn, n, lr, cbs, monitor: learn.fit_flat_cos(n, lr, cbs=cbs),
                  plateau=_fit_plateau)
 
-# %% ../nbs/20_cli.ipynb #b43277a8
+# %% ../nbs/20_cli.ipynb #6d5f13a3
 RESULTS = dict([('learner.pkl', "the trained learner, for load_learner"), ('metrics.csv', "losses and metrics of each epoch"), ('losses.png', "the same, drawn"),
                 ('confusion_matrix.png', "true and predicted classes"), ('scatter.png', "true and predicted values"), ('series.png', "series with true and predicted targets"),
                 ('args.json', "settings and versions"), ('results.json', "the figures above")])
@@ -164,7 +164,7 @@ def run_settings(
     "All settings of a run: those given, and defaults for the rest; when resuming, those of the run, which the ones given must not contradict"
     if stored is None: return {**DEFAULTS, **given}
     for k, v in given.items():
-        if k not in ('device', 'path') and v != stored.get(k) and not (k == 'dsid' and v.lower() == stored[k].lower()):
+        if k not in ('device', 'path') and v != stored.get(k) and not (k in ('dsid', 'arch') and v.lower() == stored[k].lower()):
             raise ValueError(f"--{k.replace('_', '-')} is {v!r}, but the run in {out} has {stored.get(k)!r}. Leave it out to resume, or choose another --out." if k != 'dsid' else
                              f"The run in {out} is of {stored[k]}, not of {v}. Choose another --out.")
     return {**stored, **{k: given[k] for k in ('device', 'path') if k in given}}
@@ -179,7 +179,10 @@ def check_out(
     here = [o.name for o in out.iterdir()] if out.exists() else []
     if overwrite: return
     run = _read_json(out/'args.json')
-    if resume: return run
+    if resume:
+        if run is not None and not (isinstance(run, dict) and isinstance(run.get('settings'), dict) and {'dsid', *DEFAULTS} <= {*run['settings']}):
+            raise ValueError(f"{out} holds no run to resume: the settings are missing from its args.json, in whole or in part. Choose another --out, or start anew with --overwrite.")
+        return run
     if 'results.json' in here: raise ValueError(f"{out} holds a finished run. Choose another --out, or replace it with --overwrite.")
     if 'checkpoint.pt' in here: raise ValueError(f"{out} holds an interrupted run. Go on with it with --resume, replace it with --overwrite, or choose another --out.")
     taken = [o for o in here if o in RUN_FILES and o != 'args.json']
@@ -205,7 +208,7 @@ def published(
         if col == 'inception_x1_mean' and 'inception_x1_sd' in row: res['sd'] = float(row['inception_x1_sd'])
     return {**res, 'others': {v: float(row[k]) for k, v in _OTHERS.items() if k in row and k != col}}
 
-# %% ../nbs/20_cli.ipynb #218af31d
+# %% ../nbs/20_cli.ipynb #59764220
 class _Lines:
     "Progress where there is no terminal: a line now and then, about 25 in all"
     def __init__(self, learn): self.learn = learn
@@ -286,6 +289,8 @@ def train(
     if 'arch_args' in given: given['arch_args'] = dict(given['arch_args'])
     if given.get('path'): given['path'] = os.path.abspath(os.path.expanduser(given['path']))
     if args.resume and args.overwrite: raise UsageError("--resume goes on with a run, --overwrite replaces it: choose one")
+    idle = [f"--{k.replace('_', '-')}" for k in ('epochs', 'lr', 'schedule', 'wd', 'label_smoothing') if k in given]
+    if given.get('ridge') and idle: raise UsageError(f"--ridge solves the head in closed form, where {', '.join(idle)} {'has' if len(idle) == 1 else 'have'} no effect: leave {'it' if len(idle) == 1 else 'them'} out, or --ridge")
     if 'dsid' not in given and not (args.resume and args.out): raise UsageError("name a data set, such as: tsfast train ECGFiveDays (tsfast data lists them)")
     out = Path(args.out or f"runs/{given['dsid']}-{given.get('arch', DEFAULTS['arch'])}")
     run = check_out(out, args.resume, args.overwrite)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ..core import as_series, check_series
 from .heads import TSModule, linear_head
 
-# %% ../../nbs/models/04_feature_models.ipynb #34406143
+# %% ../../nbs/models/04_feature_models.ipynb #e4b929fa
 def _is_batches(X): # a loader or a list of batches, rather than one array
     if isinstance(X, (np.ndarray, Tensor)) or hasattr(X, 'columns'): return False
     if not isinstance(X, (list, tuple)): return hasattr(X, '__iter__')
@@ -24,13 +24,20 @@ def iter_chunks(
     chunksize:int|None=None, # series in a chunk; 1024 if None
     device=None, # where the chunks go; None leaves them where they are
 ): # float32 tensors (b, C, L), in order, b <= chunksize
-    "One chunk of series after another"
+    "One chunk of series after another; a `ValueError` where values are NaN or infinite, since one of them would spoil every statistic"
     chunksize = 1024 if chunksize is None else int(chunksize)
     if chunksize < 1: raise ValueError(f"chunksize is {chunksize}. Expected a number of series: at least 1.")
+    n = 0
     for x in (X if _is_batches(X) else (X,)):
         x = check_series(x[0] if isinstance(x, (list, tuple)) and _is_batches(X) else x)
         # `as_series` sees a slice only: a memory map is read a chunk at a time
-        for i in range(0, len(x), chunksize): yield as_series(x[i:i + chunksize]).to(device)
+        for i in range(0, len(x), chunksize):
+            c = as_series(x[i:i + chunksize])
+            bad = len(c) - int(c.isfinite().flatten(1).all(1).sum())
+            if bad: raise ValueError(f"{bad} of the series {n} to {n + len(c) - 1} have NaN or infinite values; models with fixed features can't be fitted on them, nor compute their features. "
+                                     "Fill or interpolate them first; a series that ends early needs another architecture or a resampling to one length.")
+            n += len(c)
+            yield c.to(device)
 
 # %% ../../nbs/models/04_feature_models.ipynb #c4653040
 def check_reusable(
