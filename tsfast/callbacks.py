@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from fastai.callback.core import Callback
 
-# %% ../nbs/06_callbacks.ipynb #bf7a2d76
+# %% ../nbs/06_callbacks.ipynb #13cb7d41
 class _InOrder:
     "Batches of the training split, in order, with the transforms that evaluation sees; can be read again and again"
     def __init__(self, dl, rows=1024):
@@ -30,7 +30,7 @@ class FitFeatures(Callback):
     "Fit a model with fixed features (MiniRocket, Hydra, …) on the training split, before the first step"
     order = -5 # after the model has been moved to its device
     def before_fit(self):
-        if getattr(self.model, 'fitted', True): return
+        if getattr(self.model, 'fitted', True) or not getattr(self.learn, 'fitting', True): return   # never in evaluation
         self.model.fit(training_batches(self.dls))
 
 class UserUnits(Callback):
@@ -49,14 +49,20 @@ class SampleWeights(Callback):
         weights, # a number from 0 up for each series of the whole data; their mean over the training split becomes 1
     ): self.weights = torch.as_tensor(weights, dtype=torch.float32)
 
-    def before_fit(self):
-        ds = self.dls.train_ds
-        if self.weights.shape != (len(ds.X),) or not (self.weights >= 0).all():
-            raise ValueError(f"The sample weights have shape {tuple(self.weights.shape)}. Expected {len(ds.X)} numbers from 0 up, one for each series of X.")
-        self.scaled = self.weights / self.weights[ds.idxs].mean()
+    def check(self,
+        ds, # `TSDatasets` of the training split
+    ) -> torch.Tensor: # the weights with mean 1 over the split
+        "Refuse weights that do not fit with a `ValueError`"
+        w = self.weights
+        if w.shape != (len(ds.X),): raise ValueError(f"The sample weights have shape {tuple(w.shape)}. Expected {len(ds.X)} numbers from 0 up, one for each series of X.")
+        if not (torch.isfinite(w).all() and (w >= 0).all() and w[ds.idxs].sum() > 0): raise ValueError("The sample weights hold NaN, infinite or negative numbers, or are all 0 in the training split.")
+        return w / w[ds.idxs].mean()
+
+    def before_train(self): self.scaled = self.check(self.dls.train_ds)
 
     def after_loss(self):
         if not self.training: return
+        if hasattr(self.learn.loss_func, '__self__'): raise ValueError("Sample weights do not go together with MixUp or CutMix: a mixed series has no weight of its own. Leave one of them out.")
         with self.learn.loss_not_reduced(): loss = self.learn.loss_func(self.pred, *self.yb)
         loss = loss.as_subclass(Tensor).reshape(len(self.pred), -1).mean(1)                     # (B,)
         self.learn.loss_grad = (loss * self.scaled[self.dls.train.rows.cpu()].to(loss.device)).mean()

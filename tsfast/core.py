@@ -66,7 +66,7 @@ def check_series(
     if 0 in X.shape[1:]: raise ValueError(f"{name} has shape {tuple(X.shape)}: no channels or no time steps. {_MEND}")
     return X
 
-# %% ../nbs/00_core.ipynb #e530b008
+# %% ../nbs/00_core.ipynb #a005a1f0
 def as_series(
     X, # array, tensor, memory map or wide data frame: (n, C, L) or (n, L), of numbers
     name:str='X', # how to call it in messages
@@ -76,7 +76,7 @@ def as_series(
     if not isinstance(X, torch.Tensor):
         X = np.ascontiguousarray(X, dtype=np.float32)
         X = torch.from_numpy(X if X.flags.writeable else X.copy())
-    return X.to(torch.float32)
+    return X.detach().to(torch.float32)
 
 # %% ../nbs/00_core.ipynb #9452dd4e
 def default_device() -> torch.device: # 'cuda', then 'mps', then 'cpu'

@@ -33,7 +33,7 @@ class TSBatchTransform(DisplayedTransform):
         "Move the statistics to `device`"
         if self.fn is not None: self.fn.to(device)
 
-# %% ../../nbs/data/05_preprocessing.ipynb #db93cffa
+# %% ../../nbs/data/05_preprocessing.ipynb #26ad2dd2
 def _groups(by_var, exclude, n):
     "Which channels share statistics: a list of lists"
     if isinstance(by_var, (list, tuple)):
@@ -60,6 +60,7 @@ class TSScale(TSBatchTransform):
         super().__init__()
         if by_sample and by_step: raise ValueError("by_sample and by_step together leave one value for each statistic. Choose one.")
         if by_sample and isinstance(by_var, (list, tuple)): raise ValueError("Groups of channels have statistics of the training split alone: leave by_sample out.")
+        if by_sample and shift is not None: raise ValueError("Statistics that are given, and by_sample, exclude each other. Choose one.")
         if (shift is None) != (scale is None): raise ValueError("Give both what to subtract and what to divide by, or neither.")
         self.by_sample, self.by_var, self.by_step, self.exclude_vars, self.kwargs = by_sample, by_var, by_step, [int(o) for o in np.atleast_1d(exclude_vars)] if exclude_vars is not None else [], kwargs
         as3d = lambda o: torch.as_tensor(o, dtype=torch.float32).reshape(-1, 1)[None] if np.ndim(o) == 1 else torch.as_tensor(o, dtype=torch.float32).reshape((1,)*(3 - np.ndim(o)) + tuple(np.shape(o)))

@@ -68,7 +68,7 @@ class TSTarget:
     def scaled(self) -> bool: return False
     def __repr__(self): return f"{type(self).__name__}(c={self.c}, d={self.d})"
 
-# %% ../../nbs/data/03_targets.ipynb #ad543114
+# %% ../../nbs/data/03_targets.ipynb #e1ce30f7
 class TSClassification(TSTarget):
     "One class a series, `y` `(n,)`, or one class a step, `y` `(n, L)`. Labels may be strings, integers or booleans"
     cat, dtype = True, torch.int64
@@ -80,7 +80,11 @@ class TSClassification(TSTarget):
         y:np.ndarray, # labels of the training split
     ):
         "Find the classes of the training split"
-        y = as_targets(y)
+        y = self._column(as_targets(y))
+        if y.dtype.kind == 'f' and np.isfinite(y).all() and (y != np.round(y)).any():
+            raise ValueError(f"y holds numbers such as {float(y[y != np.round(y)].flat[0]):g}, which are no labels. For numbers use TSRegression(); if they are labels all the same, convert them with y.astype(str).")
+        if self._given is not None and len(set(self._given)) < len(self._given): raise ValueError(f"vocab names a class twice: {self._given}.")
+        if self._given is not None and len({isinstance(o, str) for o in self._given}) > 1: raise ValueError(f"vocab mixes text and numbers: {self._given}. Give all classes one type.")
         if y.ndim > 2: raise ValueError(f"y has shape {y.shape}. TSClassification takes (n,) labels, or (n, length): one for each step. "
                                         "For several labels a series use TSMultiLabelClassification(); for numbers TSRegression().")
         self._refuse_missing(y, 'the training split')
@@ -95,6 +99,9 @@ class TSClassification(TSTarget):
         self._order = np.argsort(self._labels, kind='stable')
         return self
 
+    @staticmethod
+    def _column(y): return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y    # a data frame with one column is one label a series
+
     def _refuse_missing(self, y, where='those given'):
         bad = _missing(y)
         if bad.any(): raise ValueError(f"{int(bad.any(axis=tuple(range(1, y.ndim))).sum())} of {len(y)} series have a missing label (the first is number {np.argwhere(bad)[0][0]} of {where}). Remove them first.")
@@ -103,7 +110,7 @@ class TSClassification(TSTarget):
         y, # labels, (n,) or (n, L)
     ) -> Tensor: # indices into `vocab`, int64
         "Labels to indices; a label never seen in training is a `ValueError`"
-        y = as_targets(y)
+        y = self._column(as_targets(y))
         if y.ndim != 1 + len(self.d or ()): raise ValueError(f"y has shape {y.shape}; the training targets have {1 + len(self.d or ())} dimension(s).")
         self._refuse_missing(y)
         if not y.size: return torch.zeros(y.shape, dtype=torch.int64)
@@ -131,7 +138,7 @@ def _short(vocab):
     items = [repr(o) for o in list(vocab)[:10]]
     return ', '.join(items) + (f', … ({len(vocab)} classes)' if len(vocab) > 10 else '')
 
-# %% ../../nbs/data/03_targets.ipynb #075a2ab8
+# %% ../../nbs/data/03_targets.ipynb #45b15816
 class TSMultiLabelClassification(TSTarget):
     "Any number of classes a series: lists of labels, or a matrix `(n, c)` of 0 and 1 (or of probabilities)"
     cat = True
@@ -146,6 +153,9 @@ class TSMultiLabelClassification(TSTarget):
             labels = range(as_targets(y).shape[1]) if self._given is None else self._given
         else:
             self._refuse_text(y)
+            rows = [list(o) for o in y]
+            if self._given is None and len({len(o) for o in rows}) == 1 and len(rows[0]) > 1 and all(type(l) in (int, bool) and l in (0, 1) for o in rows for l in o):
+                raise ValueError("y is a list of lists of 0 and 1, which could be a matrix or labels. For a matrix pass np.array(y); for the labels 0 and 1 pass TSMultiLabelClassification(vocab=[0, 1]).")
             labels = {l for row in y for l in row} if self._given is None else self._given
             if self._given is None:
                 try: labels = sorted(labels)
@@ -183,11 +193,11 @@ class TSMultiLabelClassification(TSTarget):
 
     def loss_func(self): return BCEWithLogitsLossFlat(thresh=self.thresh)
 
-# %% ../../nbs/data/03_targets.ipynb #57629b73
+# %% ../../nbs/data/03_targets.ipynb #43778a5a
 class TSRegression(TSTarget):
     "Numbers: one a series `(n,)`, several `(n, k)`, or a target of any shape `(n, v, h)`, as in forecasting"
     def __init__(self,
-        standardize:bool=False, # train on targets with mean 0 and standard deviation 1; predictions come back in the original units
+        standardize:bool=False, # train on targets with mean 0 and standard deviation 1; with `ts_learner`, predictions, metrics and plots are in the original units
         allow_nan:bool=False, # let missing targets through, for a loss that masks them
     ): self.standardize, self.allow_nan, self.mean, self.std = standardize, allow_nan, None, None
 
@@ -200,7 +210,7 @@ class TSRegression(TSTarget):
         if self.standardize:
             mean, std = np.nanmean(y, axis=0, dtype=np.float64), np.nanstd(y, axis=0, dtype=np.float64)
             std = np.where(std > 1e-7 * np.maximum(np.abs(mean), 1e-12), std, 1.)   # constant targets keep their scale
-            self.mean, self.std = (torch.as_tensor(o, dtype=torch.float32) for o in (mean, std))
+            self.mean, self.std = (torch.as_tensor(o, dtype=torch.float64) for o in (mean, std))
         return self
 
     @property
@@ -221,19 +231,19 @@ class TSRegression(TSTarget):
         "Numbers to a tensor"
         y = self._numbers(y)
         if y.shape[1:] != self.shape: raise ValueError(f"y has shape {y.shape}; the training targets have shape (n, {', '.join(map(str, self.shape))}).")
-        t = torch.from_numpy(np.array(y, dtype=np.float32))   # a copy, so that the caller's array stays his own
-        return (t - self.mean) / self.std if self.scaled else t
+        t = torch.from_numpy(np.array(y, dtype=np.float64))   # a copy, so that the caller's array stays his own; exact until it is scaled
+        return ((t - self.mean) / self.std if self.scaled else t).float()
 
     def wrap(self, t): return t.as_subclass(ScaledTarget) if self.scaled else t
     def unscale(self, t):
         if not self.scaled: return t
-        mean, std = self.mean.to(t.device), self.std.to(t.device)
+        mean, std = (o.to(t.dtype).to(t.device) for o in (self.mean, self.std))
         # a single target comes out of a model as (B, 1)
         return (t.as_subclass(Tensor) if type(t) is ScaledTarget else t) * std + mean
 
     def decode(self, t:Tensor) -> np.ndarray:
         "Tensor to numbers, in the user's units"
-        return np.asarray(self.restore(t).detach().cpu())
+        return np.asarray(self.restore(t).detach().cpu()).reshape(-1, *self.shape)   # a model gives (B, 1) for (B,)
 
     def loss_func(self): return MSELossFlat()
 
