@@ -381,3 +381,51 @@ def test_inception_time_plateau(ecg): assert ecg_accuracy(InceptionTime, lambda 
 
 @pytest.mark.slow
 def test_xception_time_one_cycle(ecg): assert ecg_accuracy(XceptionTime, lambda l: l.fit_one_cycle(100, 1e-2)) >= .95
+
+
+@pytest.mark.parametrize('loss', [torch.nn.CrossEntropyLoss(), torch.nn.functional.cross_entropy], ids=['module', 'function'])
+def test_plain_losses_predict(loss):
+    X, y = np.random.default_rng(0).normal(size=(24, 1, 8)), np.array(['a', 'b'])[np.arange(24) % 2]
+    learn = ts_learner(get_ts_dls(X, y, bs=8, device='cpu'), 'InceptionTime', loss_func=loss, nf=4, depth=3)
+    with learn.no_bar(), learn.no_logging(): learn.fit(1)
+    probs, _, labels, losses = learn.get_X_preds(X, y, with_loss=True)
+    assert torch.allclose(probs.sum(1), torch.ones(24)) and set(labels) <= {'a', 'b'} and losses.shape == (24,)
+
+
+def metrics_mse(p, y): return ((p.reshape(y.shape) - y)**2).mean()
+
+def test_plain_regression_loss_is_aligned():
+    X, y = np.random.default_rng(0).normal(size=(24, 1, 8)), np.linspace(0., 1., 24)
+    dls = get_ts_dls(X, y, splits=(range(20), range(20, 24)), bs=8, device='cpu')
+    learn = ts_learner(dls, 'InceptionTime', loss_func=torch.nn.MSELoss(), metrics=[metrics_mse], nf=4, depth=3)
+    loss, metric = learn.validate()
+    assert abs(loss - metric) < 1e-6
+    assert learn.get_X_preds(X)[2].shape == (24,)
+
+
+def test_y_range_is_in_the_users_units():
+    X, y = np.random.default_rng(0).normal(size=(24, 1, 8)), np.linspace(400., 500., 24)
+    dls = get_ts_dls(X, y, splits=(range(20), range(20, 24)), tfms=[None, TSRegression(standardize=True)], bs=8, device='cpu')
+    preds = ts_learner(dls, 'InceptionTime', y_range=(380, 520), nf=4, depth=3).get_preds()[0]
+    assert ((preds >= 380) & (preds <= 520)).all()
+
+
+def test_weights_do_not_stand_in_the_way(tmp_path):
+    X, y = np.random.default_rng(0).normal(size=(24, 1, 10)), np.arange(24) % 2
+    dls = get_ts_dls(X, y, bs=8, device='cpu')
+    learn = ts_learner(dls, 'InceptionTime', sample_weight=np.ones(24), nf=4, depth=3, path=tmp_path)
+    with learn.no_bar(), learn.no_logging(): learn.fit(1)
+    learn.export('m.pkl')
+    assert torch.equal(load_learner(tmp_path/'m.pkl').get_X_preds(X)[0], learn.get_X_preds(X)[0])
+    for w in (np.zeros(24), np.full(24, np.nan), np.ones(3)):
+        with pytest.raises(ValueError, match='weights'): ts_learner(dls, 'InceptionTime', sample_weight=w, nf=4)
+    for kw in (dict(sample_weight=np.ones(24)), dict(class_weight='balanced'), dict(label_smoothing=0.1)):
+        with pytest.raises(ValueError, match='closed form'): ts_learner(dls, 'MiniRocket', num_features=84, **kw).fit_ridge()
+
+
+def test_validation_of_the_training_split_sees_all():
+    X, y = np.random.default_rng(0).normal(size=(27, 1, 8)), np.arange(27) % 2
+    dls = get_ts_dls(X, y, splits=(range(23), range(23, 27)), bs=8, device='cpu')
+    learn = ts_learner(dls, 'InceptionTime', metrics=accuracy, nf=4, depth=3)
+    preds, targs = learn.get_preds(ds_idx=0)
+    assert abs(learn.validate(ds_idx=0)[1] - float((preds.argmax(1) == targs).float().mean())) < 1e-6

@@ -84,7 +84,7 @@ def test_bad_labels(y, message):
 
 @pytest.mark.parametrize('train,other,message', [
     (['a', 'b'], ['c'], "Unknown label: 'c'"), ([1, 2], [3], 'Unknown label: 3'), ([1, 2], ['1'], 'same type'), (['1', '2'], [1], 'same type'), (['a', 'b'], [np.nan], 'missing label'),
-    ([True, False], ['True'], 'same type'), ([1, 2], [1.5], 'Unknown label: 1.5'), (['a', 'b'], [['a']], r'dimension'), ([1, 2], [0], 'Unknown label: 0'), (['b', 'c'], ['a', 'z'], "'a', 'z'"),
+    ([True, False], ['True'], 'same type'), ([1, 2], [1.5], 'Unknown label: 1.5'), (['a', 'b'], [['a', 'b']], r'dimension'), ([1, 2], [0], 'Unknown label: 0'), (['b', 'c'], ['a', 'z'], "'a', 'z'"),
 ], ids=str)
 def test_unseen_labels_are_named(train, other, message):
     t = TSClassification().setup(np.array(train))
@@ -202,3 +202,16 @@ def test_transform_without_targets():
 
 def test_a_class_instead_of_an_instance():
     assert TSDatasets(X, strings, tfms=[None, TSClassification]).c == 3
+
+
+def test_what_could_mean_two_things_is_refused():
+    with pytest.raises(ValueError, match='np.array'): TSMultiLabelClassification().setup([[0, 1], [1, 0]])
+    with pytest.raises(ValueError, match='TSRegression'): TSClassification().setup(np.random.default_rng(0).normal(size=40))
+    with pytest.raises(ValueError, match='twice'): TSClassification(vocab=['a', 'a']).setup(np.array(['a', 'b']))
+    assert TSClassification().setup(np.array([['a'], ['b']])).d is None
+
+
+def test_a_large_offset_keeps_its_digits():
+    y = 1.7e9 + np.arange(-50., 51.)
+    t = TSRegression(standardize=True).setup(y).encode(y)
+    assert len(t.unique()) == 101 and abs(float(t.std(correction=0)) - 1) < 1e-5

@@ -124,7 +124,7 @@ def check_width(
         got = tuple(out.shape[1:])
     if got != want: raise ValueError(f"{name} gives an output of shape {('B', *got)}; the targets ({dls.train_ds.target}) need {('B', *want)}. Build it with c_out={dls.c}" + (f", d={dls.d}" if dls.d else '') + ", or pass its class.")
 
-# %% ../nbs/07_learner.ipynb #5a748601
+# %% ../nbs/07_learner.ipynb #849a5ca6
 class PredictingLoss(nn.Module):
     "Any loss, such as torch's, with the activation and the decoding that suit the targets: fastai asks its losses for them"
     def __init__(self,
@@ -132,19 +132,21 @@ class PredictingLoss(nn.Module):
         target, # `TSTarget`
     ):
         super().__init__()
-        self.loss, self.like, self.aligns = loss, target.loss_func(), not target.cat
+        self.loss, self.like, self.aligns, self._reduction = loss, target.loss_func(), not target.cat, {}
 
     def forward(self, pred, targ, **kwargs):
         # a model gives (B, 1) for (B,): their difference would be (B, B)
         if self.aligns and pred.shape != targ.shape and pred.numel() == targ.numel(): pred = pred.reshape(targ.shape)
-        return self.loss(pred, targ.as_subclass(torch.Tensor), **kwargs)
+        return self.loss(pred, targ.as_subclass(torch.Tensor), **{**self._reduction, **kwargs})
 
     def activation(self, out): return self.like.activation(out)
     def decodes(self, out): return self.like.decodes(out)
     @property
-    def reduction(self): return self.loss.reduction
+    def reduction(self): return getattr(self.loss, 'reduction', self._reduction.get('reduction', 'mean'))
     @reduction.setter
-    def reduction(self, v): self.loss.reduction = v
+    def reduction(self, v):
+        if hasattr(self.loss, 'reduction'): self.loss.reduction = v
+        else: self._reduction = {} if v == 'mean' else dict(reduction=v)   # a function takes it as an argument
 
 def scaled_range(
     y_range:tuple, # (low, high) in the user's units

@@ -272,7 +272,7 @@ class TSDatasets:
         kind = 'memory map' if isinstance(self.X, np.memmap) else str(getattr(self.X, 'device', ''))
         return f"TSDatasets({len(self)} series, vars={self.vars}, len={self.len}, {kind}, target={self.target}{parts})"
 
-# %% ../../nbs/data/04_core.ipynb #c5bfa562
+# %% ../../nbs/data/04_core.ipynb #86310aa6
 def gives_batches(
     sampler, # an iterable of indices, or of batches of indices; or None
 ) -> bool: # known without drawing from the sampler
@@ -309,8 +309,6 @@ class TSDataLoader(TfmdDL):
         if unknown: raise ValueError(f"A loader has no argument {unknown[0]!r}.{suggest(unknown[0], [*LOADER_ARGS, 'bs', 'val_bs', 'batch_tfms', 'shuffle_train', 'drop_last', 'weights', 'partial_n', 'sampler'])}")
         if sampler is not None and (weights is not None or partial_n is not None): raise ValueError("A sampler decides which series are drawn: leave weights and partial_n out, or the sampler.")
         n = len(dataset)
-        if dataset.split_idx == 0 and shuffle and n > 1 and (bs == 1 or partial_n == 1):
-            raise ValueError(f"bs is {bs} and partial_n is {partial_n}. Batch normalisation needs at least two series in a training batch.")
         if weights is not None:
             weights = torch.as_tensor(weights if isinstance(weights, Tensor) else np.array(weights), dtype=torch.float64)
             if weights.shape != (n,) or not (weights >= 0).all() or not weights.sum() > 0: raise ValueError(f"weights has shape {tuple(weights.shape)}. Expected {n} numbers from 0 up, one for each series of this split, not all 0.")
@@ -321,6 +319,8 @@ class TSDataLoader(TfmdDL):
         super().__init__(dataset, bs=int(bs), shuffle=shuffle, num_workers=num_workers, drop_last=bool(shuffle if drop_last is None else drop_last),
                          verbose=verbose, do_setup=False, **kwargs)
         random.setstate(state)
+        if dataset.split_idx == 0 and shuffle and n > 1 and (bs == 1 or self._count() == 1):
+            raise ValueError(f"bs is {bs} and partial_n is {partial_n}. Batch normalisation needs at least two series in a training batch.")
         self._n_inp, self._types = 1, None
 
     def new(self, dataset=None, cls=None, **kwargs):
@@ -661,7 +661,7 @@ def refuse_bad_values(
         raise ValueError(f"{nan} of {len(ds)} series of the {name} have missing values (NaN), and no batch transform deals with them. "
                          "Add one: batch_tfms=[TSStandardize(), TSNan2Value()], for example.")
 
-# %% ../../nbs/data/04_core.ipynb #0523cf84
+# %% ../../nbs/data/04_core.ipynb #b2a62828
 def get_ts_dls(
     X, # (n, C, L), or (n, L) for one channel: array, tensor, memory map, wide data frame. A float32 array is not copied: leave it alone while it is used
     y=None, # n targets: labels, numbers, or anything a transform in `tfms` can encode
@@ -686,7 +686,7 @@ def get_ts_dls(
 ) -> TSDataLoaders:
     "Data loaders for training and validation, from arrays"
     if splits is None:
-        if len(X) < 2: raise ValueError(f"X has {len(X)} series. Expected at least two: one for training and one for validation.")
+        if len(X) < 2: raise ValueError(f"X has {len(X)} series. Expected at least 2: one for training and one for validation.")
         numbers = tfms is not None and is_listy(tfms) and any(isinstance(o, TSRegression) or o is TSRegression for o in listify(tfms[-1]))
         splits = get_splits(len(X) if y is None or numbers or getattr(y, 'ndim', 1) > 1 else y)
     dsets = TSDatasets(X, y, tfms=tfms, splits=splits, sel_vars=sel_vars, sel_steps=sel_steps, inplace=inplace)

@@ -68,7 +68,7 @@ class TSTarget:
     def scaled(self) -> bool: return False
     def __repr__(self): return f"{type(self).__name__}(c={self.c}, d={self.d})"
 
-# %% ../../nbs/data/03_targets.ipynb #e1ce30f7
+# %% ../../nbs/data/03_targets.ipynb #b7254330
 class TSClassification(TSTarget):
     "One class a series, `y` `(n,)`, or one class a step, `y` `(n, L)`. Labels may be strings, integers or booleans"
     cat, dtype = True, torch.int64
@@ -81,8 +81,8 @@ class TSClassification(TSTarget):
     ):
         "Find the classes of the training split"
         y = self._column(as_targets(y))
-        if y.dtype.kind == 'f' and np.isfinite(y).all() and (y != np.round(y)).any():
-            raise ValueError(f"y holds numbers such as {float(y[y != np.round(y)].flat[0]):g}, which are no labels. For numbers use TSRegression(); if they are labels all the same, convert them with y.astype(str).")
+        if y.dtype.kind == 'f' and (y != np.round(y)).any() and len(np.unique(y)) > max(10, y.size//2):
+            raise ValueError(f"y holds numbers such as {float(y[y != np.round(y)].flat[0]):g}, nearly all of them different: hardly labels. For numbers use TSRegression(); if they are labels all the same, convert them with y.astype(str).")
         if self._given is not None and len(set(self._given)) < len(self._given): raise ValueError(f"vocab names a class twice: {self._given}.")
         if self._given is not None and len({isinstance(o, str) for o in self._given}) > 1: raise ValueError(f"vocab mixes text and numbers: {self._given}. Give all classes one type.")
         if y.ndim > 2: raise ValueError(f"y has shape {y.shape}. TSClassification takes (n,) labels, or (n, length): one for each step. "
@@ -193,7 +193,7 @@ class TSMultiLabelClassification(TSTarget):
 
     def loss_func(self): return BCEWithLogitsLossFlat(thresh=self.thresh)
 
-# %% ../../nbs/data/03_targets.ipynb #43778a5a
+# %% ../../nbs/data/03_targets.ipynb #0a0ba517
 class TSRegression(TSTarget):
     "Numbers: one a series `(n,)`, several `(n, k)`, or a target of any shape `(n, v, h)`, as in forecasting"
     def __init__(self,
@@ -209,8 +209,9 @@ class TSRegression(TSTarget):
         self.c, self.d = (1, None) if y.ndim == 1 else (y.shape[1], None) if y.ndim == 2 else (1, y.shape[1:])
         if self.standardize:
             mean, std = np.nanmean(y, axis=0, dtype=np.float64), np.nanstd(y, axis=0, dtype=np.float64)
-            std = np.where(std > 1e-7 * np.maximum(np.abs(mean), 1e-12), std, 1.)   # constant targets keep their scale
-            self.mean, self.std = (torch.as_tensor(o, dtype=torch.float64) for o in (mean, std))
+            std = np.where(std > 1e-12 * np.maximum(np.abs(mean), 1e-12), std, 1.)   # constant targets keep their scale
+            self._exact = mean, std           # scaling in float64 keeps the digits of targets far from 0
+            self.mean, self.std = (torch.as_tensor(o, dtype=torch.float32) for o in (mean, std))
         return self
 
     @property
@@ -231,13 +232,14 @@ class TSRegression(TSTarget):
         "Numbers to a tensor"
         y = self._numbers(y)
         if y.shape[1:] != self.shape: raise ValueError(f"y has shape {y.shape}; the training targets have shape (n, {', '.join(map(str, self.shape))}).")
-        t = torch.from_numpy(np.array(y, dtype=np.float64))   # a copy, so that the caller's array stays his own; exact until it is scaled
-        return ((t - self.mean) / self.std if self.scaled else t).float()
+        y = np.array(y, dtype=np.float64)   # a copy, so that the caller's array stays his own
+        if self.scaled: y = (y - self._exact[0]) / self._exact[1]
+        return torch.from_numpy(np.asarray(y, dtype=np.float32))
 
     def wrap(self, t): return t.as_subclass(ScaledTarget) if self.scaled else t
     def unscale(self, t):
         if not self.scaled: return t
-        mean, std = (o.to(t.dtype).to(t.device) for o in (self.mean, self.std))
+        mean, std = self.mean.to(t.device), self.std.to(t.device)
         # a single target comes out of a model as (B, 1)
         return (t.as_subclass(Tensor) if type(t) is ScaledTarget else t) * std + mean
 
