@@ -62,6 +62,11 @@ def _undone(shells):
     import matplotlib, matplotlib.pyplot as plt
     from IPython.core.interactiveshell import InteractiveShell
     env, path, main, sigint = dict(os.environ), list(sys.path), sys.modules['__main__'], signal.getsignal(signal.SIGINT)
+    # a notebook defines again what its module has patched into fastai's Learner and its dispatched functions: those of the module come back
+    import tsfast.all
+    from fastai.interpret import plot_top_losses
+    from fastai.learner import Learner
+    methods, dispatched = dict(vars(Learner)), [m.implementation for m in plot_top_losses.methods]
     hooks = sys.displayhook, sys.excepthook
     try:
         with matplotlib.rc_context(): yield
@@ -74,6 +79,10 @@ def _undone(shells):
             for k in shells: k.user_ns.clear(); k.exc = k.result = None
             gc.collect()
         InteractiveShell._instance = None
+        for k in set(vars(Learner)) - set(methods): delattr(Learner, k)
+        for k, f in methods.items():
+            if vars(Learner)[k] is not f: setattr(Learner, k, f)
+        for f in dispatched: plot_top_losses.dispatch(f)
         os.environ.clear(); os.environ.update(env)
         sys.path[:], sys.modules['__main__'] = path, main
         sys.displayhook, sys.excepthook = hooks

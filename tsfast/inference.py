@@ -315,7 +315,7 @@ def _check_stats(f, cfg, i):
             if is_slice and not (type(v) is list and len(v) == 3 and all(o is None or type(o) is int for o in v) and v[2] != 0): bad(k, 'the three ends of a slice')
             if not is_slice and v is not None and not ints(v): bad(k, 'null or a list of numbers')
 
-# %% ../nbs/32_inference.ipynb #108e4e4b
+# %% ../nbs/32_inference.ipynb #9e658961
 class Predictor:
     "A trained model with its preprocessing, its classes and its units: `Predictor(folder)(X)`"
     def __init__(self,
@@ -401,7 +401,7 @@ class Predictor:
         "Probabilities to labels; numbers stay"
         if self.kind == 'classification': return self.classes[y.argmax(-1).numpy()]
         if self.kind == 'multilabel': return [[o for o, on in zip(self.classes.tolist(), row) if on] for row in (y > self.config['target']['threshold']).tolist()]
-        return y.numpy()
+        return y.numpy().reshape(-1, *self.config['target']['shape'])   # a model gives (B, 1) for (B,)
 
     def embeddings(self,
         X, # (n, C, L): series in the user's units
