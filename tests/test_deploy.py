@@ -116,10 +116,10 @@ def test_temperature(tmp_path):
     same(learn, p)
 
 def test_plain_loss(tmp_path):
-    "A loss of torch does not know of probabilities; a bundle does"
+    "A loss of torch knows nothing of probabilities: learner and bundle give them all the same, and agree"
     learn = make(loss_func=nn.CrossEntropyLoss())
     p = Predictor(learn.save_bundle(tmp_path/'b'))
-    assert torch.equal(p(X), learn.get_X_preds(X, with_decoded=False)[0].softmax(-1))
+    assert torch.equal(p(X), learn.get_X_preds(X, with_decoded=False)[0]) and torch.allclose(p(X).sum(1), torch.ones(len(X)))
 
 
 def test_input(bundle):
