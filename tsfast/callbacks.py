@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['training_batches', 'FitFeatures', 'UserUnits', 'SampleWeights']
 
-# %% ../nbs/06_callbacks.ipynb #0b3d0cb3
+# %% ../nbs/06_callbacks.ipynb #5bf1f884
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from fastai.callback.core import Callback
 
 # %% ../nbs/06_callbacks.ipynb #13cb7d41

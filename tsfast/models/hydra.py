@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['HydraBackbonePlus', 'SparseScaler', 'HydraPlus']
 
-# %% ../../nbs/models/22_hydra.ipynb #c827e3f8
+# %% ../../nbs/models/22_hydra.ipynb #0d875525
 import math
 from functools import lru_cache, reduce
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 from ..core import generator, seeded
-from .feature_model import FeatureModel, Fitted, RunningStats, check_reusable, iter_chunks
+from .feature_model import FeatureModel, Fitted, RunningStats, check_reusable, iter_chunks, usable_var
 from .registry import register_model
 
 # %% ../../nbs/models/22_hydra.ipynb #112afb3b
@@ -113,7 +113,7 @@ class HydraBackbonePlus(nn.Module):
 
     def extra_repr(self): return f'k={self.k}, g={self.g}, dilations={self.dilations}, num_features={self.num_features}'
 
-# %% ../../nbs/models/22_hydra.ipynb #7ef38a7a
+# %% ../../nbs/models/22_hydra.ipynb #8764d1f9
 class SparseScaler(Fitted):
     "Square root, then centring and scaling of all that is not 0; before `fit` the square root alone"
     def __init__(self,
@@ -138,7 +138,7 @@ class SparseScaler(Fitted):
         for z in chunks: stats.add(self.root(z)); zeros = zeros + (z == 0).double().sum(0)
         if not stats.n: raise ValueError("There are no series to fit on. Expected at least one.")
         # a feature that does not vary is only centred
-        sd = torch.where(stats.var <= 1e-12 * (1 + stats.mean**2), 1., stats.var.sqrt())
+        sd = usable_var(stats.mean, stats.var).sqrt()
         self.mean.copy_(stats.mean); self.scale.copy_(sd + (zeros / stats.n)**4)
         return self.set_fitted()
 

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['FeatureBatches', 'RidgeSolution', 'ridge_loo', 'LinearHead', 'set_linear_head', 'ridge_targets', 'fit_ridge_head']
 
-# %% ../../nbs/models/05_ridge.ipynb #27d70cc5
+# %% ../../nbs/models/05_ridge.ipynb #cfff74ec
 from typing import NamedTuple
 import numpy as np
 import torch
 from torch import nn, Tensor
-from .feature_model import RunningStats
+from .feature_model import RunningStats, usable_var
 
-# %% ../../nbs/models/05_ridge.ipynb #2f21ff64
+# %% ../../nbs/models/05_ridge.ipynb #133b9529
 class FeatureBatches:
     "Standardised features, a batch at a time: kept while they fit into `budget`, read again from `batches` beyond that"
     def __init__(self,
@@ -38,8 +38,7 @@ class FeatureBatches:
         self.n, self.mean, self.var = stats.n, stats.mean, stats.m2 / stats.n
         self.p, self.y, self.sums = len(self.mean), torch.cat(targets), torch.cat(sums)
         self.y_mean = self.y.mean(0)
-        # what is left of a constant feature's variance is rounding, and no scale
-        self.scale = torch.where(self.var <= 1e-12 * (1 + self.mean**2), 1., self.var.sqrt()) if scale else torch.ones_like(self.mean)
+        self.scale = usable_var(self.mean, self.var).sqrt() if scale else torch.ones_like(self.mean)
 
     def __iter__(self): # (number of the first series, (b, p) in float64, centred and scaled)
         i = 0
