@@ -65,6 +65,7 @@ def _undone(shells):
     # a notebook defines again what its module has patched into fastai's Learner and its dispatched functions: those of the module come back,
     # and the architectures that it registered for show go
     import tsfast.all
+    from tsfast.core import seeded
     from fastai.interpret import plot_top_losses
     from fastai.learner import Learner
     from tsfast.models import registry
@@ -72,7 +73,7 @@ def _undone(shells):
     methods, dispatched = dict(vars(Learner)), [m.implementation for m in plot_top_losses.methods]
     hooks = sys.displayhook, sys.excepthook
     try:
-        with matplotlib.rc_context(): yield
+        with seeded(0), matplotlib.rc_context(): yield    # a cell that draws without a seed draws the same in every run
     finally:
         for k in shells:
             k.close()

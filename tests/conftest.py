@@ -18,3 +18,10 @@ def ucr_path():
     if not dirs: pytest.skip('needs archive data: set TSFAST_DATA to a folder that holds <Name>/<Name>_TRAIN.ts')
     if not dirs[0].is_dir(): pytest.fail(f'TSFAST_DATA names {dirs[0]}, which is not a folder')
     return dirs[0].resolve()
+
+
+@pytest.fixture(autouse=True)
+def _same_draws():
+    "A test that draws without a seed draws the same in every run, whatever ran before it"
+    from tsfast.core import seeded
+    with seeded(0): yield

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from fastcore.nbio import read_nb
 
+from tsfast.models.registry import get_arch, list_models
+
 root = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(root/'docs'))
 import check_links, pages, readme, text
@@ -79,3 +81,14 @@ def test_broken_links_are_found(tmp_path):
     (tmp_path/'there.html').write_text('<p id="x">')
     bad = check_links.check(tmp_path, root)
     assert len(bad) == 5 and all(any(o in b for b in bad) for o in ('there.html#y', 'gone.html', 'no.png', 'cdn.example', 'nothing.md')), bad
+
+
+@pytest.mark.parametrize('arch', list_models())
+def test_page_of_a_model(arch):
+    "What it does, the equation, the source, when to choose it; and its structure and size, run"
+    by_module = {p.module: p.path for p in pages.find_pages()}
+    cells = read_nb(by_module[get_arch(arch).__module__]).cells
+    prose = '\n'.join(c.source for c in cells if c.cell_type == 'markdown')
+    assert '$$' in prose and re.search(r'\bChoose (it|one)\b', prose) and re.search(r'\(\d{4}\)', prose)
+    shown = [c.source for c in cells if c.cell_type == 'code' and not c.source.startswith('#|')]
+    assert any('count_parameters(m):,' in o and o.rstrip().endswith('\nm') for o in shown)
