@@ -124,10 +124,11 @@ def table(sym):
 
 
 def source_link(sym):
+    sym = inspect.unwrap(sym)     # a decorated function is where it was written
     try: f, n = inspect.getsourcefile(sym), inspect.getsourcelines(sym)[1]
     except (TypeError, OSError): return ''
     f = Path(f).resolve()
-    return f'[source]({repo}/blob/main/{f.relative_to(root).as_posix()}#L{max(n, 1)}){{.source-link}}' if root in f.parents else ''
+    return f'[source]({repo}/blob/main/{f.relative_to(root).as_posix()}#L{max(n, 1)}){{.source-link}}' if root/'tsfast' in f.parents else ''
 
 
 def methods(cls):

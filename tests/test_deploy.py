@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from tsfast.cli import main
 from tsfast.data.core import get_ts_dls
 from tsfast.data.preprocessing import TSBatchTransform, TSClip, TSNan2Value, TSNormalize, TSRobustScale, TSStandardize
 from tsfast.data.targets import TSClassification, TSMultiLabelClassification, TSRegression
-from tsfast.deploy import _cummax, export_onnx, export_program, to_predictor
+from tsfast.deploy import _cummax, export_onnx, export_program, read_series, to_predictor
 from tsfast.inference import CONFIG, WEIGHTS, Predictor, config_digest, load_bundle
 from tsfast.interpret import CalibratedLoss
 from tsfast.learner import ts_learner
@@ -431,7 +432,6 @@ def test_custom_head_can_be_exported():
 # the command line
 @pytest.fixture(scope='module')
 def run_folder(tmp_path_factory):
-    from tsfast.cli import main
     out = tmp_path_factory.mktemp('runs')/'italy'
     assert main(['train', 'ItalyPowerDemand', '--arch-args', 'nf=4', 'depth=3', '--epochs', '2', '--device', 'cpu', '--out', str(out)]) == 0
     return out
@@ -440,7 +440,6 @@ def test_command_line(run_folder, tmp_path, capsys):
     "A run becomes a bundle; both predict the same from every kind of file"
     import csv
     from fastai.learner import load_learner
-    from tsfast.cli import main
     from tsfast.data.external import get_UCR_data
     X, y = get_UCR_data('ItalyPowerDemand')[2:]
     X, y = X[:20].astype(np.float32), y[:20]
@@ -467,7 +466,6 @@ def test_command_line(run_folder, tmp_path, capsys):
 
 @pytest.mark.parametrize('kind', ['number', 'several', 'lists', 'steps'])
 def test_command_line_targets(kind, tmp_path, capsys):
-    from tsfast.cli import main
     folder = make(y=targets[kind][0], t=targets[kind][1]).save_bundle(tmp_path/'b')
     np.save(tmp_path/'x.npy', X)
     assert main(['predict', str(folder), str(tmp_path/'x.npy')]) == 0
@@ -475,10 +473,77 @@ def test_command_line_targets(kind, tmp_path, capsys):
     assert len(lines) == N + 1 and lines[0].startswith('series,prediction') and len(lines[1].split(',')) == len(lines[0].split(','))
 
 def test_command_line_says_no(run_folder, bundle, tmp_path, capsys):
-    from tsfast.cli import main
     (tmp_path/'a.csv').write_text('1,2,3\n'); (tmp_path/'a.xls').write_text(''); (tmp_path/'a.npy').write_bytes(b'no'); (tmp_path/'e.csv').write_text('')
     for args, text in ((['predict', 'nowhere', 'x.npy'], 'neither a bundle'), (['predict', bundle, 'x.npy'], 'no file x.npy'), (['predict', bundle, tmp_path/'a.csv'], 'line 1: 3 values'), (['predict', bundle, tmp_path/'a.xls'], "ends in '.xls'"),
                        (['predict', bundle, tmp_path/'a.npy'], 'cannot be read'), (['predict', bundle, tmp_path/'e.csv'], 'no series'), (['export', bundle, tmp_path/'x'], 'a bundle already'), (['export', run_folder, tmp_path/'m.zip'], "ends in '.zip'")):
         assert main([str(o) for o in args]) == 1
         err = capsys.readouterr().err
         assert text in err and err.count('\n') == 1
+
+
+# --- found by others
+
+def test_predictor_leaves_training_mode_as_it_is(bundle):
+    "A model that is being trained on predicts as in evaluation, and its statistics stay"
+    p = Predictor(bundle)
+    want = p(X)
+    p.model.train()
+    assert torch.equal(p(X), want) and p.model.training
+    p.model.eval()
+    assert torch.equal(p(X), want)
+
+@pytest.mark.parametrize('header,body,labels', [
+    ('0,1,2\n', '5.5,6,7\n8,9,1\n', None),                        # pandas, without index
+    (',0,1,2\n', '0,5.5,6,7\n1,8,9,1\n', None),                   # pandas, with its index
+    ('0,1,2,3\n', '2,5.5,6,7\n1,8,9,1\n', ['2', '1']),            # pandas, with a label in the first column
+    ('label,a,b,c\n', '2,5.5,6,7\n1,8,9,1\n', ['2', '1']),
+    ('a,b,c,label\n', '5.5,6,7,2\n8,9,1,1\n', ['2', '1']),
+    ('', '2,5.5,6,7\n1,8,9,1\n', ['2', '1']),
+    ('', 'up,5.5,6,7\ndown,8,9,1\n', ['up', 'down']),
+    ('', '5.5,6,7\n8,9,1\n', None)])
+def test_tables(tmp_path, header, body, labels):
+    "A line of names is no series, an index no label"
+    f = tmp_path/'a.csv'; f.write_text(header + body)
+    got, y = read_series(f, 1, 3)
+    assert got[:, 0].tolist() == [[5.5, 6, 7], [8, 9, 1]]
+    assert (y if y is None else y.tolist()) == labels
+
+@pytest.mark.parametrize('body', ['1,x,5.5\n2,3,4\n', '1,2,3\n4,x,5.5\n'])
+def test_a_word_among_numbers_is_an_error(tmp_path, body):
+    f = tmp_path/'a.csv'; f.write_text(body)
+    with pytest.raises(ValueError, match=r'line \d: .*Expected numbers'): read_series(f, 1, 3)
+
+def test_missing_first_line_is_a_series(tmp_path):
+    f = tmp_path/'a.csv'; f.write_text('?,?,?\n1,2,3\n')
+    assert len(read_series(f, 1, 3)[0]) == 2
+
+def test_labels_written_otherwise(tmp_path, capsys):
+    "'1.0' is the class '1'; labels that are no classes are named, and give no accuracy"
+    y = np.array(['1', '2'])[np.arange(N) % 2]
+    learn = make(y=y)
+    b, pred = learn.save_bundle(tmp_path/'b'), learn.get_X_preds(X)[2]
+    write = lambda labels: (tmp_path/'a.csv').write_text('\n'.join(','.join([o, *map(str, x.ravel())]) for o, x in zip(labels, X)))
+    write([f'{float(o)}' for o in y]); assert main(['predict', str(b), str(tmp_path/'a.csv'), '--out', str(tmp_path/'p.csv')]) == 0
+    assert f'accuracy {(pred == y).mean():.4f}' in capsys.readouterr().out
+    write(['three', *y[1:]]); main(['predict', str(b), str(tmp_path/'a.csv'), '--out', str(tmp_path/'p.csv')])
+    assert 'labels that are no classes of the model, so there is no accuracy: three.' in capsys.readouterr().out
+
+def test_places(bundle, tmp_path, monkeypatch):
+    "The current folder, a link, a folder that is not there yet, and a folder where a file belongs"
+    learn = make(train=False)
+    (tmp_path/'here').mkdir(); monkeypatch.chdir(tmp_path/'here')
+    with pytest.raises(ValueError, match='is the current folder'): learn.save_bundle('.')
+    monkeypatch.chdir(tmp_path)
+    same(learn, Predictor(learn.save_bundle('here')))
+    (tmp_path/'link').symlink_to(tmp_path/'here')
+    learn.save_bundle(tmp_path/'link')
+    assert (tmp_path/'link').is_symlink() and sorted(o.name for o in tmp_path.iterdir()) == ['here', 'link']
+    export_program(learn, tmp_path/'new'/'m.pt2'); assert (tmp_path/'new'/'m.pt2').stat().st_size
+    for export in (export_program, export_onnx):
+        with pytest.raises(IsADirectoryError, match='Expected the name of a file'): export(learn, tmp_path/'here')
+    with pytest.raises(ValueError, match='opset is 3'): export_onnx(learn, tmp_path/'m.onnx', opset=3)
+    assert not (tmp_path/'m.onnx').exists()
+
+def test_device_that_is_not_there(bundle):
+    with pytest.raises(ValueError, match="no device 'abacus' here"): Predictor(bundle, device='abacus')
+    assert len(Predictor(bundle, bs=np.int64(3))(X)) == N

@@ -208,7 +208,7 @@ def published(
         if col == 'inception_x1_mean' and 'inception_x1_sd' in row: res['sd'] = float(row['inception_x1_sd'])
     return {**res, 'others': {v: float(row[k]) for k, v in _OTHERS.items() if k in row and k != col}}
 
-# %% ../nbs/20_cli.ipynb #59764220
+# %% ../nbs/20_cli.ipynb #77f395b4
 class _Lines:
     "Progress where there is no terminal: a line now and then, about 25 in all"
     def __init__(self, learn): self.learn = learn
@@ -241,11 +241,9 @@ def _train_args(p):
     p.add_argument('--overwrite', action='store_true', help="replace a run in --out")
 
 def _device(name):
-    import torch
-    from tsfast.core import default_device
-    if name is None: return default_device()
-    try: return torch.zeros(1, device=name).device
-    except Exception as e: raise ValueError(f"--device {name}: there is no such device here ({' '.join(str(e).split())[:100]}). Expected cpu, cuda or mps.") from None
+    from tsfast.core import as_device
+    try: return as_device(name)
+    except ValueError as e: raise ValueError(f"--device {name}: {e}") from None
 
 def _load(s):
     "Data loaders for the settings `s`: name, loaders, number of the split that the report is about"
@@ -495,7 +493,7 @@ def data(
     for n, o in sel.iterrows(): print(f"{n:<32}{o.kind:<14}{o.source:<14}{f'{acc[n]:.4f}' if n in acc.index else ''}".rstrip())
     print(f"{len(sel)} set{'s'*(len(sel) != 1)}, {int(sel.here.sum())} of them on this machine")
 
-# %% ../nbs/20_cli.ipynb #6f1fe70c
+# %% ../nbs/20_cli.ipynb #45586cf4
 def _trained(path, device=None):
     "A `Predictor` of a bundle, or the learner of a run"
     import warnings
@@ -509,6 +507,12 @@ def _trained(path, device=None):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning)   # a pickle can run code; the help says so
         return load_learner(file)
+
+def _same_label(a, b):
+    "Are two labels the same, if one was written as a number: '1' and '1.0'?"
+    if str(a) == str(b): return True
+    try: return float(a) == float(b)
+    except ValueError: return False
 
 def _predict_args(p):
     p.add_argument('model', metavar='BUNDLE', help="folder that learn.save_bundle or tsfast export wrote; or the folder of a run, whose learner.pkl is a pickle: only your own")
@@ -549,8 +553,13 @@ def predict(
         os.replace(tmp, file)
         print(f"{len(rows)} predictions of {p.config['architecture']['name']} in {file}")
     if y is not None and p.kind == 'classification' and out.ndim == 2:
-        right = sum(str(a) == str(b) for a, b in zip(pred, y))
-        print(f"{right} of {len(y)} agree with the labels in {args.data}: accuracy {right/len(y):.4f}", file=sys.stderr if args.out is None else sys.stdout)
+        said = sys.stderr if args.out is None else sys.stdout
+        known = [next((c for c in p.classes if _same_label(c, o)), None) for o in y]
+        strange = sorted({str(o) for o, k in zip(y, known) if k is None})
+        if strange: print(f"{args.data} has labels that are no classes of the model, so there is no accuracy: {', '.join(strange[:5])}. The classes: {', '.join(map(str, p.classes[:10]))}", file=said)
+        else:
+            right = sum(a == b for a, b in zip(pred, known))
+            print(f"{right} of {len(y)} agree with the labels in {args.data}: accuracy {right/len(y):.4f}", file=said)
 
 def _export_args(p):
     p.add_argument('model', metavar='RUN', help="folder of a run of tsfast train, a learner.pkl (a pickle: only your own), or a bundle")
@@ -575,3 +584,6 @@ def export(
     else: model.save_bundle(out)
     size = sum(o.stat().st_size for o in out.iterdir()) if out.is_dir() else out.stat().st_size
     print(f"{out}: {size/1e6:.2f} MB")
+
+# %% ../nbs/20_cli.ipynb #f6e3e0b1
+if __name__ == '__main__' and '__file__' in globals(): sys.exit(main())   # a notebook has no file

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['learner_pipeline', 'learner_config', 'write_bundle', 'to_predictor', 'export_program', 'export_onnx', 'read_series']
 
-# %% ../nbs/31_deploy.ipynb #d5290a75
-import copy, hashlib, json, logging, math, os, platform, shutil, uuid, warnings
+# %% ../nbs/31_deploy.ipynb #e6156835
+import copy, hashlib, io, json, logging, math, os, platform, shutil, uuid, warnings
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -122,7 +122,7 @@ def learner_config(
                 activation=pipeline.activation, temperature=pipeline.temperature, training=_training(learn),
                 versions=dict(tsfast=tsfast.__version__, torch=torch.__version__.split('+')[0], numpy=_version('numpy'), fastai=_version('fastai'), python=platform.python_version()))
 
-# %% ../nbs/31_deploy.ipynb #bb35f29b
+# %% ../nbs/31_deploy.ipynb #e70d518c
 def _write(f, data):
     with open(f, 'wb') as o:
         o.write(data); o.flush(); os.fsync(o.fileno())
@@ -137,7 +137,8 @@ def write_bundle(
 ) -> Path: # the folder
     "Write a bundle aside, read it back, compare, and move it in place"
     from safetensors.torch import save
-    folder = Path(path)
+    folder = Path(path).expanduser().resolve()    # a link stays, and what it leads to is replaced
+    if folder == Path.cwd(): raise ValueError(f"{folder} is the current folder, and a bundle is moved in place as a whole. Give a new folder, such as 'model'.")
     if folder.exists():
         strange = sorted({o.name for o in folder.iterdir()} - {CONFIG, WEIGHTS}) if folder.is_dir() else [folder.name]
         if strange: raise FileExistsError(f"{folder} holds something else than a bundle ({strange[0]}). Give a new folder, or one with an older bundle, which is replaced.")
@@ -164,7 +165,7 @@ def write_bundle(
         os.replace(aside, folder)
     finally:
         for o in (aside, old): shutil.rmtree(o, ignore_errors=True)
-    return folder
+    return Path(path).expanduser()
 
 def _some_series(learn, n=4):
     ds = learn.dls.loaders[-1].dataset
@@ -188,7 +189,7 @@ def to_predictor(
     pipeline = learner_pipeline(learn)
     return Predictor.from_parts(learner_config(learn, pipeline), pipeline, device, bs)
 
-# %% ../nbs/31_deploy.ipynb #7d788a12
+# %% ../nbs/31_deploy.ipynb #0e84d452
 def _pipeline_of(model):
     "Pipeline and channels and length of its series"
     if isinstance(model, Predictor): return copy.deepcopy(model.pipeline).cpu().eval(), model.shape, model.config['target']
@@ -216,6 +217,13 @@ def _quiet():
         finally:
             for o, level in zip(loggers, levels): o.setLevel(level)
 
+def _target_file(file):
+    "Where an export goes, checked before the work begins"
+    file = Path(file).expanduser()
+    if file.is_dir(): raise IsADirectoryError(f"{file} is a folder. Expected the name of a file, such as {file/'model.onnx'}.")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file
+
 def _cause(e): # the innermost line that says something
     while e.__cause__ is not None: e = e.__cause__
     return f"{type(e).__name__}: {' '.join(str(e).split())[:200]}"
@@ -226,6 +234,7 @@ def export_program(
 ): # `torch.export.ExportedProgram`, for any number of series
     "Preprocessing and network as one graph of torch, without Python"
     pipeline, shape, _ = _pipeline_of(model)
+    file = None if file is None else _target_file(file)
     x, *others = _examples(pipeline, shape)
     with _quiet():
         try:
@@ -234,7 +243,8 @@ def export_program(
         with torch.no_grad():
             for o in others:
                 if not torch.allclose(prog.module()(o), pipeline(o), rtol=1e-4, atol=1e-5): raise ValueError(f"The exported {type(pipeline.model).__name__} predicts something else than the model.")
-        if file is not None: torch.export.save(prog, str(file))
+        if file is not None: torch.export.save(prog, data := io.BytesIO())
+    if file is not None: _write(file, data.getvalue())
     return prog
 
 def _cummax(x, dim): # ONNX has no running maximum: double the stretch that is looked back on. The indices, which no architecture uses, are left out
@@ -251,6 +261,7 @@ def export_onnx(
     "Preprocessing and network as an ONNX file, for any number of series"
     onnx = optional_import('onnx', 'Export to ONNX'); optional_import('onnxscript', 'Export to ONNX')
     pipeline, shape, target = _pipeline_of(model)
+    file = _target_file(file)
     x, *others = _examples(pipeline, shape)
     name, out = type(pipeline.model).__name__, 'numbers' if target['kind'] == 'regression' else 'probabilities'
     with _quiet():
@@ -260,8 +271,10 @@ def export_onnx(
                 op = torch.ops.aten.cummax.default
                 if any(o.target == op for o in prog.graph.nodes): prog = prog.run_decompositions({op: _cummax})
                 prog = torch.onnx.export(prog, (x,), dynamo=True, opset_version=opset, input_names=['series'], output_names=[out], verbose=False)
-        except Exception as e: raise ValueError(f"{name}, with this preprocessing, cannot be exported to ONNX. {_cause(e)}") from e
+        except Exception as e: raise ValueError(f"{name}, with this preprocessing, cannot be exported to ONNX. {_cause(e)} export_program, which keeps torch's operators, may take it.") from e
     proto = prog.model_proto
+    made = next(o.version for o in proto.opset_import if o.domain in ('', 'ai.onnx'))
+    if made != opset: raise ValueError(f"opset is {opset}; the exporter could write {made} only. Expected 18 or a later one that it knows.")
     onnx.helper.set_model_props(proto, dict(tsfast=tsfast.__version__, architecture=name, target=json.dumps(target)))
     data = proto.SerializeToString()
     try: ort = optional_import('onnxruntime', 'The comparison')
@@ -272,20 +285,30 @@ def export_onnx(
             with torch.no_grad(): want = pipeline(o)
             got = torch.from_numpy(sess.run(None, {'series': o.numpy()})[0])
             if got.shape != want.shape or not torch.allclose(got, want, rtol=tol, atol=tol): raise ValueError(f"ONNX Runtime predicts something else than the {name}: the largest difference is {(got - want).abs().max():.2g}." if got.shape == want.shape else f"ONNX Runtime gives shape {tuple(got.shape)}, the {name} {tuple(want.shape)}.")
-    file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
     _write(file, data)
     return file
 
-# %% ../nbs/31_deploy.ipynb #d6fb7fe1
+# %% ../nbs/31_deploy.ipynb #8068fb84
 def _cells(line, sep): return [o.strip().strip('"') for o in line.rstrip('\r\n').split(sep)]
 
 def _float(s):
     if s in ('', '?', 'NA', 'None'): return math.nan
     return float(s)
 
+_LABELS = ('label', 'labels', 'class', 'y', 'target')
+
+def _is_text(cell):
+    try: _float(cell)
+    except ValueError: return True
+    return False
+
+def _is_header(cells, want):
+    "Is this line one of names? All text, but for an empty first cell over an index; or the numbers from 0 that pandas gives to columns without names"
+    numbers = [str(i) for i in range(want + 1)]
+    return all(map(_is_text, cells[1:])) and (_is_text(cells[0]) or not cells[0]) or cells[-want:] == numbers[:-1] or cells == numbers
+
 def read_series(
-    file, # `.npy`: (n, C, L) or (n, L); `.ts`; `.tsv` or `.csv`: a series a row, channel after channel, after a label if there is one
+    file, # `.npy`: (n, C, L) or (n, L); `.ts`; `.tsv` or `.csv`: a series a row, channel after channel, after a label if there is one; a first line of names is known by its text, or as pandas' 0, 1, 2, …
     channels:int, # channels that the model takes
     length:int, # time steps that it takes
 ): # X: float32 (n, C, L); y: labels as texts or numbers, or None
@@ -302,19 +325,20 @@ def read_series(
         from tsfast.data.external import read_ts
         return read_ts(file)
     if kind not in ('.tsv', '.csv', '.txt'): raise ValueError(f"{file} ends in {kind!r}. Expected .npy, .ts, .tsv or .csv.")
-    rows, y = [], []
+    rows, y, index, last = [], [], False, False
     with open(file, encoding='utf-8-sig') as f:
         for n, line in enumerate(f, 1):
             if not line.strip(): continue
             sep = '\t' if '\t' in line else ',' if ',' in line else None
             cells = _cells(line, sep) if sep else line.split()
             if len(cells) not in (want, want + 1): raise ValueError(f"{file}, line {n}: {len(cells)} values. Expected {channels} × {length} = {want}, or {want + 1} with a label first.")
-            label = cells.pop(0) if len(cells) > want else None
+            if n == 1 and _is_header(cells, want):
+                index, last = len(cells) > want and not cells[0], len(cells) > want and cells[-1].lower() in _LABELS and cells[0].lower() not in _LABELS
+                continue
+            label = cells.pop(-1 if last else 0) if len(cells) > want else None
             try: rows.append([_float(o) for o in cells])
-            except ValueError as e:
-                if n == 1: continue      # names of the columns
-                raise ValueError(f"{file}, line {n}: {e}. Expected numbers.") from None
-            y.append(label)
-            if (label is None) != (y[0] is None): raise ValueError(f"{file}, line {n}: some rows have a label and some have none.")
+            except ValueError as e: raise ValueError(f"{file}, line {n}: {e}. Expected numbers.") from None
+            y.append(None if index else label)
+            if (y[-1] is None) != (y[0] is None): raise ValueError(f"{file}, line {n}: some rows have a label and some have none.")
     if not rows: raise ValueError(f"{file} holds no series.")
     return np.array(rows, np.float32).reshape(-1, channels, length), None if y[0] is None else np.array(y)

@@ -7,14 +7,14 @@ __all__ = ['PREPROCESSING', 'ACTIVATIONS', 'FORMAT', 'VERSION', 'CONFIG', 'WEIGH
            'Pipeline', 'check_config', 'config_digest', 'read_config', 'read_tensors', 'build_pipeline', 'Predictor',
            'load_bundle']
 
-# %% ../nbs/32_inference.ipynb #e58026a1
+# %% ../nbs/32_inference.ipynb #f89eaf26
 import hashlib, inspect, json, math, stat
 from pathlib import Path
 import numpy as np
 import torch
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
-from .core import as_series, check_series, seeded
+from .core import as_device, as_series, check_series, evaluating, seeded
 from .models.heads import output_shape
 from .models.registry import get_arch
 from .models.scaling import ClipSeries, FillNaN, ScaleSeries
@@ -315,7 +315,10 @@ def _check_stats(f, cfg, i):
             if is_slice and not (type(v) is list and len(v) == 3 and all(o is None or type(o) is int for o in v) and v[2] != 0): bad(k, 'the three ends of a slice')
             if not is_slice and v is not None and not ints(v): bad(k, 'null or a list of numbers')
 
-# %% ../nbs/32_inference.ipynb #9e658961
+# %% ../nbs/32_inference.ipynb #32cdbcb6
+def _check_bs(bs):
+    if isinstance(bs, bool) or not isinstance(bs, (int, np.integer)) or bs < 1: raise ValueError(f"bs is {bs!r}. Expected a positive number of series.")
+
 class Predictor:
     "A trained model with its preprocessing, its classes and its units: `Predictor(folder)(X)`"
     def __init__(self,
@@ -339,8 +342,8 @@ class Predictor:
         return self
 
     def _set(self, cfg, pipeline, device, bs):
-        if isinstance(bs, bool) or not isinstance(bs, int) or bs < 1: raise ValueError(f"bs is {bs!r}. Expected a positive number of series.")
-        self.config, self.device, self.bs, self.shape = cfg, torch.device(device), bs, (cfg['series']['channels'], cfg['series']['length'])
+        _check_bs(bs)
+        self.config, self.device, self.bs, self.shape = cfg, as_device(device), int(bs), (cfg['series']['channels'], cfg['series']['length'])
         self.pipeline = pipeline.to(self.device)
         classes = cfg['target']['classes']
         self.classes = None if classes is None else np.array(classes, dtype=object if len({type(o) for o in classes}) > 1 else None)
@@ -352,16 +355,16 @@ class Predictor:
 
     def to(self, device):
         "Compute on `device` from now on"
-        self.device = torch.device(device); self.pipeline.to(self.device)
+        self.device = as_device(device); self.pipeline.to(self.device)
         return self
 
     def _batches(self, X, bs, f):
         X, bs = check_series(X), self.bs if bs is None else bs
         if not len(X): raise ValueError(f"X has shape {tuple(X.shape)}: no series to predict.")
-        if isinstance(bs, bool) or not isinstance(bs, (int, np.integer)) or bs < 1: raise ValueError(f"bs is {bs!r}. Expected a positive number of series.")
+        _check_bs(bs)
         select = [o for o in self.pipeline.preprocessing if isinstance(o, SelectSeries)]
         fills, want, out = any(isinstance(o, FillNaN) for o in self.pipeline.preprocessing), self.shape, []
-        with torch.inference_mode():
+        with evaluating(self.pipeline), torch.inference_mode():
             for i in range(0, len(X), bs):
                 x = as_series(X[i:i + bs])
                 seen = select[0](x) if select else x
