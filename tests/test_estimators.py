@@ -17,7 +17,7 @@ from sklearn.utils.estimator_checks import check_estimator as sklearn_check
 from tsfast.core import rng_state
 from tsfast.data.core import get_ts_dls
 from tsfast.data.external import get_UCR_data
-from tsfast.data.preprocessing import TSNormalize, TSStandardize
+from tsfast.data.preprocessing import TSNan2Value, TSNormalize, TSStandardize
 from tsfast.data.targets import TSClassification
 from tsfast.estimators import BestWeights, TSNetClassifier, TSNetRegressor, _seeds, panel_to_array
 from tsfast.learner import ts_learner
@@ -154,6 +154,89 @@ def test_gaps_and_lengths():
     with pytest.raises(ValueError, match='infinite'): TSNetClassifier(**FAST, missing=0.).fit(inf, y)
 
 
+PANELS = ('nested_univ', 'pd-multiindex', 'df-list')
+
+def _panel(form, columns=('b', 'a')):
+    "The series as a panel, with the channels that are called `columns`"
+    from sktime.datatypes import convert_to
+    frames = [pd.DataFrame(o.T, columns=['b', 'a'])[list(columns)] for o in X]
+    return convert_to(frames, form, as_scitype='Panel')
+
+@pytest.mark.parametrize('form', PANELS)
+def test_channel_names(form):
+    "As in training, or a ValueError; an array has none"
+    est = TSNetClassifier(**FAST).fit(_panel(form), y)
+    assert est.channel_names_ == ['b', 'a']
+    want = est.predict_proba(X)
+    for other in PANELS: np.testing.assert_array_equal(est.predict_proba(_panel(other)), want)
+    for columns in (['a', 'b'], ['b']):
+        with pytest.raises(ValueError, match='same names in the same order'): est.predict(_panel(form, columns))
+    other = [o.rename(columns={'a': 'c'}) for o in _panel('df-list')]
+    with pytest.raises(ValueError, match="'c'"): est.predict(other)
+    plain = clone(est).fit(X, y)
+    assert plain.channel_names_ is None and len(plain.predict(_panel(form, ['a', 'b']))) == N
+    assert est.fit(X, y).channel_names_ is None
+
+
+@pytest.mark.parametrize('form', PANELS)
+@pytest.mark.parametrize('missing', [None, 0.])
+def test_channel_names_in_sktime(form, missing):
+    from tsfast.sktime_estimators import TSNetSktimeClassifier, TSNetSktimeRegressor
+    for cls, t in ((TSNetSktimeClassifier, y), (TSNetSktimeRegressor, numbers)):
+        est = cls(**{**FAST, 'epochs': 1}, missing=missing).fit(_panel(form), t)
+        np.testing.assert_array_equal(est.predict(_panel(form)), est.predict(X))
+        with pytest.raises(ValueError, match='same names in the same order'): est.predict(_panel(form, ['a', 'b']))
+
+
+def test_channels_of_one_panel():
+    frames = _panel('df-list')
+    for bad in (frames[1][['a', 'b']], frames[1][['b']]):
+        with pytest.raises(ValueError, match='Series 1 of the panel has the channels'): panel_to_array([frames[0], bad])
+
+
+def _ragged(kind):
+    "The series, of which every second is shorter"
+    parts = [o[:, :15] if i % 2 else o for i, o in enumerate(X)]
+    if kind in PANELS:
+        from sktime.datatypes import convert_to
+        return convert_to([pd.DataFrame(o.T) for o in parts], kind, as_scitype='Panel')
+    if kind == 'two dimensions': return [o[0] for o in parts]
+    if kind == 'tensors': return [torch.from_numpy(o) for o in parts]
+    if kind == 'list': return parts
+    res = np.empty(N, dtype=object); res[:] = parts
+    return pd.Series(res) if kind == 'column' else res
+
+@pytest.mark.parametrize('kind', ['list', 'two dimensions', 'tensors', 'array of arrays', 'column'])
+def test_lists_of_unequal_lengths(kind):
+    for work in (TSNetClassifier(**FAST).fit, lambda o, y: TSNetClassifier(**FAST).fit(X, y).predict(o)):
+        with pytest.raises(ValueError, match='series of different shapes. Pad them'): work(_ragged(kind), y)
+
+
+@pytest.mark.parametrize('kind', PANELS)
+def test_panels_of_unequal_lengths(kind):
+    for work in (TSNetClassifier(**FAST).fit, lambda o, y: TSNetClassifier(**FAST).fit(X, y).predict(o)):
+        with pytest.raises(ValueError, match='unequal lengths, from 15 to 20 steps. Fit with missing=0.'): work(_ragged(kind), y)
+    TSNetClassifier(**FAST, missing=0.).fit(_ragged(kind), y).predict(_ragged(kind))
+    TSNetClassifier(**FAST, batch_tfms=[TSStandardize(), TSNan2Value()]).fit(_ragged(kind), y).predict(_ragged(kind))
+
+
+def test_arrays_of_arrays():
+    whole = np.empty(N, dtype=object); whole[:] = list(X)
+    want = TSNetClassifier(**FAST).fit(X, y).predict_proba(X)
+    for o in (whole, pd.Series(whole), list(X), [torch.from_numpy(o) for o in X], [torch.from_numpy(o).requires_grad_() for o in X]):
+        np.testing.assert_array_equal(TSNetClassifier(**FAST).fit(o, y).predict_proba(o), want)
+
+
+@pytest.mark.parametrize('kind', [np.asarray, torch.from_numpy, 'memory map'])
+def test_the_remedy_for_gaps_is_missing(kind, tmp_path):
+    gaps = X.copy(); gaps[:2, 0, 3] = np.nan
+    np.save(tmp_path/'X.npy', gaps)
+    gaps = np.load(tmp_path/'X.npy', mmap_mode='r') if kind == 'memory map' else kind(gaps)
+    for work in (TSNetClassifier(**FAST).fit, TSNetClassifier(**FAST, early_stopping=True).fit, lambda o, y: TSNetClassifier(**FAST).fit(X, y).predict(o)):
+        with pytest.raises(ValueError, match='2 of the 48 series of X have missing values.*missing=0.'): work(gaps, y)
+    TSNetClassifier(**FAST, batch_tfms=[TSStandardize(), TSNan2Value()]).fit(gaps, y).predict(gaps)
+
+
 def test_errors():
     for est in (TSNetClassifier(), TSNetRegressor()):
         with pytest.raises(NotFittedError): est.predict(X)
@@ -165,7 +248,91 @@ def test_errors():
     with pytest.raises(KeyError, match='InceptionTime'): TSNetClassifier('InceptionTim').fit(X, y)
     with pytest.raises(ValueError, match='diverged'): TSNetRegressor(**{**FAST, 'lr': 1e30}).fit(X, numbers)
     with pytest.raises(ValueError, match='no weights'): TSNetRegressor(ridge=True).fit(X, numbers, sample_weight=np.ones(N))
-    with pytest.raises(ValueError, match='validation_fraction'): TSNetClassifier(**FAST, early_stopping=True, validation_fraction=0.01).fit(X, y)
+    for share in (0.01, 0.99):
+        with pytest.raises(ValueError, match=f'validation_fraction={share}'): TSNetClassifier(**FAST, early_stopping=True, validation_fraction=share).fit(X, y)
+
+
+NUMBERS = dict(n_estimators=[0, 1.5, None], epochs=[0, 2., -1], bs=[0, 1, 2.5], lr=[0, -1, np.inf, np.nan, slice(1e-4, 1e-3)], wd=[-1, np.nan], validation_fraction=[0, 1, 1., 2, -0.1, None],
+               n_iter_no_change=[0, 1.5, None], missing=[np.nan, 'mode'], label_smoothing=[-0.1, 1])
+OTHERS = dict(arch=[3, ['FCN']], arch_params=[3, 'a', {1: 2}], batch_tfms=[3, 'a', [len, 3]], loss_func=[3, 'a', torch.nn.CrossEntropyLoss], cbs=[3, 'a', [BestWeights(), 3], int],
+              ridge=['no', 1, None], early_stopping=['no', 1, None], class_weight=[{'a': 'x'}, [1, 'x', 2], [None, 1, 1]])
+BAD = [(k, v) for k, vs in {**{k: [True, 'a', *v] for k, v in NUMBERS.items()}, **OTHERS}.items() for v in vs]
+
+@pytest.mark.parametrize('name, value', BAD, ids=str)
+def test_arguments(name, value):
+    "Nonsense is a ValueError that names the argument and what was seen; `set_params` is as good a way to give it"
+    with pytest.raises(ValueError) as e: TSNetClassifier(**{**FAST, name: value}).fit(X, y)
+    assert str(e.value).startswith(f'{name} is {value!r}. Expected ')
+    if hasattr(TSNetRegressor(), name):
+        with pytest.raises(ValueError, match=f'^{name} is '): TSNetRegressor(**FAST).set_params(**{name: value}).fit(X, numbers)
+
+
+def test_arguments_of_numpy():
+    "What a search draws"
+    own = dict(epochs=np.int64(1), bs=np.int32(8), lr=np.float32(1e-2), wd=np.float32(0.), n_estimators=np.int64(1), missing=np.float32(0), validation_fraction=np.float32(0.25),
+               early_stopping=np.bool_(True), n_iter_no_change=np.int64(2), label_smoothing=np.float32(0.1), class_weight=np.ones(3), random_state=np.int64(0))
+    TSNetClassifier(**{**FAST, **own}).fit(X, y).predict(X)
+    TSNetClassifier(**{**FAST, 'epochs': 1}, class_weight=torch.ones(3)).fit(X, y)
+
+
+@pytest.mark.parametrize('device', ['foo', 1.5, pytest.param('cuda', marks=pytest.mark.skipif(torch.cuda.is_available(), reason='there is one'))])
+def test_devices(device):
+    with pytest.raises(ValueError, match='no device'): TSNetClassifier(**{**FAST, 'device': device}).fit(X, y)
+    with pytest.raises(ValueError, match='no device'): TSNetClassifier(**FAST).fit(X, y).set_params(device=device).predict(X)
+
+
+@pytest.mark.parametrize('cls', [TSNetClassifier, TSNetRegressor])
+def test_no_learner_before_fit(cls):
+    with pytest.raises(NotFittedError): cls().learner_
+    assert not hasattr(cls(), 'learner_')
+
+
+@pytest.mark.parametrize('labels', [[1, 'a', None], ['a', None], ['a', 1], [1, None], [None, None], [{}, {}], [1, 2, pd.NA], [True, 'a']], ids=str)
+def test_labels_of_mixed_types(labels):
+    labels = pd.Series((labels*N)[:N], dtype=object)
+    for t in (labels, labels.to_numpy()):     # numpy makes text of a list of numbers and text
+        with pytest.raises(ValueError, match='Give all one type|cannot be read'): TSNetClassifier(**FAST).fit(X, t)
+        with pytest.raises(ValueError): TSNetRegressor(**FAST).fit(X, t)
+
+
+REFITS = dict(arch=lambda o: o.set_params(arch='Incept').fit(X, np.char.add(y, '!')),
+              steps=lambda o: o.fit(X[:, :, :12], y[:3]),
+              labels=lambda o: o.fit(X, ['a']*N),
+              flat=lambda o: o.fit(pd.DataFrame(X[:, 0]).rename(columns=str), y[:3]),
+              panel=lambda o: o.fit(_panel('df-list'), y[:3]),
+              argument=lambda o: o.set_params(lr=-1).fit(X[:, :1], y),
+              diverged=lambda o: o.set_params(lr=1e30, n_estimators=2).fit(X, np.char.add(y, '!')))
+
+@pytest.mark.parametrize('name', REFITS)
+def test_failed_refit(name):
+    "The estimator stays as it was; one that was not fitted stays unfitted"
+    est = TSNetClassifier(**FAST).fit(X, y)
+    before, want = vars(est).copy(), est.predict_proba(X)
+    with pytest.raises((ValueError, KeyError)): REFITS[name](est)
+    np.testing.assert_array_equal(est.predict_proba(X), want)
+    assert {k: v for k, v in vars(est).items() if k.endswith('_')} == {k: v for k, v in before.items() if k.endswith('_')}
+    fresh = TSNetClassifier(**FAST)
+    with pytest.raises((ValueError, KeyError)): REFITS[name](fresh)
+    with pytest.raises(NotFittedError): fresh.predict(X)
+
+
+def test_interrupted_refit():
+    "The way out of a training that takes too long costs nothing"
+    from fastai.callback.core import Callback
+    class Interrupt(Callback):
+        def after_epoch(self): raise KeyboardInterrupt
+    est = TSNetClassifier(**FAST).fit(X, y)
+    want = est.predict_proba(X)
+    with pytest.raises(KeyboardInterrupt): est.set_params(cbs=Interrupt()).fit(X[:, :1], y)
+    np.testing.assert_array_equal(est.predict_proba(X), want)
+
+
+def test_failed_refit_in_sktime():
+    from sktime.exceptions import NotFittedError
+    from tsfast.sktime_estimators import TSNetSktimeClassifier
+    est = TSNetSktimeClassifier(**FAST).fit(X, y)
+    with pytest.raises(ValueError, match='lr is -1'): est.set_params(lr=-1).fit(X, y)
+    with pytest.raises(NotFittedError): est.predict(X)
 
 
 # training

@@ -122,7 +122,7 @@ def test_explanations_leave_the_input_alone(learn):
     assert np.array_equal(X, before)
 
 def test_explain_says_no(learn):
-    for kw, text in ((dict(method='gradcam'), "Expected 'auto'"), (dict(window=0), 'from 1 to 32'), (dict(window=4, stride=5), "window's 4"), (dict(method='cam', by_channel=True), 'no channels')):
+    for kw, text in ((dict(method='gradcam'), "Expected 'auto'"), (dict(window=0), 'from 1 to 32'), (dict(window=4, stride=5), 'stride is 5. Expected a number of steps from 1 to 4'), (dict(method='cam', by_channel=True), 'no channels')):
         with pytest.raises(ValueError, match=text): learn.explain(X[:2], **kw)
     with pytest.raises(ValueError, match='no series'): learn.explain(X[:0])
     steps = ts_learner(get_ts_dls(X, np.where(X[:, 1] > 0, 'a', 'b'), splits=splits, tfms=[None, type(learn.dls.train_ds.target)()], bs=16), 'FCN', layers=[8], kss=[3])
@@ -182,6 +182,7 @@ def test_calibration_error():
     assert expected_calibration_error(np.array([.95, .95, .95, .95]), np.array([True, True, True, False])) == pytest.approx(.2)
     assert expected_calibration_error(np.ones(3), np.ones(3, bool)) == 0
 
+@pytest.mark.filterwarnings('ignore:100% of the:UserWarning')   # one of the two is right everywhere, so it cannot be too sure
 def test_calibrate(learn, tmp_path):
     "Labels stay, probabilities change everywhere: predictions, validation, bundles, pickles; training does not"
     loss = learn.loss_func
@@ -208,3 +209,47 @@ def test_embeddings(learn):
     assert np.allclose(z, tsfast.deploy.to_predictor(learn).embeddings(X), atol=1e-5)
     dls = get_ts_dls(X, y, splits=splits, bs=16)
     with pytest.raises(ValueError, match='forward_features'): ts_learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(2*L, 3))).embeddings(X)
+
+
+# --- found by others
+
+@pytest.mark.parametrize('call,text', [
+    (lambda l: l.plot_top_losses(0), 'k is 0'), (lambda l: l.plot_top_losses(X=X[:0], y=y[:0]), 'no series'), (lambda l: l.plot_confusion_matrix(X[:0], y[:0]), 'no series'),
+    (lambda l: l.calibration_error(n_bins=0), 'n_bins is 0'), (lambda l: l.explain(X[:4], labels=['up']*3), '3 labels for 4 series'),
+    (lambda l: l.explain(X[:4], window=2.5, method='occlusion'), 'window is 2.5'), (lambda l: l.plot_explanation(X[:4], y[:2]), '2 labels for 4 series'),
+    (lambda l: l.plot_explanation(X[:4], max_n=-1), 'max_n is -1'), (lambda l: l.feature_importance(bs=0), 'bs is 0'), (lambda l: l.feature_importance(n_repeats=1.5), 'n_repeats is 1.5'),
+    (lambda l: plot_importance(l.history), "no column 'high'")])
+def test_says_no(learn, call, text):
+    with pytest.raises(ValueError, match=text): call(learn)
+
+def test_one_label_for_all(learn):
+    assert np.array_equal(learn.explain(X[:4], labels='up'), learn.explain(X[:4], labels=['up']*4))
+
+def test_outputs_of_a_regression():
+    "Of several numbers the user says which; of one there is no choice"
+    t = np.stack([X[:, 1, 20:28].mean(1), X[:, 0].mean(1)], 1)
+    learn = ts_learner(get_ts_dls(X, t, splits=splits, tfms=[None, TSRegression()], bs=16), 'FCN', seed=0, layers=[8], kss=[3])
+    with learn.no_bar():
+        with pytest.raises(ValueError, match='predicts 2 numbers'): learn.explain(X[:4])
+        assert learn.explain(X[:4], labels=1).shape == (4, L)
+        with pytest.raises(ValueError, match='labels names 2'): learn.explain(X[:4], labels=2)
+
+def test_modes_are_given_back(learn):
+    learn.model.train()
+    learn.explain(X[:4]); learn.embeddings(X[:4]); learn.feature_importance(n_repeats=1, progress=False)
+    assert all(m.training for m in learn.model.modules())
+
+def test_top_losses_on_given_axes(learn):
+    axs = plt.subplots(1, 2)[1]
+    assert list(learn.plot_top_losses(2, ax=axs)) == list(axs) and len(plt.get_fignums()) == 1 and all(a.lines for a in axs)
+
+def test_bands_of_channels(learn):
+    "Explained by channel, each channel has a band with its name, and its curve lies inside"
+    ax = learn.plot_explanation(X[:1], method='occlusion', by_channel=True).flat[0]
+    assert [o.get_text() for o in ax.get_yticklabels()] == ['0', '1']
+    for c, line in enumerate(ax.lines): assert c - .5 < line.get_ydata().min() and line.get_ydata().max() < c + .5
+
+def test_calibration_without_evidence(learn):
+    i = [int((learn.get_X_preds(X)[2] == y).argmax())]      # one series, and predicted rightly
+    with pytest.warns(UserWarning, match='does not determine a temperature'): learn.calibrate(X[i], y[i])
+    learn.loss_func = learn.loss_func.loss

@@ -3,7 +3,9 @@ import copy, os, random, subprocess, sys, warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
+import sklearn.metrics as skm
 import torch
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.fp16 import MixedPrecision
@@ -20,13 +22,17 @@ from tsfast.core import rng_state
 from tsfast.data.core import StratifiedSampler, TSDatasets, get_ts_dls
 from tsfast.data.preprocessing import TSStandardize
 from tsfast.data.targets import TSClassification, TSMultiLabelClassification, TSRegression
+from tsfast.deploy import export_onnx
+from tsfast.inference import Predictor
 from tsfast.learner import class_weights, ts_learner
+from tsfast.losses import FocalLoss, MaskedLoss
+from tsfast.metrics import skm_known
 from tsfast.models.heads import TSModule
 from tsfast.models.inception_time import InceptionTime
 from tsfast.models.minirocket import MiniRocket
 from tsfast.models.xception_time import XceptionTime
 
-small = dict(nf=4, depth=3)
+small, NAN = dict(nf=4, depth=3), float('nan')
 n, C, L = 60, 2, 24
 rng = np.random.default_rng(0)
 labels = np.array(['up', 'down', 'flat'])[np.arange(n) % 3]
@@ -94,6 +100,7 @@ def test_titles_say_label_and_prediction(trained):
 def test_plot_metrics(trained):
     assert len([o for o in trained.plot_metrics().flat if o.lines]) == 2
     trained.plot_metrics(nrows=2, figsize=(4, 4), log_loss=True); trained.validate(); assert len(trained.plot_metrics().flat[0].lines[0].get_xdata()) == 8   # validation does not wipe it out
+    axs = plt.subplots(1, 2)[1]; figures = plt.get_fignums(); trained.plot_metrics(ax=axs); assert plt.get_fignums() == figures and all(o.lines for o in axs)
     with pytest.raises(ValueError, match='Train first'): classifier().plot_metrics()
 
 def test_predict(trained):
@@ -113,6 +120,7 @@ def test_get_X_preds_is_validation(trained):
     torch.testing.assert_close(loss, -q.log()[range(18), t], atol=1e-4, rtol=1e-3); assert x.shape == (18, C, L) and x.abs().max() < 10
     logits = trained.get_X_preds(X[42:], act=lambda o: o)[0]; torch.testing.assert_close(logits.softmax(1), p, atol=1e-5, rtol=0)
     with pytest.raises(ValueError, match='no series'): trained.get_X_preds(X[:0])
+    with pytest.raises(ValueError, match="act is 'softmax'. Expected a function"): trained.get_X_preds(X[42:], act='softmax')
     with pytest.raises(ValueError, match='needs the targets'): trained.get_X_preds(X, with_loss=True)
     with pytest.raises(ValueError, match="Unknown label: 'sideways'"): trained.get_X_preds(X[:1], ['sideways'])
 
@@ -123,6 +131,9 @@ def test_interpretation(trained, capsys):
     interp.print_classification_report(); assert 'flat' in capsys.readouterr().out
     assert all(a != b for a, b, _ in interp.most_confused())
     for k in (1, 4): interp.plot_top_losses(k)
+    assert plt.gcf()._suptitle.get_text().endswith('probability') and plt.gcf().axes[0].get_title().count(' / ') == 3
+    axs = plt.subplots(1, 2)[1]; figures = plt.get_fignums(); interp.plot_top_losses(2, ax=axs); assert plt.get_fignums() == figures and all(o.lines for o in axs)
+    with pytest.raises(ValueError, match='Expected 3'): interp.plot_top_losses(3, ax=axs)
     interp.plot_top_losses(4, nrows=2, largest=False)
     loss, idx, items = interp.top_losses(3, items=True); assert len(items) == 3 and (loss.diff() <= 0).all()
     torch.testing.assert_close(loss, trained.get_preds(with_loss=True)[2][idx], atol=1e-5, rtol=0)
@@ -241,7 +252,7 @@ def test_users_units(y):
     learn.show_results(max_n=2, shuffle=False); title = plt.gcf().axes[0].get_title()
     if y.ndim == 1: a, b = title.split(' → '); assert abs(float(a) - want[0]) < 1 and abs(float(b) - p_[0]) < 1, title
     learn.dls.show_batch(max_n=1)
-    Interpretation.from_learner(learn).plot_top_losses(2)
+    Interpretation.from_learner(learn).plot_top_losses(2); assert plt.gcf()._suptitle.get_text() == 'Prediction / label / loss'
     assert abs(learn.history['mae'].iloc[-1] - mae_) < 1e-3*abs(mae_) + 1e-3
 
 def test_plain_learner_in_users_units():
@@ -274,11 +285,12 @@ def test_class_weights():
     torch.testing.assert_close(class_weights('balanced', dls), 42/(3*torch.tensor([30., 10., 2.])))
     assert class_weights({'c': 4}, dls).tolist() == [1, 1, 4] and class_weights([1, 2, 3], dls).tolist() == [1, 2, 3]
     learn = classifier(dls, class_weight='balanced', label_smoothing=.1); learn.fit(1, 1e-3); assert learn.loss_func.func.label_smoothing == .1
-    for bad, message in (({'z': 1}, "names 'z'"), ('even', 'balanced'), ([1, 2], 'Expected 3'), ([1, -1, 1], 'Expected 3')):
+    for bad, message in (({'z': 1}, "names 'z'"), ('even', 'balanced'), ([1, 2], r'shape \(2,\). Expected 3'), ([1, -1, 1], 'Expected 3 finite'),
+                         ([0, 0, 0], 'not all of them 0'), ([1, float('inf'), 1], 'finite'), ([1, NAN, 1], 'finite'), ({'a': 'x'}, r"\['x', 1.0, 1.0\]. Expected numbers")):
         with pytest.raises(ValueError, match=message): classifier(dls, class_weight=bad)
     with pytest.raises(ValueError, match='for one class'): ts_learner(number_dls(), InceptionTime, class_weight='balanced', **small)
     with pytest.raises(ValueError, match='label_smoothing is for'): ts_learner(number_dls(), InceptionTime, label_smoothing=.1, **small)
-    with pytest.raises(ValueError, match='default loss'): classifier(dls, class_weight='balanced', loss_func=CrossEntropyLossFlat())
+    with pytest.raises(ValueError, match='default loss.*FocalLoss\\(weight'): classifier(dls, class_weight='balanced', loss_func=CrossEntropyLossFlat())
     with pytest.raises(ValueError, match='Expected a share'): classifier(dls, label_smoothing=1.)
 
 
@@ -417,8 +429,8 @@ def test_weights_do_not_stand_in_the_way(tmp_path):
     with learn.no_bar(), learn.no_logging(): learn.fit(1)
     learn.export('m.pkl')
     assert torch.equal(load_learner(tmp_path/'m.pkl').get_X_preds(X)[0], learn.get_X_preds(X)[0])
-    for w in (np.zeros(24), np.full(24, np.nan), np.ones(3)):
-        with pytest.raises(ValueError, match='weights'): ts_learner(dls, 'InceptionTime', sample_weight=w, nf=4)
+    for w in (np.zeros(24), np.full(24, np.nan), np.ones(3), 'balanced'):
+        with pytest.raises(ValueError, match='weight'): ts_learner(dls, 'InceptionTime', sample_weight=w, nf=4)
     for kw in (dict(sample_weight=np.ones(24)), dict(class_weight='balanced'), dict(label_smoothing=0.1)):
         with pytest.raises(ValueError, match='closed form'): ts_learner(dls, 'MiniRocket', num_features=84, **kw).fit_ridge()
 
@@ -429,3 +441,84 @@ def test_validation_of_the_training_split_sees_all():
     learn = ts_learner(dls, 'InceptionTime', metrics=accuracy, nf=4, depth=3)
     preds, targs = learn.get_preds(ds_idx=0)
     assert abs(learn.validate(ds_idx=0)[1] - float((preds.argmax(1) == targs).float().mean())) < 1e-6
+
+
+def first_loss(dls, **k):
+    "Loss of the first batch of training, and what has reached the model by then"
+    class Stop(Callback):
+        order = 90
+        def before_backward(self): self.learn.got = self.loss_grad.item(); raise CancelFitException()
+    learn = quiet(ts_learner(dls, InceptionTime, seed=0, **small, **k)); learn.fit(1, 1e-3, cbs=Stop())
+    return learn.got
+
+gappy = np.where(rng.random((n, 3)) < .6, NAN, rng.normal(size=(n, 3)))
+steps = np.where(X[:, 0] > 50, 'above', 'below')
+weightings = {'plain': (labels, None, {}), 'class weights': (labels, None, dict(class_weight=[10, 10, 1])), 'smooth': (labels, None, dict(class_weight=[10, 10, 1], label_smoothing=.1)),
+              'focal': (labels, None, dict(loss_func=FocalLoss(weight=[1, 2, 30]))), 'a class a step': (steps, TSClassification(), dict(class_weight=[1, 20])),
+              'torch': (labels, None, dict(loss_func=nn.CrossEntropyLoss(weight=torch.tensor([1., 2., 30.])))), 'gaps': (gappy, TSRegression(allow_nan=True), {}), 'sum': (gappy, TSRegression(allow_nan=True), dict(loss_func=MaskedLoss(reduction='sum')))}
+
+@pytest.mark.parametrize('kind', weightings)
+def test_equal_sample_weights_change_nothing(kind):
+    y, target, k = weightings[kind]
+    dls = get_ts_dls(X, y, splits=splits, tfms=[None, target], bs=16, device='cpu')
+    plain = first_loss(dls, **k)
+    assert first_loss(dls, sample_weight=np.full(n, 3.), **k) == pytest.approx(plain, rel=1e-5) and plain > 0
+
+def test_sample_weights_multiply_class_weights():
+    class Look(Callback):
+        order = 90
+        def after_pred(self): self.learn.seen = self.pred.detach(), self.y, self.dls.train.rows
+        def before_backward(self): self.learn.got = self.loss_grad.item(); raise CancelFitException()
+    w, cw = pd.Series(np.arange(n) % 4, index=np.arange(n) + 100), torch.tensor([1., 5., 20.])     # pandas' own index plays no part
+    learn = classifier(class_weight=cw, sample_weight=w); learn.fit(1, 1e-3, cbs=Look())
+    pred, y, rows = learn.seen; w = torch.tensor(w.to_numpy() / w[:42].mean())[rows]
+    assert learn.got == pytest.approx(float((w*nn.functional.cross_entropy(pred.as_subclass(Tensor), y, weight=cw, reduction='none')).sum()/cw[y].sum()), rel=1e-5)
+
+@pytest.mark.parametrize('standardize', [False, True])
+def test_gaps_in_the_targets(standardize):
+    "The default loss masks them, and the loss of a series is the mean over its known targets"
+    dls = get_ts_dls(X, gappy, splits=splits, tfms=[None, TSRegression(standardize, allow_nan=True)], bs=16, device='cpu')
+    learn = quiet(ts_learner(dls, InceptionTime, metrics=skm_known(skm.mean_absolute_error), seed=0, **small)); learn.fit(1, 1e-3)
+    assert type(learn.loss_func) is MaskedLoss and np.isfinite(learn.history.to_numpy()).all() and torch.isfinite(weights(learn)).all()
+    p, t, _, loss = learn.get_X_preds(X[42:], gappy[42:], with_loss=True)
+    scale = dls.train_ds.target.std if standardize else 1
+    want = (((p - t)/scale)**2).nanmean(1).nan_to_num(0); assert loss.shape == (18,)
+    torch.testing.assert_close(loss, want, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(Interpretation.from_learner(learn).losses, want, atol=1e-4, rtol=1e-4)
+
+@pytest.mark.parametrize('loss', [nn.CrossEntropyLoss(), nn.functional.cross_entropy, nn.CrossEntropyLoss(weight=torch.tensor([1., 2.]))], ids=['module', 'function', 'weighted'])
+def test_a_class_a_step_with_torchs_loss(loss):
+    dls = get_ts_dls(X, steps, splits=splits, tfms=[None, TSClassification()], bs=16, device='cpu')
+    own = CrossEntropyLossFlat(weight=getattr(loss, 'weight', None))
+    assert first_loss(dls, loss_func=loss) == pytest.approx(first_loss(dls, loss_func=own), rel=1e-5)
+    p, t, words, per = quiet(ts_learner(dls, InceptionTime, loss_func=loss, **small)).get_X_preds(X[42:], steps[42:], with_loss=True)
+    assert p.shape == (18, L, 2) and words.shape == (18, L) and per.shape == (18,)
+
+
+targets = {'one': numbers, 'two': np.c_[numbers, -numbers/100], 'window': np.tile(numbers[:, None, None], (1, 2, 3)) * np.array([1, 2, 3]), 'far': numbers/100 + 1e5}
+
+@pytest.mark.parametrize('kind', targets)
+@pytest.mark.parametrize('standardize', [False, True])
+def test_y_range_for_every_regression(kind, standardize, tmp_path):
+    y = targets[kind]; low, high = float(y.min()) - .5, float(y.max()) + .5
+    dls = get_ts_dls(X, y, splits=splits, tfms=[None, TSRegression(standardize)], bs=16, device='cpu')
+    learn = quiet(ts_learner(dls, InceptionTime, y_range=(low, high), seed=0, **small))
+    slack, fc = (high - low)*(2e-3 if kind == 'far' else 1e-4), learn.model.fc[0]
+    for end, b in ((low, -1e3), (high, 1e3), (None, 0)):
+        nn.init.constant_(fc.bias, b); p = learn.get_preds()[0].numpy()
+        assert p.min() >= low - slack and p.max() <= high + slack and (end is None or abs(p - end).max() <= slack)
+    np.testing.assert_allclose(Predictor(learn.save_bundle(tmp_path/'m'))(X[42:]), p, atol=slack, rtol=0)
+    if kind == 'window':
+        ort = pytest.importorskip('onnxruntime'); export_onnx(learn, tmp_path/'m.onnx')
+        np.testing.assert_allclose(ort.InferenceSession(tmp_path/'m.onnx').run(None, {'series': X[42:]})[0], p, atol=slack)
+
+def test_a_range_for_each_target():
+    y = targets['two']; ends = (y.min(0) - .5).tolist(), (y.max(0) + .5).tolist()
+    p = ts_learner(number_dls(y), InceptionTime, y_range=ends, **small).get_preds()[0].numpy(); assert (p >= ends[0]).all() and (p <= ends[1]).all()
+
+@pytest.mark.parametrize('dls,arch,y_range,message', [
+    (class_dls, InceptionTime, (0, 1), 'for numbers'), (class_dls, InceptionTime(C, 3, y_range=(0, 1), **small), (), 'for numbers'),
+    (number_dls, InceptionTime(C, 1, y_range=(0, 1000), **small), (), 'Pass its class'), (number_dls, InceptionTime, (2000, 500), r'y_range is \(2000, 500\)'),
+    (number_dls, InceptionTime, 5, 'low < high'), (number_dls, InceptionTime, (None, 5), 'low < high')], ids=str)
+def test_y_range_that_cannot_be(dls, arch, y_range, message):
+    with pytest.raises(ValueError, match=message): ts_learner(dls(), arch, **({} if y_range == () else dict(y_range=y_range)))

@@ -62,6 +62,9 @@ def test_focal_settings():
     for bad in (dict(gamma=-1), dict(reduction='avg')):
         with pytest.raises(ValueError): FocalLoss(**bad)
     with pytest.raises(ValueError, match='targets'): FocalLoss()(torch.randn(4, 3), torch.zeros(3).long())
+    for w in ([1.], [1, 2], [1, 2, 3, 4]):
+        with pytest.raises(ValueError, match='Expected 3 numbers'): FocalLoss(weight=w)(torch.randn(4, 3), torch.zeros(4).long())
+    with pytest.raises(ValueError, match='as integers'): FocalLoss()(torch.randn(4, 3), torch.full((4,), .7))
     l = FocalLoss(weight=[1, 2]); assert 'weight' in l.state_dict() and l.double().weight.dtype == torch.float64
     x = torch.randn(5, 3); assert torch.equal(l.activation(x), x.softmax(-1)) and torch.equal(l.decodes(x), x.argmax(-1))
     assert FocalLoss()(x, torch.tensor([0, 1, 2, 0, 1], dtype=torch.int8)).isfinite()
@@ -153,6 +156,19 @@ def test_metrics_do_not_depend_on_batches(bs):
     pred, t = torch.randn(50, 1), torch.randn(50); a, b = pred[:, 0].double().numpy(), t.double().numpy()
     for m, ref in ((MAPE, np.mean(abs(a-b)/abs(b))), (SMAPE, np.mean(2*abs(a-b)/(abs(a)+abs(b)))), (MAAPE, np.arctan(abs(a-b)/abs(b)).mean()), (MedianAE, np.median(abs(a-b)))):
         close(evaluate(m(), pred, t, bs), ref, 1e-6)
+
+@pytest.mark.parametrize('func', [skm.r2_score, skm.mean_absolute_error, skm.mean_absolute_percentage_error, skm.median_absolute_error, skm.root_mean_squared_error])
+@pytest.mark.parametrize('shape', [(30,), (30, 1), (30, 3), (30, 2, 4)])
+def test_several_targets_are_scored_as_scikit_learn_does(func, shape):
+    y = torch.randn(shape); y.view(30, -1)[:, -1].mul_(1000); pred = y + torch.randn(shape)
+    a, b = (o.reshape(30, -1).double().numpy() for o in (y, pred))
+    close(evaluate(skm_known(func), pred.reshape(30, 1) if len(shape) == 1 else pred, y, 7), func(a, b), 1e-5)
+    y.view(30, -1)[:5, 0] = NAN                                     # each target over the series where it is known
+    close(skm_known(func)(pred, y), np.mean([func(a[k:, j], b[k:, j]) for j in range(a.shape[1]) for k in [0 if j else 5]]), 1e-5)
+
+@pytest.mark.parametrize('metric,pred,y,match', [(LogLoss, (8, 3), torch.zeros(8, 3), 'end in Multi'), (BrierProba, (8, 1), torch.zeros(8), 'one class'), (MAPE, (8, 3), torch.zeros(8).long(), 'for numbers')])
+def test_metrics_of_the_wrong_kind(metric, pred, y, match):
+    with pytest.raises(ValueError, match=match): metric()(torch.randn(pred), y)
 
 def test_metrics_at_their_limits():
     one = torch.tensor([1., 2.]); zero = torch.zeros(2)

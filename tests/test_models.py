@@ -112,6 +112,19 @@ def test_options(arch):
     assert predict(m, x).shape == (B, 4)
     head = next(o for o in m.modules() if isinstance(o, Head))
     assert head.args == (m.head_nf, 4, L)
+    y = predict(make(arch, 1, custom_head=Head, y_range=(-1, 3)), 100*x)
+    assert ((y >= -1) & (y <= 3)).all()
+    with pytest.raises(ValueError, match='into your custom_head'): make(arch, custom_head=Head, fc_dropout=0.5, fit=False)
+
+@pytest.mark.parametrize('arch,kwargs,match', [
+    ('InceptionTime', dict(d=2.5), 'd is 2.5'), ('InceptionTime', dict(d='10'), "d is '10'"), ('InceptionTime', dict(nf=2.5), 'nf is 2.5. Expected a whole number'),
+    ('InceptionTime', dict(fc_dropout='a'), 'Expected a number'), ('RNNAttentionPlus', dict(encoder_layers=-1), 'at least 0'), ('RNNAttentionPlus', dict(n_heads=2.5), 'n_heads is 2.5'),
+    ('RNNAttentionPlus', dict(act=None), 'act is None'), ('RNNAttentionPlus', dict(bidirectional='yes'), 'Expected True or False'), ('DLinear', dict(kernel_size=2.5), 'kernel_size is 2.5'),
+    ('LSTM_FCN', dict(se=-1), 'se is -1'), ('TST', dict(y_range=5), 'low < high'), ('TST', dict(y_range=([0, 0, 0], [1, 1, 1])), r'of shape \(2,\)')], ids=str)
+def test_arguments_of_the_wrong_kind(arch, kwargs, match):
+    with pytest.raises(ValueError, match=match): make(arch, **kwargs)
+
+def test_numbers_of_numpy_are_arguments(): make('TST', n_heads=np.int64(2), dropout=np.float32(.1), d=(np.int32(3),), learn_pe=np.bool_(True))
 
 
 def test_state(arch):

@@ -9,6 +9,7 @@ from tsfast.models.tst import TST
 from tsfast.models.utils import count_parameters
 
 FAMILY = [RNNAttentionPlus, LSTMAttentionPlus, GRUAttentionPlus]
+NAN = float('nan')
 SMALL = dict(hidden_size=16, n_heads=4, d_ff=32, encoder_layers=2)
 TST_SMALL = dict(d_model=16, n_heads=4, d_ff=32, n_layers=2)
 
@@ -102,6 +103,24 @@ def test_nowhere_to_look_gives_zeros(need_weights):
     assert (out[0] == 0).all() and (out[1] != 0).any()
     out.sum().backward(); assert not t.grad.isnan().any() and not any(p.grad.isnan().any() for p in mha.parameters())
     assert mask_bias(t, None, None) == (None, None)
+
+@pytest.mark.parametrize('need_weights', [True, False])
+@pytest.mark.parametrize('fill', [NAN, math.inf])
+def test_what_stands_in_masked_keys_does_not_matter(need_weights, fill):
+    mha, Q, K, pad = _MultiHeadAttention(24, 3), torch.randn(4, 9, 24), torch.randn(4, 9, 24), padding(4, 9, 1)
+    kw, bad = dict(key_padding_mask=pad, need_weights=need_weights), K.masked_fill(pad.unsqueeze(-1), fill)
+    want = mha(Q, K, **kw)[0]
+    assert torch.equal(mha(Q, bad, **kw)[0], want) and torch.equal(mha(Q, K, bad, **kw)[0], want)
+    with pytest.raises(ValueError, match=r'attn_mask.bool\(\)'): mha(Q, K, attn_mask=torch.ones(9, 9).triu(1).int())
+
+@pytest.mark.parametrize('train', [True, False])
+def test_nan_in_the_padding_of_an_encoder_layer(train):
+    layer, z, pad = _TSTEncoderLayer(None, 16, 4, dropout=0.).train(train), torch.randn(4, 9, 16), padding(4, 9)
+    results = []
+    for fill in (0., NAN):
+        layer.zero_grad(); out = layer(z.masked_fill(pad.unsqueeze(-1), fill), pad)[~pad]
+        out.square().sum().backward(); results.append([out.detach(), *(p.grad.clone() for p in layer.parameters())])
+    for a, b in zip(*results): assert a.isfinite().all() and torch.equal(a, b)
 
 def test_head_widths():
     assert _MultiHeadAttention(128, 3).W_Q.out_features == 3*42

@@ -189,6 +189,7 @@ def test_forecasting_splits_do_not_leak(n, valid_size, test_size, overlap, w, h,
     assert len(res) == 2 + (test_size > 0)
     for a, b in zip(res, res[1:]):
         assert max(x[a].max(), y[a].max()) < y[b].min()     # what is learnt from lies before what is predicted
+        assert y[a].max() <= x[b[0]].max()                  # and is known when the first forecast is made
         if not overlap: assert y[a].max() < x[b].min()      # and before what is read
     k = n - sum(o if isinstance(o, int) else int(np.ceil(o*n-1e-9)) for o in (valid_size, test_size))
     assert y[res[0]].max() < k <= y[res[1]].min()
@@ -205,9 +206,19 @@ def test_walk_forward_does_not_leak(n, n_splits, valid_size, max_train, w, h, st
     for train, valid in res:
         check_splits((train, valid), len(x))
         assert max(x[train].max(), y[train].max()) < y[valid].min() and valid.min() > last
+        assert y[train].max() <= x[valid[0]].max() # known when the first forecast is made
+        assert max_train or y[train.max()+1].max() > x[valid[0]].max() # and nothing that is known is left out
         assert (max_train is None or len(train) <= max_train) and (valid_size is None or len(valid) == valid_size)
         last = valid.max()
     assert last == len(x)-1 # nothing at the end is left unused
+
+
+@pytest.mark.parametrize('f,kw,msg', [
+    (get_walk_forward_splits, dict(max_train_size=0), 'max_train_size=0'), (get_walk_forward_splits, dict(max_train_size=-5), 'max_train_size=-5'), (get_walk_forward_splits, dict(max_train_size=2.), 'max_train_size=2.0'),
+    (get_walk_forward_splits, dict(valid_size=.2), 'valid_size=0.2. Expected a number of windows'), (get_walk_forward_splits, dict(valid_size=-3), 'valid_size=-3'), (get_walk_forward_splits, dict(valid_size=0), 'valid_size=0'),
+    (get_walk_forward_splits, dict(valid_size=True), 'valid_size=True'), (get_forecasting_splits, dict(valid_size=0), 'valid_size=0. Expected more than 0'), (get_forecasting_splits, dict(valid_size=0.), 'valid_size=0.0')])
+def test_bad_forecasting_splits(f, kw, msg):
+    with pytest.raises(ValueError, match=msg): f(60, 4, 2, **kw)
 
 
 def test_window_sources():
@@ -219,6 +230,38 @@ def test_window_sources():
         X2, y2 = SlidingWindow(10, 2, **kw)(o)
         assert np.array_equal(X, X2) and np.array_equal(y, y2)
     assert np.array_equal(SlidingWindow(10)(df['a'])[0], SlidingWindow(10)(a[:, 0])[0])
+    assert np.array_equal(SlidingWindow(10)(torch.tensor(a, requires_grad=True))[0], SlidingWindow(10)(a)[0])
+    assert np.array_equal(np.isnan(SlidingWindow(10, 0)(np.ma.masked_less(a, .5))[0]), SlidingWindow(10, 0)(a)[0] < .5)
+
+
+@pytest.mark.parametrize('cols', [['a', 'c'], ('a', 'c'), np.array(['a', 'c']), pd.Index(['a', 'c']), pd.Series(['a', 'c'])], ids=lambda o: type(o).__name__)
+def test_names_of_columns(cols):
+    df = pd.DataFrame(np.random.rand(20, 3), columns=list('abc'))
+    X, y = SlidingWindow(4, get_x=cols, get_y=cols)(df); want = SlidingWindow(4)(df[['a', 'c']])
+    assert np.array_equal(X, want[0]) and np.array_equal(y, want[1])
+
+
+def test_other_names_of_columns():
+    a = np.random.rand(20, 3); want = SlidingWindow(4)(a[:, [0, 2]])[0]
+    for cols in ([0, 2], np.array([0, 2]), torch.tensor([0, 2]), range(0, 3, 2), [True, False, True]): assert np.array_equal(SlidingWindow(4, get_x=cols)(a)[0], want)
+    df = pd.DataFrame(a, columns=pd.MultiIndex.from_tuples([('load', 'max'), ('load', 'min'), ('temp', 'max')]))
+    assert SlidingWindow(4, get_x=('load', 'max'))(df)[0].shape[1] == 1 and SlidingWindow(4, get_x='load')(df)[0].shape[1] == 2 and SlidingWindow(4, get_x=[('load', 'max'), ('temp', 'max')])(df)[0].shape[1] == 2
+
+
+hours = pd.DataFrame(dict(a=np.arange(20.), b=np.arange(20.)), index=pd.date_range('2024', periods=20, freq='h'))
+
+@pytest.mark.parametrize('o,kw,msg', [
+    (hours.sample(frac=1, random_state=0), {}, r'sort_index\(\)'), (hours[::-1]['a'], {}, 'sort_index'), (hours.iloc[[0, 1, 1, *range(2, 20)]], {}, '2024-01-01 01:00:00.*index.duplicated'),
+    (hours.to_period('h')[::-1], {}, 'sort_index'), (hours.set_axis(['a', 'a'], axis=1), {}, "more than one column 'a'"), (hours.assign(c=['1', '2', 'n/a', '3']*5), {}, "text or objects: .'c'.*pd.to_numeric.*get_x"),
+    (hours.assign(c=pd.Series([1, 2., None, 4]*5, dtype=object, index=hours.index)), {}, "text or objects: .'c'"), (hours, dict(get_x=[]), 'get_x names no variables'), (hours, dict(get_y=[]), 'get_y names no variables'),
+    (np.zeros((20, 2)), dict(get_x=[]), 'get_x names no variables'), (hours, dict(get_x={'a', 'b'}), 'is a set'), (hours, dict(get_x=('a', 'z')), "does not have: .'z'")])
+def test_frames_that_need_care(o, kw, msg):
+    with pytest.raises(ValueError, match=msg): SlidingWindow(4, **kw)(o)
+
+
+def test_frames_that_are_as_they_should_be():
+    text = hours.assign(c='n/a', d=pd.Timestamp('2024'), e=pd.Series([pd.Timestamp('2024').date()]*20, dtype=object, index=hours.index), f=None)
+    for o, kw in [(hours, {}), (hours.drop(hours.index[5:8]), {}), (hours.to_period('h'), {}), (text, {}), (hours.assign(c=['1', 'x']*10), dict(get_x=['a', 'b'], get_y=['a']))]: assert SlidingWindow(4, **kw)(o)[0].shape[1] == 2
 
 
 def test_windows_are_copies():

@@ -117,6 +117,51 @@ def test_matrices_of_labels(y):
     b = torch.cat([o[1] for o in dls.valid]); assert np.array_equal(b, matrix[8:]) and dls.valid.dataset.target.decode(b) == [['x'], ['x', 'y'], [], ['z']]
     assert list(TSMultiLabelClassification().setup(y).vocab) == [0, 1, 2]
 
+rows = {
+    'list': matrix.tolist(), 'arrays': list(matrix), 'floats': matrix.astype(float).tolist(), 'float arrays': list(matrix.astype(float)), 'numpy integers': [list(r) for r in matrix], 'bools': matrix.astype(bool).tolist(),
+    'tensors': list(torch.tensor(matrix)), 'learnt tensors': list(torch.tensor(matrix, dtype=torch.float32, requires_grad=True)), 'tuples': tuple(tuple(o) for o in matrix), 'series': pd.Series(list(matrix)),
+    'objects': matrix.astype(object), 'mixed frame': pd.DataFrame(matrix).astype({0: bool}).rename(columns=str), 'learnt tensor': torch.tensor(matrix, dtype=torch.float32, requires_grad=True),
+}
+
+@pytest.mark.parametrize('given', [splits, None], ids=['splits', 'no splits'])
+@pytest.mark.parametrize('name', rows)
+def test_rows_of_0_and_1_are_a_matrix(name, given):
+    dls = get_ts_dls(X, rows[name], splits=given, tfms=[None, TSMultiLabelClassification()], device='cpu')
+    assert dls.c == 3 and list(map(str, dls.vocab)) == ['0', '1', '2'] and np.array_equal(dls.dataset.y, matrix)
+    assert np.array_equal(dls.dataset.target.encode(rows[name]), matrix)
+
+def test_columns_are_classes():
+    df = pd.DataFrame(matrix, columns=['walk', 'sit', 'run'])
+    for given in (splits, None):
+        dls = get_ts_dls(X, df, splits=given, tfms=[None, TSMultiLabelClassification()], device='cpu')
+        assert list(dls.vocab) == ['walk', 'sit', 'run'] and np.array_equal(dls.new_dl(X, df[['run', 'walk', 'sit']]).dataset.y, matrix)
+    text = pd.DataFrame(dict(first=['a', 'b'], second=['b', 'c'])); t = TSMultiLabelClassification().setup(text)
+    assert list(t.vocab) == ['a', 'b', 'c'] and t.encode(text).tolist() == [[1, 1, 0], [0, 1, 1]]
+    t = TSMultiLabelClassification().setup(df)
+    with pytest.raises(ValueError, match="columns .'a'.*'walk', 'sit', 'run'"): t.encode(df.set_axis(['a', 'b', 'c'], axis=1))
+    with pytest.raises(ValueError, match="'sit' twice"): TSMultiLabelClassification().setup(df.set_axis(['walk', 'sit', 'sit'], axis=1))
+    assert np.array_equal(TSMultiLabelClassification(vocab=['run', 'sit', 'walk']).setup(df).encode(df), matrix[:, ::-1])    # by name
+
+def test_lists_of_numbers_as_labels():
+    for y in ([[3, 5], [2]], [np.array([3, 5]), np.array([2])], [torch.tensor([3, 5]), torch.tensor([2])]):
+        t = TSMultiLabelClassification().setup(y); assert list(t.vocab) == [2, 3, 5] and t.encode(y).tolist() == [[0, 1, 1], [1, 0, 0]]
+    t = TSMultiLabelClassification().setup([[0], [1], []]); assert t.encode([[0, 1], [1, 0]]).tolist() == [[1, 1], [1, 1]]
+    with pytest.raises(ValueError, match='2 columns; there are 3'): TSMultiLabelClassification().setup(matrix).encode([[0, 1]])
+
+@pytest.mark.parametrize('y', [pd.Series(lists), np.array([list(o) for o in lists], dtype=object), [set(o) for o in lists]], ids=lambda o: type(o).__name__)
+def test_lists_of_labels_without_splits(y):
+    dls = get_ts_dls(X, y, tfms=[None, TSMultiLabelClassification()], device='cpu')
+    assert np.array_equal(dls.dataset.y, matrix)
+
+@pytest.mark.parametrize('make,message', [
+    (lambda: TSMultiLabelClassification().setup(np.zeros((4, 3, 2))), r'shape \(4, 3, 2\)'), (lambda: TSMultiLabelClassification().setup([[None], [None]]), 'missing labels'),
+    (lambda: TSMultiLabelClassification().setup([['a'], ['b', float('nan')]]), 'missing labels'), (lambda: TSMultiLabelClassification(vocab=['a', 'a', 'b']).setup(lists), "'a' twice"),
+    (lambda: TSMultiLabelClassification(thresh=2), 'thresh=2'), (lambda: TSMultiLabelClassification(thresh='a'), "thresh='a'"), (lambda: TSMultiLabelClassification(thresh=-.1), 'thresh=-0.1'),
+    (lambda: TSMultiLabelClassification().setup(matrix).encode(np.ma.masked_equal(matrix, 1)), 'Unknown label: None'),
+])
+def test_bad_multi_labels(make, message):
+    with pytest.raises(ValueError, match=message): make()
+
 def test_probabilities_and_threshold():
     t = TSMultiLabelClassification(thresh=0.7).setup(np.array([[.2, .9], [.71, .69]]))
     assert t.decode(t.encode(np.array([[.2, .9], [.71, .69]]))) == [[1], [0]]
@@ -167,6 +212,31 @@ def test_gaps_where_they_are_allowed():
     t = TSDatasets(X, y, tfms=[None, TSRegression(standardize=True, allow_nan=True)], splits=splits)
     assert torch.isnan(t.y).sum() == 4 and torch.isfinite(t.target.mean)
 
+@pytest.mark.parametrize('y', [np.ma.masked_equal(np.arange(12.), 3.), np.ma.masked_equal(np.arange(12), 3), np.ma.masked_equal(np.arange(12, dtype=np.float32), 3)], ids=lambda o: str(o.dtype))
+def test_masked_targets_are_missing(y):
+    ds = TSDatasets(X, y, tfms=[None, TSRegression(allow_nan=True)], splits=splits)
+    assert torch.isnan(ds.y).nonzero().tolist() == [[3]] and ds.y[4:].tolist() == list(range(4, 12))
+    with pytest.raises(ValueError, match='first is number 3 of'): TSDatasets(X, y, tfms=[None, TSRegression()], splits=splits)
+
+def test_masked_labels_are_missing():
+    for y in (np.ma.masked_equal(np.arange(12) % 3, 1), np.ma.array(strings, mask=strings == 'a')):
+        with pytest.raises(ValueError, match='missing label'): TSDatasets(X, y, splits=splits)
+    assert list(TSDatasets(X, np.ma.array(strings), splits=splits).vocab) == ['a', 'b', 'c']
+
+def test_targets_that_require_gradients():
+    y = torch.arange(12.).requires_grad_()
+    for tfms in (None, [None, TSRegression()]): assert not get_ts_dls(X, y, tfms=tfms, device='cpu').dataset.y.requires_grad
+
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('y,kw,message', [
+    (np.where(np.arange(12) == 5, np.inf, 1.), dict(allow_nan=True), 'first is number 5 .*inf'), (np.where(np.arange(12) == 5, -np.inf, 1.), dict(allow_nan=True), '-inf'),
+    (np.arange(12.)*1e39, {}, r'number 1 .*1e\+39; float32 ends'), (np.arange(12.)*1e39, dict(standardize=True, allow_nan=True), 'float32 ends'), (np.full(12, 1e300), {}, 'float32 ends'), (np.full(12, np.inf, np.float16), {}, 'infinite'),
+    (np.full(12, np.nan), dict(standardize=True, allow_nan=True), 'no target but NaN'), (np.c_[np.arange(12.), np.full(12, np.nan)], dict(standardize=True, allow_nan=True), r'column \(1,\)'),
+    (np.arange(12)*1j, {}, 'complex128'), (pd.date_range('2020', periods=12), {}, 'datetime64'), (np.arange(12).astype('m8[s]'), {}, 'timedelta64'), (np.zeros((12, 0)), {}, r'shape \(8, 0\)'),
+], ids=str)
+def test_numbers_that_cannot_be_trained_on(y, kw, message):
+    with pytest.raises(ValueError, match=message): TSDatasets(X, y, tfms=[None, TSRegression(**kw)], splits=splits)
+
 def test_the_array_is_the_users_own():
     y = np.arange(12.).astype(np.float32); keep = y.copy()
     ds = TSDatasets(X, y, tfms=[None, TSRegression()]); ds.y += 1; assert np.array_equal(y, keep)
@@ -182,6 +252,7 @@ def test_shape_of_new_numbers():
     t = TSRegression().setup(np.zeros((5, 2)))
     with pytest.raises(ValueError, match='training targets have shape'): t.encode(np.zeros((3, 3)))
     with pytest.raises(ValueError, match='training targets have shape'): t.encode(np.zeros(3))
+    with pytest.raises(ValueError, match=r'shape \(n,\)\.'): TSRegression().setup(np.zeros(3)).encode(np.zeros((3, 3)))
 
 
 # ---------------------------------------------------------------- which, and how they are given
@@ -192,7 +263,7 @@ def test_ambiguous_targets_must_be_said():
     with pytest.raises(ValueError, match='TSMultiLabelClassification'): infer_target(np.array([['a'], ['b', 'c']], dtype=object))
 
 @pytest.mark.parametrize('tfms,message', [
-    ([None], '1 entries'), ([None, None, None], '3 entries'), ([None, str.upper], 'another TSTarget'), ([None, [TSClassification(), TSRegression()]], '2 transforms of y'),
+    ([None], '1 entries'), ([None, None, None], '3 entries'), ([None, str.upper], 'another TSTarget'), ([None, 'class'], "'class'. Expected TSClassification"), ([None, [TSClassification(), TSRegression()]], '2 transforms of y'),
 ], ids=str)
 def test_bad_tfms(tfms, message):
     with pytest.raises(ValueError, match=message): TSDatasets(X, strings, tfms=tfms)
@@ -205,7 +276,6 @@ def test_a_class_instead_of_an_instance():
 
 
 def test_what_could_mean_two_things_is_refused():
-    with pytest.raises(ValueError, match='np.array'): TSMultiLabelClassification().setup([[0, 1], [1, 0]])
     with pytest.raises(ValueError, match='TSRegression'): TSClassification().setup(np.random.default_rng(0).normal(size=40))
     with pytest.raises(ValueError, match='twice'): TSClassification(vocab=['a', 'a']).setup(np.array(['a', 'b']))
     assert TSClassification().setup(np.array([['a'], ['b']])).d is None
@@ -215,3 +285,19 @@ def test_a_large_offset_keeps_its_digits():
     y = 1.7e9 + np.arange(-50., 51.)
     t = TSRegression(standardize=True).setup(y).encode(y)
     assert len(t.unique()) == 101 and abs(float(t.std(correction=0)) - 1) < 1e-5
+
+
+def test_a_large_offset_comes_back_in_full():
+    y = 1e9 + .1*np.random.default_rng(0).normal(size=60)
+    t = TSRegression(standardize=True).setup(y)
+    np.testing.assert_allclose(t.decode(t.wrap(t.encode(y))), y, rtol=0, atol=1e-6)
+    assert abs((t.unscale(t.encode(y)) - t.unscale(torch.zeros(60))).abs().mean() - np.abs(y - y.mean()).mean()) < 1e-4
+    near = TSRegression(standardize=True).setup(y - 1e9); assert near.unscale(near.encode(y - 1e9)).dtype == torch.float32
+
+
+@pytest.mark.parametrize('y,message', [
+    (np.arange(361, 373), 'Unknown label.*TSRegression'), (np.r_[np.arange(361, 372), 361], 'has one member.*TSRegression'), (['a', None]*6, '6 of 12 series have a missing label'), ([[None]]*12, 'missing label'),
+    (strings[:10], '12 series and 10 targets'), (np.r_[strings, strings], '12 series and 24 targets'), (np.array(['a']*11 + ['b']), r"Class 'b' has one member[^T]*$"),
+], ids=str)
+def test_what_is_said_without_splits(y, message):
+    with pytest.raises(ValueError, match=message): get_ts_dls(X, y, device='cpu')

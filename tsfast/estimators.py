@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['panel_to_array', 'BestWeights', 'NoValidation', 'TSNet', 'TSNetClassifier', 'TSNetRegressor']
 
-# %% ../nbs/33_estimators.ipynb #0e10e1ef
-import copy
+# %% ../nbs/33_estimators.ipynb #ff8598b8
+import copy, math
+from numbers import Integral, Real
 import numpy as np
 import pandas as pd
 import torch
@@ -19,7 +20,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 from .callbacks import training_batches
-from .core import as_series, check_series, default_device, optional_import, seeded
+from .core import as_device, as_series, check_series, optional_import, seeded
 from .data.core import TSDataLoaders, TSDatasets
 from .data.preprocessing import TSNan2Value, TSStandardize
 from .data.splits import get_splits
@@ -28,7 +29,7 @@ from .learner import TSLearner, ts_learner
 from .models.ridge import fit_ridge_head
 from .recipe import recipe
 
-# %% ../nbs/33_estimators.ipynb #0a2b1ded
+# %% ../nbs/33_estimators.ipynb #40fca9a6
 def _panel_kind(X):
     "The name that sktime has for the form of `X`; None for arrays and wide frames"
     if isinstance(X, (list, tuple)) and len(X) and all(hasattr(o, 'columns') for o in X): return 'df-list'
@@ -36,21 +37,37 @@ def _panel_kind(X):
     if getattr(X.index, 'nlevels', 1) > 1: return 'pd-multiindex'
     return 'nested_univ' if X.size and any(np.ndim(o) == 1 for o in X.iloc[0]) else None
 
-def panel_to_array(
-    X, # a panel: nested frame, frame with an index of (series, time), or list of frames with a column a channel
-) -> np.ndarray: # (n, C, L), float32; shorter series have NaN at the end
-    "A panel of sktime as one array"
+def _frames(X):
+    "A panel as a list of frames, a column a channel, which have the same channels in the same order"
     kind = _panel_kind(X)
     if kind is None: raise ValueError(f"X is a {type(X).__name__}. Expected a panel: a frame whose cells are series, a frame with an index of (series, time), or a list of frames.")
     if kind != 'df-list':
         X = optional_import('sktime.datatypes', f'Reading a panel of the form {kind!r}', 'sktime').convert_to(X, 'df-list', as_scitype='Panel')
-    try: arrays = [o.to_numpy(dtype=np.float32, na_value=np.nan).T for o in X]    # (C, l)
+    first = list(X[0].columns)
+    for i, o in enumerate(X):
+        if list(o.columns) != first: raise ValueError(f"Series {i} of the panel has the channels {list(o.columns)}; the first has {first}. Expected the same channels, in the same order, in each.")
+    return X
+
+def _padded(frames):
+    "Frames as one array (n, C, L), with NaN at the ends of shorter ones"
+    try: arrays = [o.to_numpy(dtype=np.float32, na_value=np.nan).T for o in frames]    # (C, l)
     except (TypeError, ValueError) as e: raise ValueError(f"The panel holds values that are not numbers. ({e})") from None
-    channels = {len(o) for o in arrays}
-    if len(channels) > 1: raise ValueError(f"The series of the panel have {sorted(channels)} channels. Expected as many in each.")
-    res = np.full((len(arrays), channels.pop(), max(o.shape[1] for o in arrays)), np.nan, dtype=np.float32)
+    res = np.full((len(arrays), len(arrays[0]), max(o.shape[1] for o in arrays)), np.nan, dtype=np.float32)
     for r, o in zip(res, arrays): r[:, :o.shape[1]] = o
     return res
+
+def panel_to_array(
+    X, # a panel: nested frame, frame with an index of (series, time), or list of frames with a column a channel
+) -> np.ndarray: # (n, C, L), float32; shorter series have NaN at the end
+    "A panel of sktime as one array"
+    return _padded(_frames(X))
+
+def _stacked(X):
+    "A list of series, or an array or column of arrays, as one array; whatever else as it is"
+    if getattr(X, 'dtype', None) == object and X.ndim == 1: X = list(X)
+    if not isinstance(X, (list, tuple)) or _panel_kind(X): return X
+    try: return np.asarray(X)
+    except (TypeError, ValueError, RuntimeError): return check_series(X)    # it takes tensors of any kind, and says how to mend series of different lengths
 
 # %% ../nbs/33_estimators.ipynb #97343cce
 class BestWeights(Callback):
@@ -81,7 +98,32 @@ class NoValidation(Callback):
     order = 55 # before the progress bars
     def before_validate(self): raise CancelValidException()
 
-# %% ../nbs/33_estimators.ipynb #c7d0d642
+# %% ../nbs/33_estimators.ipynb #37e8f25e
+def _whole(o): return isinstance(o, Integral) and not isinstance(o, bool)
+def _real(o): return isinstance(o, Real) and not isinstance(o, bool) and math.isfinite(o)
+def _flag(o): return isinstance(o, (bool, np.bool_))
+def _is_callback(o): return isinstance(o, Callback) or isinstance(o, type) and issubclass(o, Callback)
+
+_ARGS = { # what an argument may be: a test, and words for it
+    'arch': (lambda o: o is None or isinstance(o, str) or callable(o), 'the name of an architecture, a class, or a model'),
+    'arch_params': (lambda o: o is None or isinstance(o, dict) and all(isinstance(k, str) for k in o), 'a dict of arguments of the architecture, or None'),
+    'n_estimators': (lambda o: _whole(o) and o >= 1, 'a positive number of networks'),
+    'epochs': (lambda o: o is None or _whole(o) and o >= 1, 'a positive number of epochs, or None'),
+    'bs': (lambda o: o is None or _whole(o) and o >= 2, 'a number of series a batch, at least 2, or None'),
+    'lr': (lambda o: o is None or _real(o) and o > 0, 'a positive number, or None'),
+    'wd': (lambda o: o is None or _real(o) and o >= 0, 'a number from 0 up, or None'),
+    'batch_tfms': (lambda o: o == 'standardize' if isinstance(o, str) else all(map(callable, listify(o))), "'standardize', batch transforms such as TSStandardize(by_sample=True), or None"),
+    'missing': (lambda o: o is None or _real(o) or isinstance(o, str) and o in ('mean', 'median'), "a number, 'mean', 'median', or None"),
+    'ridge': (_flag, 'True or False'),
+    'early_stopping': (_flag, 'True or False'),
+    'validation_fraction': (lambda o: _real(o) and 0 < o < 1, 'a share of the series between 0 and 1'),
+    'n_iter_no_change': (lambda o: _whole(o) and o >= 1, 'a positive number of epochs'),
+    'loss_func': (lambda o: o is None or callable(o) and not isinstance(o, type), 'a loss such as MSELossFlat(), or None'),
+    'cbs': (lambda o: all(map(_is_callback, listify(o))), 'callbacks of fastai, or None'),
+    'class_weight': (lambda o: o is None or isinstance(o, str) or all(map(_real, np.ravel(list(o.values()) if isinstance(o, dict) else o))), "'balanced', a dict of label to weight, a weight for each class, or None"),
+    'label_smoothing': (lambda o: o is None or _real(o) and 0 <= o < 1, 'a share from 0 to below 1, or None'),
+}
+
 def _seeds(random_state, n):
     "`n` seeds; the first k of them do not depend on `n`. Global generators are not asked"
     if isinstance(random_state, np.random.RandomState): random_state = int(random_state.randint(2**31 - 1))
@@ -134,30 +176,58 @@ class TSNet(BaseEstimator):
     @property
     def learner_(self) -> TSLearner:
         "The learner of the first network, without the training series"
+        check_is_fitted(self)
         return self.learners_[0]
 
     # data
+    def _takes_gaps(self): return any(getattr(o, 'handles_nan', False) for o in self._tfms())
+
+    def _read_panel(self, X, fit):
+        "A panel as one array; its channels have the names that they had in training"
+        frames = _frames(X)
+        names, steps = list(frames[0].columns), [len(o) for o in frames]
+        if fit: self.channel_names_ = names
+        elif self.channel_names_ not in (None, names):
+            raise ValueError(f"X has the channels {names}; those of the training were {self.channel_names_}. Expected the same names in the same order. An array, such as panel_to_array(X), is taken as it is.")
+        if min(steps) < max(steps) and not self._takes_gaps():
+            raise ValueError(f"The series of X have unequal lengths, from {min(steps)} to {max(steps)} steps. Fit with missing=0., which fills up the ends, or resample them to one length.")
+        return _padded(frames)
+
+    def _read_flat(self, X, fit):
+        "Two dimensions, with the checks of scikit-learn"
+        if isinstance(X, torch.Tensor): X = X.detach().cpu().numpy()
+        return validate_data(self, X, reset=fit, dtype=np.float32, ensure_all_finite='allow-nan' if self._takes_gaps() else True, ensure_min_samples=2 if fit else 1)
+
     def _series(self, X, fit):
         "`X` as series (n, C, L); the checks of scikit-learn for two dimensions, and of this library for three"
-        if isinstance(X, (list, tuple)) and not _panel_kind(X): X = np.asarray(X)
-        flat = not _panel_kind(X) and getattr(X, 'ndim', 2) != 3
-        if _panel_kind(X): X = panel_to_array(X)
-        elif flat:
-            X = X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X
-            X = validate_data(self, X, reset=fit, dtype=np.float32, ensure_all_finite=True if self.missing is None else 'allow-nan', ensure_min_samples=2 if fit else 1)
-        if fit and not flat:
+        if fit:
+            self.channel_names_ = None
             for k in ('n_features_in_', 'feature_names_in_'): self.__dict__.pop(k, None)   # of an earlier fit
+        X = _stacked(X)
+        if _panel_kind(X): X = self._read_panel(X, fit)
+        elif getattr(X, 'ndim', 2) != 3: X = self._read_flat(X, fit)
         X = check_series(X)
         if len(X) < 1 + fit: raise ValueError(f"X has shape {tuple(X.shape)}: {len(X)} series. Expected at least {1 + fit}.")
+        X = X if isinstance(X, np.memmap) and X.dtype == np.float32 else as_series(X)
+        gaps = 0 if self._takes_gaps() else TSDatasets(X).scan()[0]
+        if gaps: raise ValueError(f"{gaps} of the {len(X)} series of X have missing values (NaN). Fit with missing=0., which is put after scaling, or with missing='mean' or 'median', of the same series; or fill them first.")
         if fit: self.n_channels_, self.length_ = X.shape[1:]
-        else:
-            c, n = X.shape[1:]
-            if c != self.n_channels_: raise ValueError(f"X has shape {tuple(X.shape)}: {c} channels. The training series had {self.n_channels_}.")
-            if n > self.length_: raise ValueError(f"X has series of {n} steps; the longest training series had {self.length_}. Crop or resample them, or fit with the longest series.")
-            if n < self.length_:
-                if self.missing is None: raise ValueError(f"X has series of {n} steps; those of the training had {self.length_}. Resample them, or fit with missing=0., which fills up the ends.")
-                X = nn.functional.pad(as_series(X), (0, self.length_ - n), value=float('nan'))
-        return X if isinstance(X, np.memmap) and X.dtype == np.float32 else as_series(X)
+        return X if fit else self._as_long(X)
+
+    def _as_long(self, X):
+        "Series that fit the networks: as many channels as in training, and as many steps, if need be with NaN at the end"
+        c, n = X.shape[1:]
+        if c != self.n_channels_: raise ValueError(f"X has shape {tuple(X.shape)}: {c} channels. The training series had {self.n_channels_}.")
+        if n > self.length_: raise ValueError(f"X has series of {n} steps; the longest training series had {self.length_}. Crop or resample them, or fit with the longest series.")
+        if n == self.length_: return X
+        if not self._takes_gaps(): raise ValueError(f"X has series of {n} steps; those of the training had {self.length_}. Resample them, or fit with missing=0., which fills up the ends.")
+        return nn.functional.pad(as_series(X), (0, self.length_ - n), value=float('nan'))
+
+    def _check_y(self, y, n, **kwargs):
+        "`y` as an array with a target for each of `n` series"
+        y = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
+        try: return check_X_y(np.zeros((n, 1)), y, dtype=None, estimator=self, **kwargs)[1]
+        except TypeError as e: raise ValueError(f"y cannot be read ({e}). Expected an array with a label or a number for each series, and none of them missing.") from None
 
     def _weights(self, sample_weight, n):
         "Weights of the series, checked"
@@ -171,10 +241,7 @@ class TSNet(BaseEstimator):
 
     def _tfms(self):
         "The batch transforms"
-        tfms = self.batch_tfms
-        if isinstance(tfms, str):
-            if tfms != 'standardize': raise ValueError(f"batch_tfms is {tfms!r}. Expected 'standardize', batch transforms such as TSStandardize(by_sample=True), or None.")
-            tfms = TSStandardize(by_var=True)
+        tfms = TSStandardize(by_var=True) if isinstance(self.batch_tfms, str) else self.batch_tfms
         fill = [] if self.missing is None else [TSNan2Value(method=self.missing) if isinstance(self.missing, str) else TSNan2Value(self.missing)]
         return [*listify(tfms), *fill]
 
@@ -196,17 +263,14 @@ class TSNet(BaseEstimator):
     def _settings(self, n):
         "Epochs, batch size, rates: the user's, and the recipe's for what he leaves open"
         rec = recipe(n, self.length_, self.arch)
-        res = {k: rec[k] if getattr(self, k) is None else getattr(self, k) for k in ('epochs', 'bs', 'lr', 'wd')}
-        if not isinstance(res['epochs'], (int, np.integer)) or res['epochs'] < 1: raise ValueError(f"epochs is {res['epochs']!r}. Expected a positive number.")
-        return res, rec
+        return {k: t(rec[k] if getattr(self, k) is None else getattr(self, k)) for k, t in dict(epochs=int, bs=int, lr=float, wd=float).items()}, rec
 
     def _check_params(self):
-        if isinstance(self.n_estimators, bool) or not isinstance(self.n_estimators, (int, np.integer)) or self.n_estimators < 1:
-            raise ValueError(f"n_estimators is {self.n_estimators!r}. Expected a positive number of networks.")
+        for k, (fine, wanted) in _ARGS.items():
+            value = getattr(self, k, None)
+            if not fine(value): raise ValueError(f"{k} is {value!r}. Expected {wanted}.")
         if self.ridge and (self.early_stopping or self.loss_func is not None or getattr(self, 'class_weight', None) is not None):
             raise ValueError("ridge=True solves the head in one step, without a loss: early_stopping, loss_func and class_weight have no meaning there. Leave them out.")
-        if self.early_stopping and not (isinstance(self.n_iter_no_change, (int, np.integer)) and self.n_iter_no_change >= 1):
-            raise ValueError(f"n_iter_no_change is {self.n_iter_no_change!r}. Expected a positive number of epochs.")
 
     def _fit_one(self, dls, seed, sample_weight, hp, rec):
         "One network"
@@ -231,14 +295,20 @@ class TSNet(BaseEstimator):
         y, # n labels or numbers
         sample_weight=None, # (n,), how much each series counts in the loss
     ):
-        "Train on these series"
+        "Train on these series. A fit that fails leaves the estimator as it was"
+        before = vars(self).copy()
+        try: self._fit(X, y, sample_weight)
+        except BaseException: self.__dict__ = before; raise
+        return self
+
+    def _fit(self, X, y, sample_weight):
         self._check_params()
+        device = as_device(self.device)
         X = self._series(X, fit=True)
         y = self._targets(y, len(X))
         w = self._weights(sample_weight, len(X))
-        hp, rec = self._settings(round(len(X)*(1 - self.validation_fraction)) if self.early_stopping else len(X))
+        hp, rec = self._settings(max(round(len(X)*(1 - self.validation_fraction)), 1) if self.early_stopping else len(X))
         seeds = _seeds(self.random_state, int(self.n_estimators))
-        device = default_device() if self.device is None else torch.device(self.device)
         with seeded(seeds[0]): dls = self._loaders(X, y, hp['bs'], seeds[0], device)
         learners = []
         for s in seeds:
@@ -246,15 +316,13 @@ class TSNet(BaseEstimator):
             with seeded(s): learners.append(_without_data(self._fit_one(dls, s, w, hp, rec)))
         self.history_ = pd.concat([o.history for o in learners], keys=range(len(learners)), names=['network'])
         self.learners_ = learners
-        return self
 
     # prediction
     def _outputs(self, X):
         "The networks' mean output (n, …), activated and in the user's units"
         check_is_fitted(self)
         X = self._series(X, fit=False)
-        device = default_device() if self.device is None else torch.device(self.device)
-        self._move(device)
+        self._move(as_device(self.device))
         total = 0.
         with seeded(0): # loaders draw a number from `random` when they are built
             for learn in self.learners_:
@@ -270,9 +338,9 @@ class TSNet(BaseEstimator):
         if 'learners_' in vars(self): self._move(torch.device('cpu'))
         return super().__getstate__()
 
-# %% ../nbs/33_estimators.ipynb #7b850cb5
+# %% ../nbs/33_estimators.ipynb #100fdd16
 class TSNetClassifier(ClassifierMixin, TSNet):
-    "Networks that classify series. After `fit`: `classes_`, `learner_` and `learners_` (of fastai), `history_` (a table), `n_channels_`, `length_`; `n_features_in_` for 2-D input"
+    "Networks that classify series. After `fit`: `classes_`, `learner_` and `learners_` (of fastai), `history_` (a table), `n_channels_`, `length_`; `channel_names_` for panels, `n_features_in_` for 2-D input"
     @delegates(TSNet.__init__)
     def __init__(self,
         arch='InceptionTime', # name of an architecture, a class, or a model that was built already
@@ -287,10 +355,10 @@ class TSNetClassifier(ClassifierMixin, TSNet):
         self.class_weight, self.label_smoothing = class_weight, label_smoothing
 
     def _targets(self, y, n):
-        y = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
-        y = check_X_y(np.zeros((n, 1)), y, dtype=None, estimator=self)[1]
+        y = self._check_y(y, n)
+        try: self.classes_ = np.unique(y)
+        except TypeError: raise ValueError(f"y has labels that cannot be ordered, of the types {sorted({type(o).__name__ for o in y})}. Give all one type, with y.astype(str) for example, and leave out series without a label.") from None
         check_classification_targets(y)
-        self.classes_ = np.unique(y)
         if len(self.classes_) < 2: raise ValueError(f"y has one class only: {self.classes_[0]!r}. A classifier needs at least two.")
         return y
 
@@ -313,7 +381,7 @@ class TSNetClassifier(ClassifierMixin, TSNet):
         best = self._outputs(X).argmax(1)
         return self.classes_[best]
 
-# %% ../nbs/33_estimators.ipynb #9338e1db
+# %% ../nbs/33_estimators.ipynb #cf453f7f
 class TSNetRegressor(RegressorMixin, TSNet):
     "Networks that predict one number for each series, or several. The targets are standardised for training; predictions are in the user's units"
     @delegates(TSNet.__init__)
@@ -330,8 +398,7 @@ class TSNetRegressor(RegressorMixin, TSNet):
         return tags
 
     def _targets(self, y, n):
-        y = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
-        return check_X_y(np.zeros((n, 1)), y, dtype=None, multi_output=True, y_numeric=True, estimator=self)[1]
+        return self._check_y(y, n, multi_output=True, y_numeric=True)
 
     def _target(self): return TSRegression(standardize=True)
     def _stratify(self, y): return False

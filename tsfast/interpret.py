@@ -6,8 +6,9 @@
 __all__ = ['expected_calibration_error', 'CalibratedLoss', 'fit_temperature', 'split_head', 'class_maps', 'occlusion_maps',
            'plot_importance']
 
-# %% ../nbs/30_interpret.ipynb #e2b1d84f
-import math
+# %% ../nbs/30_interpret.ipynb #f11eaabf
+import math, warnings
+from numbers import Integral
 import numpy as np
 import pandas as pd
 import torch
@@ -17,14 +18,14 @@ from fastai.interpret import Interpretation
 from fastai.learner import Learner
 from fastcore.basics import patch
 from fastprogress.fastprogress import progress_bar
-from .core import as_series, generator
+from .core import as_series, evaluating, generator
 from .data.core import TSTensor, show_target
 from .data.targets import TSClassification, TSMultiLabelClassification
 from .inference import pooled_features
 from .models.attention import MeanSteps
 from .models.layers import Flatten, GAP1d
 
-# %% ../nbs/30_interpret.ipynb #b8ad6761
+# %% ../nbs/30_interpret.ipynb #27f7aa86
 def _axes(ax, figsize):
     import matplotlib.pyplot as plt   # on first use
     return plt.subplots(figsize=figsize, layout='constrained')[1] if ax is None else ax
@@ -38,6 +39,10 @@ def _grid(n, nrows, ncols, figsize, size=(4, 2.6)):
 
 def _identity(x): return x
 
+def _steps(name, v, most):
+    if isinstance(v, bool) or not isinstance(v, Integral) or not 1 <= v <= most: raise ValueError(f"{name} is {v!r}. Expected a number of steps from 1 to {most}.")
+    return int(v)
+
 def _classes(learn, what, multi=False):
     "The classes of the learner; a `ValueError` for other targets"
     target = getattr(learn.dls.train_ds, 'target', None)
@@ -49,11 +54,11 @@ def _preds(learn, X, y, act=None):
     if (X is None) != (y is None): raise ValueError("Pass both X and y, or neither for the validation split.")
     with learn.no_bar():
         p, t = learn.get_preds(act=act) if X is None else learn.get_X_preds(X, y, with_decoded=False, act=act)[:2]
-    if not len(p): raise ValueError("There are no series. Pass X and y, or data loaders with a validation split.")
+    if p is None or not len(p): raise ValueError("There are no series. Pass X and y, or data loaders with a validation split.")
     if t.is_floating_point(): return p, t
     return p.flatten(0, -2), t.flatten()
 
-# %% ../nbs/30_interpret.ipynb #781c20c0
+# %% ../nbs/30_interpret.ipynb #d20498ee
 @patch
 def plot_confusion_matrix(self:Learner,
     X=None, # (n, C, L): series; None: the validation split
@@ -79,15 +84,19 @@ def plot_top_losses(self:Learner,
     X=None, # (n, C, L): series; None: the validation split
     y=None, # their targets
     largest:bool=True, # False: the smallest losses
+    ax=None, # matplotlib axes for one series, or as many as there are series; new ones if None
     **kwargs, # `nrows`, `ncols`, `figsize`, and of `Axes.plot`
 ): # the axes
     "Draw the series with the largest losses, as fastai's `Interpretation` does"
     import matplotlib.pyplot as plt
+    if isinstance(k, bool) or not isinstance(k, Integral) or k < 1: raise ValueError(f"k is {k!r}. Expected the number of series to draw: at least 1.")
     if (X is None) != (y is None): raise ValueError("Pass both X and y, or neither for the validation split.")
     with self.no_bar():
-        interp = Interpretation.from_learner(self, dl=None if X is None else self.dls.new_dl(X, y))
-        interp.plot_top_losses(min(k, len(interp.losses)), largest=largest, **kwargs)
-    return np.array(plt.gcf().axes)
+        dl = self.dls.valid if X is None else self.dls.new_dl(X, y)
+        if not len(dl.dataset): raise ValueError("There are no series. Pass X and y, or data loaders with a validation split.")
+        interp = Interpretation.from_learner(self, dl=dl)
+        interp.plot_top_losses(min(k, len(interp.losses)), largest=largest, ax=ax, **kwargs)
+    return np.array(plt.gcf().axes) if ax is None else np.atleast_1d(np.array(ax, dtype=object))
 
 # %% ../nbs/30_interpret.ipynb #57c0009d
 @patch
@@ -132,7 +141,7 @@ def plot_roc(self:Learner,
     ax.legend(loc='lower right', fontsize=8)
     return ax
 
-# %% ../nbs/30_interpret.ipynb #c023a2dc
+# %% ../nbs/30_interpret.ipynb #55d9dc01
 def _confidence(learn, X, y):
     p, t = _preds(learn, X, y)
     return p.max(-1).values.numpy().astype(np.float64), (p.argmax(-1) == t).numpy()
@@ -143,6 +152,7 @@ def expected_calibration_error(
     n_bins:int=10, # bins of equal width
 ) -> float:
     "Mean distance of confidence and accuracy over bins of confidence (equation 3)"
+    if n_bins < 1: raise ValueError(f"n_bins is {n_bins}. Expected at least 1.")
     i = np.minimum((conf*n_bins).astype(int), n_bins - 1)
     return float(sum(abs((conf - right)[i == b].sum()) for b in range(n_bins)) / len(conf))
 
@@ -220,10 +230,13 @@ def calibrate(self:Learner,
     _classes(self, 'Calibration')
     logits, t = _preds(self, X, y, act=_identity)
     loss = self.loss_func.loss if isinstance(self.loss_func, CalibratedLoss) else self.loss_func
-    self.loss_func = CalibratedLoss(loss, fit_temperature(logits, t))
+    temperature = fit_temperature(logits, t)
+    right = float((logits.argmax(-1) == t).float().mean())
+    if right == 1 or temperature > 9.9: warnings.warn(f"{right:.0%} of the {len(t)} predictions are right, which does not determine a temperature: {temperature:.3g} is where the search ended. Calibrate on more series.")
+    self.loss_func = CalibratedLoss(loss, temperature)
     return self.loss_func.temperature
 
-# %% ../nbs/30_interpret.ipynb #871f81e3
+# %% ../nbs/30_interpret.ipynb #b157dc5e
 def _flat(m):
     "The stages of a head, in order"
     if isinstance(m, (nn.Sequential, list)): return [o for k in m for o in _flat(k)]
@@ -284,10 +297,23 @@ def _as_seen(learn, X, bs):
     "Batches of series as the network sees them, on its device"
     for b in learn.dls.new_dl(X, bs=bs): yield b[0].as_subclass(Tensor)
 
+def _outputs_to_explain(target, labels, n):
+    "The number of the output to look at, for each of `n` series; None: that of the predicted class"
+    if labels is None:
+        if target.cat or target.c == 1: return None
+        raise ValueError(f"The model predicts {target.c} numbers for a series. Say which one to explain, by its number: labels=0.")
+    if isinstance(labels, (str, Integral)) or np.ndim(labels) == 0: labels = [labels]*n
+    if len(labels) != n: raise ValueError(f"There are {len(labels)} labels for {n} series. Expected one for each, or one for all.")
+    if isinstance(target, TSClassification): return target.encode(labels)
+    names = list(target.vocab) if target.cat else list(range(target.c))
+    strange = next((o for o in labels if o not in names), None)
+    if strange is not None: raise ValueError(f"labels names {strange!r}. Expected {'one of the labels' if target.cat else 'numbers of outputs'} {names[:10]} for each series.")
+    return torch.tensor([names.index(o) for o in labels])
+
 @patch
 def explain(self:Learner,
     X, # (n, C, L): series in the user's units
-    labels=None, # for which class, one for each series; None: the predicted one
+    labels=None, # for which class, or number of the output of a regression: one for each series, or one for all; None: the predicted class
     method:str='auto', # 'cam': class activation maps; 'occlusion'; 'auto': the first where the network has them
     window:int|None=None, # steps to hide at a time, for occlusion; default: a tenth of the length
     stride:int|None=None, # steps to move on; default: half a window
@@ -302,15 +328,12 @@ def explain(self:Learner,
     if method == 'auto': method = 'cam' if not by_channel and split_head(self.model) is not None else 'occlusion'
     if method == 'cam' and by_channel: raise ValueError("A class activation map has no channels of the series. Use method='occlusion', or leave by_channel out.")
     L = self.dls.len
-    window = max(1, L//10) if window is None else window
-    if not 1 <= window <= L: raise ValueError(f"window is {window}. Expected a number of steps from 1 to {L}.")
-    stride = max(1, window//2) if stride is None else stride
-    if not 1 <= stride <= window: raise ValueError(f"stride is {stride}. Expected a number of steps from 1 to the window's {window}.")
+    window = _steps('window', max(1, L//10) if window is None else window, L)
+    stride = _steps('stride', max(1, window//2) if stride is None else stride, window)
     act = getattr(self.loss_func, 'activation', _identity)
-    if labels is not None:
-        labels = target.encode(labels) if isinstance(target, TSClassification) else torch.as_tensor([target.vocab.o2i[o] for o in labels]) if target.cat else torch.as_tensor(labels)
-    model, out, i = self.model.to(self.dls.device).eval(), [], 0
-    with torch.no_grad():
+    labels = _outputs_to_explain(target, labels, len(X))
+    model, out, i = self.model.to(self.dls.device), [], 0
+    with evaluating(model), torch.no_grad():
         for x in _as_seen(self, X, bs):
             idx = act(model(x)).argmax(-1) if labels is None else labels[i:i + len(x)].to(x.device)
             if method == 'cam': m = class_maps(model, x)[torch.arange(len(x), device=x.device), idx]
@@ -333,25 +356,37 @@ def plot_explanation(self:Learner,
     **kwargs, # of `explain`
 ): # array of axes
     "Draw series in front of what their steps say"
-    X = as_series(X[:max_n])
+    if max_n < 1: raise ValueError(f"max_n is {max_n}. Expected the number of series to draw: at least 1.")
+    X = as_series(X)[:max_n]
     if not len(X): raise ValueError("X has no series to draw.")
-    maps, decoded = self.explain(X, labels=None if labels is None else labels[:max_n], method=method, **kwargs), None
+    if y is not None and len(y) < len(X): raise ValueError(f"y has {len(y)} labels for {len(X)} series.")
+    if labels is not None and np.ndim(labels): labels = labels[:max_n]
+    maps = self.explain(X, labels=labels, method=method, **kwargs)
     with self.no_bar(): decoded = self.get_X_preds(X)[2]
     axs = _grid(len(X), nrows, ncols, figsize) if ax is None else np.atleast_1d(np.array(ax, dtype=object))
     if axs.size < len(X): raise ValueError(f"There are {len(X)} series and {axs.size} axes. Expected axes for each, or max_n={axs.size}.")
-    channels, top = maps.ndim == 3, np.abs(maps).max() or 1.
+    top, C, L = np.abs(maps).max() or 1., *X.shape[1:]
     for i, a in zip(range(len(X)), axs.flat):
-        TSTensor(X[i]).show(ax=a, color=None if X.shape[1] > 1 else 'black', lw=1)
-        low, high = a.get_ylim()
-        m = maps[i] if channels else maps[i][None]
-        im = a.imshow(m, aspect='auto', cmap=cmap, vmin=-top, vmax=top, alpha=.6, extent=(-.5, X.shape[-1] - .5, low, high), zorder=-1, interpolation='nearest')
-        a.set_ylim(low, high)
+        look = dict(aspect='auto', cmap=cmap, vmin=-top, vmax=top, alpha=.6, zorder=-1, interpolation='nearest')
+        if maps.ndim == 3:   # a band a channel, with its curve inside
+            im = a.imshow(maps[i], extent=(-.5, L - .5, C - .5, -.5), **look)
+            for c, v in enumerate(X[i].numpy()):
+                low, high = np.nanmin(v), np.nanmax(v)
+                a.plot(c + .4 - .8*(v - low)/(high - low or 1), color='black', lw=1)
+            a.set(yticks=range(C), ylabel='channel')
+        else:
+            TSTensor(X[i]).show(ax=a, color=None if C > 1 else 'black', lw=1)
+            low, high = a.get_ylim()
+            im = a.imshow(maps[i][None], extent=(-.5, L - .5, low, high), **look)
+            a.set_ylim(low, high)
         said = f"{show_target(y[i])} → " if y is not None else ''
-        a.set_title(said + show_target(decoded[i]) + (f", for {labels[i]}" if labels is not None else ''), fontsize=10)
+        why = '' if labels is None else f", for {labels[i] if np.ndim(labels) else labels}"
+        a.set_title(said + show_target(decoded[i]) + why, fontsize=10)
+    if maps.ndim < 3 and 1 < C <= 8: axs.flat[0].legend(axs.flat[0].lines, range(C), title='channel', fontsize=7, title_fontsize=7)
     axs.flat[0].figure.colorbar(im, ax=list(axs.flat), shrink=.8, label='for the class' if self.dls.train_ds.target.cat else 'raises the number')
     return axs
 
-# %% ../nbs/30_interpret.ipynb #56ceef0b
+# %% ../nbs/30_interpret.ipynb #f49500d0
 def _scores(learn, x, y, score, bs):
     "Loss, or other error, of each series"
     dl, out = learn.dls.loaders[-1 if len(learn.dls.loaders) < 2 else 1], []
@@ -372,7 +407,8 @@ def _importance(learn, groups, names, what, X, y, score, n_repeats, level, rando
     target = getattr(learn.dls.train_ds, 'target', None)
     known = ['loss'] + (['accuracy'] if isinstance(target, TSClassification) else [] if target is None or target.cat else ['mae'])
     if score not in known: raise ValueError(f"score is {score!r}. Expected one of {known} for these targets.")
-    if n_repeats < 1: raise ValueError(f"n_repeats is {n_repeats}. Expected at least 1.")
+    for k, v in (('n_repeats', n_repeats), ('bs', bs)):
+        if isinstance(v, bool) or not isinstance(v, Integral) or v < 1: raise ValueError(f"{k} is {v!r}. Expected a whole number, at least 1.")
     if not 0 < level < 1: raise ValueError(f"level is {level}. Expected a probability between 0 and 1, such as 0.95.")
     if (X is None) != (y is None): raise ValueError("Pass both X and y, or neither for the validation split.")
     if target is None: raise ValueError("The data loaders have no targets, so nothing can become worse.")
@@ -380,17 +416,14 @@ def _importance(learn, groups, names, what, X, y, score, n_repeats, level, rando
     if len(ds) < 2: raise ValueError(f"There are {len(ds)} series. Expected at least 2, to shuffle between.")
     x, t = (torch.as_tensor(o) for o in ds.read(ds.idxs))      # copies: indexing by numbers never shares memory
     gen, rows = generator(random_state), []
-    model = learn.model.to(learn.dls.device); was = model.training; model.eval()
-    try:
-        with torch.no_grad():
-            base = _scores(learn, x, t, score, bs)
-            steps = [(g, r) for g in range(len(groups)) for r in range(n_repeats)]
-            worse = np.zeros((len(groups), len(x)))
-            for g, r in (progress_bar(steps, leave=False) if progress else steps):
-                shuffled, chans, times = x.clone(), *groups[g]
-                shuffled[:, chans, times] = x[torch.randperm(len(x), generator=gen)][:, chans, times]
-                worse[g] += (_scores(learn, shuffled, t, score, bs) - base) / n_repeats
-    finally: model.train(was)
+    with evaluating(learn.model.to(learn.dls.device)), torch.no_grad():
+        base = _scores(learn, x, t, score, bs)
+        steps = [(g, r) for g in range(len(groups)) for r in range(n_repeats)]
+        worse = np.zeros((len(groups), len(x)))
+        for g, r in (progress_bar(steps, leave=False) if progress else steps):
+            shuffled, chans, times = x.clone(), *groups[g]
+            shuffled[:, chans, times] = x[torch.randperm(len(x), generator=gen)][:, chans, times]
+            worse[g] += (_scores(learn, shuffled, t, score, bs) - base) / n_repeats
     z = NormalDist().inv_cdf((1 + level)/2)
     se = worse.std(1, ddof=1) / math.sqrt(len(x))
     df = pd.DataFrame(dict(importance=worse.mean(1), low=worse.mean(1) - z*se, high=worse.mean(1) + z*se), index=pd.Index(names, name=what))
@@ -410,7 +443,7 @@ def feature_importance(self:Learner,
     progress:bool=True, # show progress
 ) -> pd.DataFrame: # `importance`, `low`, `high` of each channel
     "How much worse predictions become when a channel is shuffled between series"
-    names = list(range(self.dls.vars)) if names is None else list(names)
+    names = list(range(self.dls.vars)) if names is None else [names] if isinstance(names, str) else list(names)
     if len(names) != self.dls.vars: raise ValueError(f"There are {len(names)} names and {self.dls.vars} channels.")
     return _importance(self, [([c], slice(None)) for c in range(len(names))], names, 'channel', X, y, score, n_repeats, level, random_state, bs, progress)
 
@@ -428,8 +461,7 @@ def step_importance(self:Learner,
 ) -> pd.DataFrame: # `importance`, `low`, `high` of each stretch, by its first step
     "How much worse predictions become when a stretch of time is shuffled between series"
     L = self.dls.len
-    window = max(1, L//20) if window is None else window
-    if not 1 <= window <= L: raise ValueError(f"window is {window}. Expected a number of steps from 1 to {L}.")
+    window = _steps('window', max(1, L//20) if window is None else window, L)
     starts = list(range(0, L, window))
     df = _importance(self, [(slice(None), slice(i, i + window)) for i in starts], starts, 'step', X, y, score, n_repeats, level, random_state, bs, progress)
     df.attrs['window'] = window
@@ -441,6 +473,8 @@ def plot_importance(
     figsize=None, # size of a new figure, in inches
 ): # the axes
     "Draw importances with their intervals: a bar a channel, or a line over time"
+    lacks = {'importance', 'low', 'high'} - set(getattr(table, 'columns', ()))
+    if lacks: raise ValueError(f"The table has no column {sorted(lacks)[0]!r}. Expected what feature_importance or step_importance gave.")
     err = np.maximum(np.stack([table.importance - table.low, table.high - table.importance]), 0)
     label = {'loss': 'rise of the loss', 'accuracy': 'fall of the accuracy', 'mae': 'rise of the mean absolute error'}[table.attrs.get('score', 'loss')]
     if table.index.name == 'step':
@@ -454,14 +488,14 @@ def plot_importance(
         ax.set(xlabel=label, ylabel='channel'); ax.axvline(0, color='black', lw=.8)
     return ax
 
-# %% ../nbs/30_interpret.ipynb #dbc42562
+# %% ../nbs/30_interpret.ipynb #a0236e2e
 @patch
 def embeddings(self:Learner,
     X, # (n, C, L): series in the user's units
     bs:int=64, # series a batch
 ) -> np.ndarray: # (n, head_nf)
     "What the network makes of each series before its head: the mean of its feature maps over time"
-    model = self.model.to(self.dls.device).eval()
-    with torch.no_grad(): out = [pooled_features(model, x).cpu() for x in _as_seen(self, X, bs)]
+    model = self.model.to(self.dls.device)
+    with evaluating(model), torch.no_grad(): out = [pooled_features(model, x).cpu() for x in _as_seen(self, X, bs)]
     if not out: raise ValueError(f"X has shape {tuple(np.shape(X))}: no series.")
     return torch.cat(out).numpy()

@@ -37,7 +37,7 @@ def align(
         inp = inp.reshape(targ.shape)
     return inp, targ
 
-# %% ../nbs/04_losses.ipynb #e912ed9a
+# %% ../nbs/04_losses.ipynb #d7c3ecb8
 class FocalLoss(nn.Module):
     """Cross entropy that turns away from what is easy: `-(1 - p)**gamma * log(p)` for the probability `p` of the true class.
     Lin et al. (2017), *Focal loss for dense object detection*, equations 4 and 5. [arXiv:1708.02002](https://arxiv.org/abs/1708.02002)"""
@@ -46,7 +46,7 @@ class FocalLoss(nn.Module):
         gamma:float=2., # how far to turn away from easy items; 0 is plain cross entropy
         weight:Tensor|None=None, # a weight for each class, the paper's alpha; 'mean' divides by the sum of the weights of the items, as torch's cross entropy does
         reduction:str='mean', # 'mean', 'sum' or 'none'
-        ignore_index:int=-100, # targets with this number do not count
+        ignore_index:int=-100, # targets with this number do not count; where all of a batch have it, 'mean' is NaN, as torch's is
         axis:int=-1, # dimension of the classes in the predictions
     ):
         super().__init__()
@@ -59,8 +59,10 @@ class FocalLoss(nn.Module):
         inp:Tensor, # logits: the shape of the targets with the classes at `axis`, such as (B, c) or (B, L, c)
         targ:Tensor, # classes: (B,) or (B, L), integers
     ) -> Tensor: # a number, or the shape of the targets for 'none'
+        if targ.is_floating_point(): raise ValueError(f"The targets have dtype {targ.dtype}. Expected classes, as integers; for numbers there are MSELossFlat, HuberLossFlat and LogCoshLoss.")
         inp, targ = inp.as_subclass(Tensor).movedim(self.axis, -1), targ.as_subclass(Tensor).long()
         if inp.shape[:-1] != targ.shape: raise ValueError(f"The predictions have shape {tuple(inp.shape)} with the classes last, and the targets {tuple(targ.shape)}. Expected {tuple(inp.shape[:-1])} for the targets.")
+        if self.weight is not None and self.weight.shape != inp.shape[-1:]: raise ValueError(f"weight has shape {tuple(self.weight.shape)}. Expected {inp.shape[-1]} numbers, one for each class of the predictions.")
         logp = F.log_softmax(inp.flatten(0, -2).float() if inp.dtype in (torch.float16, torch.bfloat16) else inp.flatten(0, -2), -1)  # (N, c)
         nll = F.nll_loss(logp, targ.flatten(), reduction='none', ignore_index=self.ignore_index)
         # expm1 keeps 1 - p exact near 0, and the clamp keeps the slope of a root finite there

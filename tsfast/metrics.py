@@ -11,8 +11,9 @@ import numpy as np
 import sklearn.metrics as skm
 from fastai.metrics import AccumMetric, ActivationType, skm_to_fastai
 
-# %% ../nbs/05_metrics.ipynb #371e919f
+# %% ../nbs/05_metrics.ipynb #942862cb
 def _by_item(func, y, p): # (n,) and (n, c), or a class per step: (n, L) and (n, L, c)
+    if y.shape != p.shape[:-1] or p.shape[-1] < 2: raise ValueError(f"The predictions have shape {p.shape}, and the targets {y.shape}. This metric is for one class a series or a step; fastai's for several labels end in Multi.")
     return func(y.reshape(-1), p.reshape(-1, p.shape[-1]).astype(np.float64))
 
 def _log_loss(y, p):
@@ -37,10 +38,14 @@ def GMean() -> AccumMetric:
     "Geometric mean of the recalls of the classes: 0 as soon as a class is never found, so rare classes count in full. Higher is better"
     return skm_to_fastai(_gmean, name='g_mean')
 
-# %% ../nbs/05_metrics.ipynb #1b2cab39
-def _known(func, y, pred): # only where there is a target
+# %% ../nbs/05_metrics.ipynb #58528c5a
+def _known(func, y, pred): # only where there is a target; several targets as scikit-learn takes them, (n, k)
+    if y.size != pred.size: raise ValueError(f"The predictions have shape {pred.shape}, and the targets {y.shape}. This metric is for numbers: one prediction for each target.")
+    y, pred = (o.reshape(len(y), -1).astype(np.float64) for o in (y, pred))
     known = ~np.isnan(y)
-    return float(func(y[known].astype(np.float64), pred[known].astype(np.float64))) if known.any() else float('nan')
+    if known.all(): return float(func(*(o[:, 0] if o.shape[1] == 1 else o for o in (y, pred))))
+    scores = [func(t[k], p[k]) for t, p, k in zip(y.T, pred.T, known.T) if k.any()]    # where there are gaps, one target after the other
+    return float(np.mean(scores)) if scores else float('nan')
 
 def _smape(y, pred):
     scale = np.abs(y) + np.abs(pred)
@@ -55,8 +60,8 @@ def skm_known(
     name:str|None=None, # what the table calls it; None: the function's name
     **kwargs, # arguments of `func`
 ) -> AccumMetric:
-    "A metric for numbers from `func`, over all known targets: those that are NaN are left out, as `MaskedLoss` does"
-    return skm_to_fastai(partial(_known, partial(func, **kwargs)), is_class=False, name=name or getattr(func, '__name__', str(func)))
+    "A metric for numbers from `func`, over all known targets: those that are NaN are left out, as `MaskedLoss` does. Several targets are `(n, k)` for `func`, forecasts too: scikit-learn gives the mean over the targets"
+    return skm_to_fastai(partial(_known, partial(func, **kwargs)), is_class=False, flatten=False, name=name or getattr(func, '__name__', str(func)))
 
 def MAPE() -> AccumMetric:
     "Mean absolute percentage error, as a fraction: 0.1 is 10 %. Made for targets that keep away from 0"

@@ -12,8 +12,8 @@ from sktime.classification.base import BaseClassifier
 from sktime.regression.base import BaseRegressor
 from .estimators import TSNet, TSNetClassifier, TSNetRegressor
 
-# %% ../nbs/34_sktime.ipynb #b557b1ba
-TAGS = {'authors': ['tsfast developers'], 'maintainers': ['tsfast developers'], 'python_dependencies': ['torch', 'fastai'], 'X_inner_mtype': ['numpy3D', 'df-list'], 'y_inner_mtype': 'numpy1D',
+# %% ../nbs/34_sktime.ipynb #1b6f509f
+TAGS = {'authors': ['tsfast developers'], 'maintainers': ['tsfast developers'], 'python_dependencies': ['torch', 'fastai'], 'X_inner_mtype': ['df-list', 'nested_univ', 'pd-multiindex', 'numpy3D'], 'y_inner_mtype': 'numpy1D',
         'capability:multivariate': True, 'capability:missing_values': False, 'capability:unequal_length': False, 'capability:categorical_in_X': False,
         'capability:multithreading': False, 'capability:random_state': True, 'property:randomness': 'derandomized'}
 
@@ -22,7 +22,7 @@ def _set_params(est, inner):
     for k, v in inner.get_params(deep=False).items(): setattr(est, k, v)
 
 def _set_tags(est):
-    if est.missing is not None: est.set_tags(**{'capability:missing_values': True, 'capability:unequal_length': True, 'X_inner_mtype': ['df-list', 'numpy3D']})
+    if est.missing is not None: est.set_tags(**{'capability:missing_values': True, 'capability:unequal_length': True})
 
 def _quick():
     "Arguments for sktime's checks: networks so small that they are trained in a moment"

@@ -6,15 +6,17 @@
 __all__ = ['ScaledTarget', 'as_targets', 'TSTarget', 'TSClassification', 'TSMultiLabelClassification', 'TSRegression',
            'infer_target']
 
-# %% ../../nbs/data/03_targets.ipynb #734ebd03
+# %% ../../nbs/data/03_targets.ipynb #95a0f258
+from numbers import Real
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 from fastai.data.transforms import CategoryMap
 from fastai.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
+from .splits import numbers_hint
 
-# %% ../../nbs/data/03_targets.ipynb #d8a29794
+# %% ../../nbs/data/03_targets.ipynb #e77c5c01
 class ScaledTarget(Tensor):
     "Targets in the units of the loss. The type tells plots and predictions that they are not yet back in the user's units"
     __torch_function__ = torch._C._disabled_torch_function_impl   # operations give plain tensors, at no cost
@@ -24,7 +26,8 @@ def as_targets(
     y, # array, tensor, series, data frame or list
     n:int|None=None, # number of series that they belong to
 ) -> np.ndarray: # the same values as an array
-    "Targets as a numpy array; a `ValueError` tells of wrong lengths and ragged lists"
+    "Targets as a numpy array, what is masked as missing; a `ValueError` tells of wrong lengths and ragged lists"
+    if isinstance(y, np.ma.MaskedArray): y = y.filled(np.nan) if y.dtype.kind == 'f' else np.where(y.mask, None, y.data) if y.mask.any() else y.data
     if isinstance(y, Tensor): y = y.detach().cpu().numpy()
     elif hasattr(y, 'to_numpy'): y = y.to_numpy()
     elif not isinstance(y, np.ndarray):
@@ -41,7 +44,7 @@ def _natives(a): return [o.item() if isinstance(o, np.generic) else o for o in a
 
 def _missing(y): return pd.isna(y) if y.dtype.kind in 'fO' else np.zeros(y.shape, bool)    # None, NaN and pandas' NA
 
-# %% ../../nbs/data/03_targets.ipynb #97be87e9
+# %% ../../nbs/data/03_targets.ipynb #c737fb5b
 class TSTarget:
     "Base of the target transforms: `setup` on the training split, then `encode` and `decode`"
     cat, c, d, vocab = False, None, None, None   # categories? outputs, shape of one target, classes
@@ -56,7 +59,7 @@ class TSTarget:
         return t
     def unscale(self,
         t:Tensor, # targets or predictions, in the units of the loss
-    ) -> Tensor: # in the user's units
+    ) -> Tensor: # in the user's units; float64 where float32 has too few digits
         "Undo a scaling of the targets; nothing to do for most"
         return t
     def restore(self,
@@ -68,7 +71,7 @@ class TSTarget:
     def scaled(self) -> bool: return False
     def __repr__(self): return f"{type(self).__name__}(c={self.c}, d={self.d})"
 
-# %% ../../nbs/data/03_targets.ipynb #b7254330
+# %% ../../nbs/data/03_targets.ipynb #dcbd7d1a
 class TSClassification(TSTarget):
     "One class a series, `y` `(n,)`, or one class a step, `y` `(n, L)`. Labels may be strings, integers or booleans"
     cat, dtype = True, torch.int64
@@ -94,7 +97,7 @@ class TSClassification(TSTarget):
             except TypeError: raise ValueError(f"y mixes labels of different types: {sorted({type(o).__name__ for o in y.flat})}. Convert them with y.astype(str).") from None
         if len(labels) < 2: raise ValueError(f"The training split has only one class: {_natives(labels)[0]!r}. A classifier needs at least two. Look at the splits; for numbers use TSRegression().")
         self.vocab = CategoryMap(_natives(labels), sort=False)
-        self.c, self.d = len(self.vocab), y.shape[1:] or None
+        self.c, self.d, self._hint = len(self.vocab), y.shape[1:] or None, numbers_hint(labels, y.size)
         self._labels = np.array(list(self.vocab.items), dtype=object if labels.dtype.kind == 'O' else None)
         self._order = np.argsort(self._labels, kind='stable')
         return self
@@ -123,7 +126,7 @@ class TSClassification(TSTarget):
         unseen = sorted_labels[pos] != y
         if unseen.any():
             shown = ', '.join(repr(o) for o in _natives(np.unique(y[unseen])[:5]))
-            raise ValueError(f"Unknown label: {shown}. The training split has {_short(self.vocab)}. Correct the label, or move a series of that class into the training split.")
+            raise ValueError(f"Unknown label: {shown}. The training split has {_short(self.vocab)}. Correct the label, or move a series of that class into the training split.{self._hint}")
         return torch.from_numpy(self._order[pos].astype(np.int64))
 
     def decode(self,
@@ -138,51 +141,64 @@ def _short(vocab):
     items = [repr(o) for o in list(vocab)[:10]]
     return ', '.join(items) + (f', … ({len(vocab)} classes)' if len(vocab) > 10 else '')
 
-# %% ../../nbs/data/03_targets.ipynb #45b15816
+# %% ../../nbs/data/03_targets.ipynb #6225c252
 class TSMultiLabelClassification(TSTarget):
-    "Any number of classes a series: lists of labels, or a matrix `(n, c)` of 0 and 1 (or of probabilities)"
+    """Any number of classes a series: lists of labels, or a matrix `(n, c)` of 0 and 1 (or of probabilities). Two or more numbers from 0 to 1 in every row are
+    a matrix in a list, too; the columns of a data frame give the classes their names"""
     cat = True
     def __init__(self,
-        vocab=None, # the classes, in the order of the outputs; by default those of the training split, sorted, or 0, 1, … for a matrix
+        vocab=None, # the classes, in the order of the outputs; by default those of the training split, sorted; for a matrix the columns of a data frame, or 0, 1, …
         thresh:float=0.5, # a class whose probability exceeds this is predicted
-    ): self._given, self.thresh = vocab, thresh
+    ):
+        if not isinstance(thresh, Real) or not 0 <= thresh < 1: raise ValueError(f"thresh={thresh!r}. Expected a probability, from 0 to below 1.")
+        self._given, self.thresh = vocab, thresh
 
     def setup(self, y):
         "Find the classes of the training split"
-        if self._is_matrix(y):
-            labels = range(as_targets(y).shape[1]) if self._given is None else self._given
+        rows = self._read(y)
+        self._matrix = isinstance(rows, np.ndarray)
+        self._named = self._matrix and self._given is None and hasattr(y, 'columns')
+        if self._given is not None: labels = self._given
+        elif self._matrix: labels = y.columns if self._named else range(rows.shape[1])
         else:
-            self._refuse_text(y)
-            rows = [list(o) for o in y]
-            if self._given is None and len({len(o) for o in rows}) == 1 and len(rows[0]) > 1 and all(type(l) in (int, bool) and l in (0, 1) for o in rows for l in o):
-                raise ValueError("y is a list of lists of 0 and 1, which could be a matrix or labels. For a matrix pass np.array(y); for the labels 0 and 1 pass TSMultiLabelClassification(vocab=[0, 1]).")
-            labels = {l for row in y for l in row} if self._given is None else self._given
-            if self._given is None:
-                try: labels = sorted(labels)
-                except TypeError: raise ValueError(f"y mixes labels of different types: {sorted({type(o).__name__ for o in labels})}.") from None
-        self.vocab = CategoryMap(_natives(list(labels)), sort=False)
+            if any(pd.isna(l) is True for o in rows for l in o): raise ValueError("y has missing labels (None or NaN) in its lists. Remove them; a series without labels has an empty list.")
+            try: labels = sorted({l for o in rows for l in o})
+            except TypeError: raise ValueError(f"y mixes labels of different types: {sorted({type(l).__name__ for o in rows for l in o})}. Expected lists of text, or of numbers.") from None
+        labels = _natives(labels)
+        if len(set(labels)) < len(labels): raise ValueError(f"The classes {labels[:10]} name {next(l for l in labels if labels.count(l) > 1)!r} twice. Expected each once, in vocab or in the columns of y.")
+        self.vocab = CategoryMap(labels, sort=False)
         self.c = len(self.vocab)
         if self.c < 1: raise ValueError("The training split has no labels at all.")
         return self
 
     @staticmethod
-    def _is_matrix(y): return getattr(y, 'ndim', 1) == 2 and not (isinstance(y, np.ndarray) and y.dtype.kind in 'OUS')
-    @staticmethod
-    def _refuse_text(y):
+    def _read(y,
+        width=2, # from how many on, numbers in a row are a row of a matrix
+    ): # an array (n, c), or a list of lists of labels
+        "What `y` is: a matrix, or lists of labels"
+        ndim = getattr(y, 'ndim', 1)
+        if ndim > 2: raise ValueError(f"y has shape {tuple(y.shape)}. TSMultiLabelClassification takes a list of labels for each series, or a matrix of 0 and 1, (n, classes).")
+        if ndim == 2: y = as_targets(y)
+        if ndim == 2 and y.dtype.kind in 'fiub': return y
         bad = [o for o in y if isinstance(o, (str, bytes)) or not hasattr(o, '__iter__')]
         if bad: raise ValueError(f"y holds {bad[0]!r}. TSMultiLabelClassification takes a list of labels for each series, such as ['a', 'b'] or [], or a matrix of 0 and 1. For one label a series use TSClassification().")
+        rows = [o.tolist() if hasattr(o, 'tolist') else _natives(o) for o in y]
+        is_matrix = len({len(o) for o in rows}) == 1 and len(rows[0]) >= width and all(isinstance(l, Real) and 0 <= l <= 1 for o in rows for l in o)
+        return np.array(rows, dtype=np.float32) if is_matrix and not any(isinstance(o, (set, frozenset)) for o in y) else rows
 
     def encode(self, y) -> Tensor: # (n, c), float32
         "Labels to a matrix of 0 and 1; a label never seen in training is a `ValueError`"
-        if self._is_matrix(y):
-            t = torch.from_numpy(as_targets(y).astype(np.float32))
+        if hasattr(y, 'columns') and set(y.columns) == set(self.vocab): y = y[list(self.vocab)]   # by name, in whatever order
+        elif hasattr(y, 'columns') and self._named: raise ValueError(f"y has the columns {list(y.columns)[:10]}; those of the training split are {_short(self.vocab)}.")
+        rows = self._read(y, 1 if self._matrix else np.inf)
+        if isinstance(rows, np.ndarray):
+            t = torch.from_numpy(rows.astype(np.float32))
             if t.shape[1] != self.c: raise ValueError(f"y has {t.shape[1]} columns; there are {self.c} classes.")
             if not ((t >= 0) & (t <= 1)).all(): raise ValueError(f"y has values outside [0, 1], such as {t[~((t >= 0) & (t <= 1))][0].item():g}. Expected 0 and 1, or probabilities.")
             return t
-        self._refuse_text(y)
-        t = torch.zeros(len(y), self.c)
-        for i, row in enumerate(y):
-            for l in _natives(row):
+        t = torch.zeros(len(rows), self.c)
+        for i, row in enumerate(rows):
+            for l in row:
                 if l not in self.vocab.o2i: raise ValueError(f"Unknown label: {l!r}, of series {i} of those given. The training split has {_short(self.vocab)}.")
                 t[i, self.vocab.o2i[l]] = 1
         return t
@@ -193,24 +209,28 @@ class TSMultiLabelClassification(TSTarget):
 
     def loss_func(self): return BCEWithLogitsLossFlat(thresh=self.thresh)
 
-# %% ../../nbs/data/03_targets.ipynb #0a0ba517
+# %% ../../nbs/data/03_targets.ipynb #4825f17b
 class TSRegression(TSTarget):
-    "Numbers: one a series `(n,)`, several `(n, k)`, or a target of any shape `(n, v, h)`, as in forecasting"
+    "Numbers: one a series `(n,)`, several `(n, k)`, or a target of any shape `(n, v, h)`, as in forecasting. What a masked array hides is NaN"
     def __init__(self,
         standardize:bool=False, # train on targets with mean 0 and standard deviation 1; with `ts_learner`, predictions, metrics and plots are in the original units
-        allow_nan:bool=False, # let missing targets through, for a loss that masks them
+        allow_nan:bool=False, # let missing targets (NaN) through, for a loss that masks them; infinite ones never
     ): self.standardize, self.allow_nan, self.mean, self.std = standardize, allow_nan, None, None
 
     def setup(self, y):
         "Find the shape of the targets, and their mean and standard deviation"
         y = self._numbers(y, 'the training split')
         self.shape = y.shape[1:]
+        if 0 in self.shape: raise ValueError(f"y has shape {y.shape}: no targets. Expected numbers, (n,) or (n, targets).")
         # several plain targets are several outputs; anything else is one output of that shape
         self.c, self.d = (1, None) if y.ndim == 1 else (y.shape[1], None) if y.ndim == 2 else (1, y.shape[1:])
         if self.standardize:
-            mean, std = np.nanmean(y, axis=0, dtype=np.float64), np.nanstd(y, axis=0, dtype=np.float64)
+            empty = np.argwhere(np.isnan(y).all(axis=0))
+            if len(empty): raise ValueError(f"The training split has no target{f' in column {tuple(empty[0].tolist())}' if self.shape else ''} but NaN, so there is no mean to standardize with. Leave it out, or use standardize=False.")
+            mean, std = np.nanmean(y, axis=0), np.nanstd(y, axis=0)
             std = np.where(std > 1e-12 * np.maximum(np.abs(mean), 1e-12), std, 1.)   # constant targets keep their scale
             self._exact = mean, std           # scaling in float64 keeps the digits of targets far from 0
+            self._far = bool((np.abs(mean) > 1e3*std).any())   # float32 would keep less than four digits of what varies
             self.mean, self.std = (torch.as_tensor(o, dtype=torch.float32) for o in (mean, std))
         return self
 
@@ -219,29 +239,32 @@ class TSRegression(TSTarget):
 
     def _numbers(self, y, where='those given'):
         y = as_targets(y)
+        if y.dtype.kind in 'cmM': raise ValueError(f"y has dtype {y.dtype}. TSRegression takes real numbers: convert dates, durations and complex numbers first.")
         if y.dtype.kind == 'O': y = np.where(_missing(y), np.nan, y)
-        if y.dtype.kind not in 'fiub':
-            try: y = y.astype(np.float32)
-            except (TypeError, ValueError): raise ValueError(f"y holds {y.flat[0]!r}. TSRegression takes numbers; for labels use TSClassification().") from None
-        if y.dtype.kind == 'f' and not self.allow_nan and not np.isfinite(y).all():
-            bad = np.argwhere(~np.isfinite(y))[0][0]
-            raise ValueError(f"y has NaN or infinite targets (the first is number {bad} of {where}). Remove these series, or pass TSRegression(allow_nan=True) and a loss that masks them, such as MaskedLoss.")
+        try: y = y.astype(np.float64, copy=False)
+        except (TypeError, ValueError): raise ValueError(f"y holds {y.flat[0]!r}. TSRegression takes numbers; for labels use TSClassification().") from None
+        bad = ~(np.abs(y) <= np.finfo(np.float32).max) & ~(np.isnan(y) & self.allow_nan)
+        if bad.any():
+            i = tuple(np.argwhere(bad)[0])
+            raise ValueError(f"y has NaN or infinite targets (the first is number {i[0]} of {where}: {y[i]:g}; float32 ends at 3.4e+38). Remove these series"
+                             + ('.' if self.allow_nan else ", or for NaN pass TSRegression(allow_nan=True) and a loss that masks them, such as MaskedLoss."))
         return y
 
     def encode(self, y) -> Tensor: # float32, in the units of the loss
         "Numbers to a tensor"
         y = self._numbers(y)
-        if y.shape[1:] != self.shape: raise ValueError(f"y has shape {y.shape}; the training targets have shape (n, {', '.join(map(str, self.shape))}).")
-        y = np.array(y, dtype=np.float64)   # a copy, so that the caller's array stays his own
+        if y.shape[1:] != self.shape: raise ValueError(f"y has shape {y.shape}; the training targets have shape ({', '.join(map(str, ('n', *self.shape)))}{',' if not self.shape else ''}).")
         if self.scaled: y = (y - self._exact[0]) / self._exact[1]
-        return torch.from_numpy(np.asarray(y, dtype=np.float32))
+        return torch.from_numpy(y.astype(np.float32))   # a copy: the caller's array stays his own
 
     def wrap(self, t): return t.as_subclass(ScaledTarget) if self.scaled else t
     def unscale(self, t):
         if not self.scaled: return t
-        mean, std = self.mean.to(t.device), self.std.to(t.device)
+        far = self._far and t.device.type != 'mps'   # which has no float64
+        mean, std = (torch.as_tensor(o, device=t.device) for o in (self._exact if far else (self.mean, self.std)))
         # a single target comes out of a model as (B, 1)
-        return (t.as_subclass(Tensor) if type(t) is ScaledTarget else t) * std + mean
+        if type(t) is ScaledTarget: t = t.as_subclass(Tensor)
+        return (t.double() if far else t) * std + mean
 
     def decode(self, t:Tensor) -> np.ndarray:
         "Tensor to numbers, in the user's units"

@@ -11,28 +11,54 @@ import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
-# %% ../../nbs/data/02_windows.ipynb #632b6621
+# %% ../../nbs/data/02_windows.ipynb #9fd25fd1
+def _check_frame(o):
+    "Rows must be steps in time order, and a name one column"
+    twice = list(o.columns[o.columns.duplicated()])
+    if twice: raise ValueError(f"The data frame has more than one column {twice[0]!r}. Rename or drop all but one first.")
+    if not isinstance(o.index, (pd.DatetimeIndex, pd.PeriodIndex, pd.TimedeltaIndex)): return
+    if not o.index.is_monotonic_increasing: raise ValueError("The index of the data frame is not in time order. Sort it first: df.sort_index().")
+    if not o.index.is_unique: raise ValueError(f"The index of the data frame has a time more than once, such as {o.index[o.index.duplicated()][0]}. Drop these rows first, "
+                                               "df[~df.index.duplicated()], or cut each recording by itself.")
+
+def _numbers(o, what):
+    "The columns that are numbers; dates and text stay out, but not numbers as text or objects"
+    text = [c for c in o.select_dtypes(['object', 'string']) if pd.to_numeric(o[c], errors='coerce').notna().any()]
+    if text: raise ValueError(f"Columns hold numbers as text or objects: {text[:8]}. Convert them, df[c] = pd.to_numeric(df[c], errors='coerce'), or name the columns to use in {what}.")
+    df = o.select_dtypes(['number', 'bool'])
+    if not df.shape[1]: raise ValueError(f"The data frame has no columns of numbers: {list(o.columns)[:8]}. Expected at least one, or name columns in {what}.")
+    return df
+
+def _listed(cols, o, what):
+    "`cols` as a list of names or positions"
+    if isinstance(cols, (set, frozenset)): raise ValueError(f"{what} is a set, which has no order. Expected a list.")
+    if hasattr(cols, 'tolist'): cols = cols.tolist()
+    name = isinstance(cols, tuple) and cols in getattr(o, 'columns', ()) # of a MultiIndex
+    cols = list(cols) if isinstance(cols, (list, tuple, range)) and not name else [cols]
+    if not cols: raise ValueError(f"{what} names no variables. Expected at least one, or None for all that are numbers.")
+    return cols
+
 def _steps(o, cols, what):
     "`o` as float32 (steps, variables); `cols` picks variables, by name or position"
     if isinstance(o, pd.Series): o = o.to_frame()
+    if cols is not None: cols = _listed(cols, o, what)
     if isinstance(o, pd.DataFrame):
-        if cols is None: # dates and text stay out
-            df = o.select_dtypes(['number', 'bool'])
-            if not df.shape[1]: raise ValueError(f"The data frame has no columns of numbers: {list(o.columns)[:8]}. Expected at least one, or name columns in {what}.")
+        _check_frame(o)
+        if cols is None: df = _numbers(o, what)
         else:
-            cols = list(cols) if isinstance(cols, (list, tuple, pd.Index)) else [cols]
             missing = [c for c in cols if c not in o.columns]
             if missing: raise ValueError(f"{what} names columns that the data frame does not have: {missing}. It has {list(o.columns)[:20]}.")
             df = o[cols]
-            text = [c for c in cols if not (pd.api.types.is_numeric_dtype(df[c]))]
+            numbers = df.select_dtypes(['number', 'bool']).columns
+            text = [c for c in df if c not in numbers]
             if text: raise ValueError(f"{what} names columns that are not numbers: {text}. Encode them first, or leave them out.")
         return df.to_numpy(np.float32, na_value=np.nan)
-    a = np.asarray(o.cpu() if hasattr(o, 'cpu') else o)
+    if isinstance(o, np.ma.MaskedArray): o = o.astype(np.float32).filled(np.nan) # what is masked is missing
+    a = np.asarray(o.detach().cpu() if hasattr(o, 'detach') else o)
     if a.dtype.kind not in 'fiub' or a.ndim not in (1, 2):
         raise ValueError(f"A series of shape {a.shape} and dtype {a.dtype}. Expected numbers, (steps,) or (steps, variables); with seq_first=False, (variables, steps).")
     a = a[:, None] if a.ndim == 1 else a
     if cols is not None:
-        cols = list(cols) if isinstance(cols, (list, tuple, range, np.ndarray)) else [cols]
         try: a = a[:, cols]
         except IndexError: raise ValueError(f"{what}={cols} does not fit a series with {a.shape[1]} variables. Expected their positions, from 0.") from None
     return a.astype(np.float32, copy=False)

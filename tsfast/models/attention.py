@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['check_mask', 'hide_steps', 'mask_bias', 'get_act', 'sincos_encoding', 'MeanSteps', 'SequenceModule']
 
-# %% ../../nbs/models/30_attention.ipynb #161af908
+# %% ../../nbs/models/30_attention.ipynb #5b40c22b
 import math
+from numbers import Integral
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
@@ -33,7 +34,7 @@ def hide_steps(
     "Zeros in place of what stands in padded steps, NaN included"
     return z if mask is None else z.masked_fill(mask.unsqueeze(-1), 0)
 
-# %% ../../nbs/models/30_attention.ipynb #6df6065c
+# %% ../../nbs/models/30_attention.ipynb #0f2f34cd
 def mask_bias(
     q:Tensor, # (B, n_heads, Lq, d_k); for its dtype and device
     key_padding_mask:Tensor|None, # (B, Lk), True = padding
@@ -42,12 +43,14 @@ def mask_bias(
     "Both masks as one bias of 0 and -inf"
     if key_padding_mask is None and attn_mask is None: return None, None
     bias = torch.zeros((), dtype=q.dtype, device=q.device)
+    if attn_mask is not None and attn_mask.dtype != torch.bool and not attn_mask.is_floating_point():
+        raise ValueError(f"attn_mask has dtype {attn_mask.dtype}. Expected torch.bool, with True where nobody looks: attn_mask.bool(); or floats to add to the scores.")
     if attn_mask is not None: bias = bias.masked_fill(attn_mask, -math.inf) if attn_mask.dtype == torch.bool else bias + attn_mask.to(q.dtype)
     if key_padding_mask is not None: bias = bias.masked_fill(key_padding_mask[:, None, None], -math.inf)
     dead = bias.isneginf().all(-1, keepdim=True)   # a softmax over nothing would be NaN
     return bias.masked_fill(dead, 0), dead
 
-# %% ../../nbs/models/30_attention.ipynb #adbc6542
+# %% ../../nbs/models/30_attention.ipynb #24a68c84
 class _MultiHeadAttention(nn.Module):
     "Scaled dot-product attention in `n_heads` subspaces at once (Vaswani et al., section 3.2.2, without biases)"
     def __init__(self,
@@ -57,7 +60,7 @@ class _MultiHeadAttention(nn.Module):
         d_v:int|None=None, # width of the values of a head; None: `d_model // n_heads`
     ):
         super().__init__()
-        if n_heads < 1: raise ValueError(f"n_heads is {n_heads}. Expected at least 1.")
+        if not isinstance(n_heads, Integral) or n_heads < 1: raise ValueError(f"n_heads is {n_heads!r}. Expected a whole number, at least 1.")
         if d_model < n_heads: raise ValueError(f"d_model is {d_model} and n_heads is {n_heads}: no width would be left for a head. Expected n_heads <= d_model (hidden_size).")
         d_k, d_v = (d_model//n_heads if o is None else o for o in (d_k, d_v))
         if min(d_k, d_v) < 1: raise ValueError(f"d_k is {d_k} and d_v is {d_v}. Expected at least 1, or None for d_model // n_heads.")
@@ -73,12 +76,13 @@ class _MultiHeadAttention(nn.Module):
         Q:Tensor, # (B, Lq, d_model): who looks
         K:Tensor|None=None, # (B, Lk, d_model): where to look; None: at `Q`
         V:Tensor|None=None, # (B, Lk, d_model): what to take from there; None: `K`
-        key_padding_mask:Tensor|None=None, # (B, Lk), True = padding: nobody looks there
+        key_padding_mask:Tensor|None=None, # (B, Lk), True = padding: nobody looks there, so that NaN may stand there
         attn_mask:Tensor|None=None, # broadcastable to (B, n_heads, Lq, Lk); True = do not look there, or numbers to add to the scores
         need_weights:bool=True, # give the attention weights too; without them torch's fused kernels do the work
     ) -> tuple[Tensor, Tensor|None]: # (output (B, Lq, d_model), weights (B, n_heads, Lq, Lk) or None)
-        K = Q if K is None else K
-        V = K if V is None else V
+        # a weight of 0 would not stop NaN
+        K = hide_steps(Q if K is None else K, key_padding_mask)
+        V = K if V is None else hide_steps(V, key_padding_mask)
         q, k, v = self.split(self.W_Q(Q)), self.split(self.W_K(K)), self.split(self.W_V(V))
         bias, dead = mask_bias(q, key_padding_mask, attn_mask)
         attn = None
@@ -92,14 +96,16 @@ class _MultiHeadAttention(nn.Module):
             if dead is not None: z = z.masked_fill(dead, 0)
         return self.W_O(z.transpose(1, 2).flatten(2)), attn
 
-# %% ../../nbs/models/30_attention.ipynb #aa4dbac1
+# %% ../../nbs/models/30_attention.ipynb #089f3318
 _acts = dict(gelu=nn.GELU, relu=nn.ReLU)
 
 def get_act(
     act, # 'gelu' or 'relu', or a class of activations
 ) -> nn.Module:
     "An activation by its name"
-    return _acts[pick_name(act, _acts, 'activation')]() if isinstance(act, str) else act()
+    if isinstance(act, str): return _acts[pick_name(act, _acts, 'activation')]()
+    if isinstance(act, nn.Module) or not callable(act): raise ValueError(f"act is {act!r}. Expected 'gelu', 'relu', or a class of activations, such as nn.SiLU.")
+    return act()
 
 class _StepNorm(nn.BatchNorm1d):
     "Batch normalisation of each feature over all steps of all series, `(B, L, D)`; padded steps do not count"
@@ -108,7 +114,7 @@ class _StepNorm(nn.BatchNorm1d):
         real = ~mask
         return z.masked_scatter(real.unsqueeze(-1), super().forward(z[real]).to(z.dtype))
 
-# %% ../../nbs/models/30_attention.ipynb #d4f917de
+# %% ../../nbs/models/30_attention.ipynb #5d1bf569
 class _TSTEncoderLayer(nn.Module):
     "Attention, then two linear layers for each step; each with residual dropout and batch normalisation: `(B, L, d_model)` to the same"
     def __init__(self,
@@ -134,6 +140,7 @@ class _TSTEncoderLayer(nn.Module):
         mask:Tensor|None=None, # (B, L), True = padding
     ) -> Tensor: # (B, L, d_model); what stands in padded steps has no meaning
         if self.q_len is not None and z.shape[1] != self.q_len: raise ValueError(f"This encoder layer was built for {self.q_len} steps (q_len); the input has {z.shape[1]}.")
+        z = hide_steps(z, mask)   # NaN in padding would spoil the gradients of the weights
         z = self.attn_norm(z + self.dropout(self.self_attn(z, key_padding_mask=mask, need_weights=False)[0]), mask)
         return self.ff_norm(z + self.dropout(self.ff(z)), mask)
 
@@ -151,6 +158,7 @@ class _TSTEncoder(nn.Module):
         n_layers:int=3, # layers
     ):
         super().__init__()
+        if not isinstance(n_layers, Integral) or n_layers < 0: raise ValueError(f"There are to be {n_layers!r} layers in the encoder. Expected a whole number, at least 0.")
         self.layers = nn.ModuleList(_TSTEncoderLayer(q_len, d_model, n_heads, d_k, d_v, d_ff, dropout, activation) for _ in range(n_layers))
 
     def forward(self, z:Tensor, mask:Tensor|None=None) -> Tensor:

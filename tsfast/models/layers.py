@@ -10,7 +10,7 @@ __all__ = ['Concat', 'Add', 'Flatten', 'GAP1d', 'Transpose', 'Reshape', 'Sigmoid
 import torch
 from torch import nn, Tensor
 
-# %% ../../nbs/models/01_layers.ipynb #5f360653
+# %% ../../nbs/models/01_layers.ipynb #8e924579
 class Concat(nn.Module):
     "Concatenate a list of tensors along `dim`"
     def __init__(self,
@@ -66,11 +66,14 @@ class Reshape(nn.Module):
 class SigmoidRange(nn.Module):
     "A sigmoid stretched to the open interval `(low, high)`"
     def __init__(self,
-        low:float, # lower end, in units of the target
-        high:float, # upper end
+        low:float|list, # lower end, in units of the target; a list has an end for each number of a target
+        high:float|list, # upper end
     ):
         super().__init__()
-        self.low, self.high = low, high
+        for k, v in (('low', low), ('high', high)):
+            # the ends follow from the arguments of the model, so that its state need not hold them
+            if isinstance(v, list): self.register_buffer(k, torch.tensor(v, dtype=torch.float32), persistent=False)
+            else: setattr(self, k, v)
     def forward(self, x:Tensor) -> Tensor: return torch.sigmoid(x) * (self.high - self.low) + self.low
     def extra_repr(self): return f'{self.low}, {self.high}'
 

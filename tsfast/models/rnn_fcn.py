@@ -26,7 +26,7 @@ class SqueezeExcite(nn.Module):
         self.fc = nn.Sequential(nn.Linear(nf, mid, bias=False), nn.ReLU(), nn.Linear(mid, nf, bias=False), nn.Sigmoid())
     def forward(self, x:Tensor) -> Tensor: return x * self.fc(x.mean(-1)).unsqueeze(-1)
 
-# %% ../../nbs/models/14_rnn_fcn.ipynb #144549c3
+# %% ../../nbs/models/14_rnn_fcn.ipynb #59454feb
 class _RNN_FCN(TSModule):
     head_names = ('fc',)
     cell = nn.LSTM
@@ -52,6 +52,7 @@ class _RNN_FCN(TSModule):
     ):
         super().__init__(c_in, seq_len)
         if shuffle and seq_len is None: raise ValueError(f"{type(self).__name__} needs seq_len, the length of the series, for its dimension shuffle. Pass seq_len, or shuffle=False.")
+        if se < 0: raise ValueError(f"se is {se}. Expected the reduction of squeeze and excitation, such as 16, or 0 for none.")
         if not 0 <= rnn_dropout < 1: raise ValueError(f"rnn_dropout is {rnn_dropout}. Expected a probability in [0, 1).")
         self.shuffle, self.seq_len = shuffle, int(seq_len) if shuffle else None
         self.rnn = make_rnn(self.cell, seq_len if shuffle else c_in, hidden_size, rnn_layers, bias, cell_dropout, bidirectional)
