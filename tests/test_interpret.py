@@ -134,7 +134,7 @@ def test_plot_explanation(learn):
     assert axs.shape == (2, 2) and '→' in axs[0, 0].get_title() and all(len(a.images) == 1 for a in axs.flat)
     mine = plt.subplots()[1]
     assert learn.plot_explanation(X, labels=['up'], max_n=1, ax=mine, method='occlusion', by_channel=True)[0] is mine and 'for up' in mine.get_title()
-    with pytest.raises(ValueError, match='max_n=1'): learn.plot_explanation(X, max_n=2, ax=mine)
+    with pytest.raises(ValueError, match='Expected 2: one for each panel'): learn.plot_explanation(X, max_n=2, ax=mine)
 
 
 # importance

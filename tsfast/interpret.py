@@ -6,7 +6,7 @@
 __all__ = ['expected_calibration_error', 'CalibratedLoss', 'fit_temperature', 'split_head', 'class_maps', 'occlusion_maps',
            'plot_importance']
 
-# %% ../nbs/30_interpret.ipynb #f11eaabf
+# %% ../nbs/30_interpret.ipynb #ba8a3a0d
 import math, warnings
 from numbers import Integral
 import numpy as np
@@ -22,20 +22,14 @@ from .core import as_series, evaluating, generator
 from .data.core import TSTensor, show_target
 from .data.targets import TSClassification, TSMultiLabelClassification
 from .inference import pooled_features
+from .learner import _panels
 from .models.attention import MeanSteps
 from .models.layers import Flatten, GAP1d
 
-# %% ../nbs/30_interpret.ipynb #27f7aa86
+# %% ../nbs/30_interpret.ipynb #8eacfe74
 def _axes(ax, figsize):
     import matplotlib.pyplot as plt   # on first use
     return plt.subplots(figsize=figsize, layout='constrained')[1] if ax is None else ax
-
-def _grid(n, nrows, ncols, figsize, size=(4, 2.6)):
-    import matplotlib.pyplot as plt
-    ncols = ncols or (min(3, n) if nrows is None else math.ceil(n/nrows)); nrows = nrows or math.ceil(n/ncols)
-    axs = plt.subplots(nrows, ncols, figsize=figsize or (size[0]*ncols, size[1]*nrows), layout='constrained', squeeze=False)[1]
-    for ax in axs.flat[n:]: ax.set_axis_off()
-    return axs
 
 def _identity(x): return x
 
@@ -236,7 +230,7 @@ def calibrate(self:Learner,
     self.loss_func = CalibratedLoss(loss, temperature)
     return self.loss_func.temperature
 
-# %% ../nbs/30_interpret.ipynb #b157dc5e
+# %% ../nbs/30_interpret.ipynb #54692a13
 def _flat(m):
     "The stages of a head, in order"
     if isinstance(m, (nn.Sequential, list)): return [o for k in m for o in _flat(k)]
@@ -363,8 +357,7 @@ def plot_explanation(self:Learner,
     if labels is not None and np.ndim(labels): labels = labels[:max_n]
     maps = self.explain(X, labels=labels, method=method, **kwargs)
     with self.no_bar(): decoded = self.get_X_preds(X)[2]
-    axs = _grid(len(X), nrows, ncols, figsize) if ax is None else np.atleast_1d(np.array(ax, dtype=object))
-    if axs.size < len(X): raise ValueError(f"There are {len(X)} series and {axs.size} axes. Expected axes for each, or max_n={axs.size}.")
+    axs = _panels(len(X), ax, nrows, ncols, figsize, (4, 2.6))
     top, C, L = np.abs(maps).max() or 1., *X.shape[1:]
     for i, a in zip(range(len(X)), axs.flat):
         look = dict(aspect='auto', cmap=cmap, vmin=-top, vmax=top, alpha=.6, zorder=-1, interpolation='nearest')
