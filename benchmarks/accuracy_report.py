@@ -35,20 +35,19 @@ def measured(): # dataset, model, seed, accuracy, balanced_accuracy, seconds
     return rows.drop_duplicates(['dataset', 'model', 'seed'], keep='last').reset_index(drop=True)
 
 def write_ensembles(sizes=(3, 5)):
-    "The mean of the probabilities of seeds 0, 1, 2 … for every set where all of them were kept"
+    "The mean of the probabilities of k runs, those with the lowest seeds, for every set where as many were kept"
     have = {(r['dataset'], r['arch']) for r in read_rows(ENSEMBLES)}
-    rows = [r for r in read_rows() if r['recipe'] == 'recipe']
-    for dataset, arch in sorted({(r['dataset'], r['arch']) for r in rows}):
-        mine = {int(r['seed']): r for r in rows if (r['dataset'], r['arch']) == (dataset, arch)}
+    kept = {}
+    for r in sorted(read_rows(), key=lambda r: int(r['seed'])):
+        file = CACHE/('_'.join([r['dataset'], r['arch'], r['recipe'], f"{float(r['epochs']):g}-{float(r['bs']):g}-{float(r['lr']):g}", r['seed']]) + '.npz')
+        if r['recipe'] == 'recipe' and file.exists(): kept.setdefault((r['dataset'], r['arch']), []).append((r, file))
+    for (dataset, arch), runs in sorted(kept.items()):
         for k in sizes:
-            name = f'{arch} ×{k}'
-            if (dataset, name) in have or not set(range(k)) <= set(mine): continue
-            files = [CACHE/('_'.join([dataset, arch, 'recipe', f"{float(r['epochs']):g}-{float(r['bs']):g}-{float(r['lr']):g}", r['seed']]) + '.npz') for r in (mine[i] for i in range(k))]
-            if not all(f.exists() for f in files): continue
-            runs = [np.load(f) for f in files]
-            probs = np.mean([r['probs'].astype(np.float64) for r in runs], 0)
-            append_row({**mine[0], 'arch': name, 'seed': f'0-{k-1}', 'train_loss': '', **scores(probs, runs[0]['targs']),
-                        'seconds': round(sum(float(mine[i]['seconds']) for i in range(k)), 1)}, ENSEMBLES)
+            if (dataset, f'{arch} ×{k}') in have or len(runs) < k: continue
+            rows, arrays = [r for r, _ in runs[:k]], [np.load(f) for _, f in runs[:k]]
+            probs = np.mean([o['probs'].astype(np.float64) for o in arrays], 0)
+            append_row({**rows[0], 'arch': f'{arch} ×{k}', 'seed': f"{rows[0]['seed']}-{rows[-1]['seed']}", 'train_loss': '', **scores(probs, arrays[0]['targs']),
+                        'seconds': round(sum(float(r['seconds']) for r in rows), 1)}, ENSEMBLES)
 
 def published(): # datasets × methods, 0 to 1
     from tsfast.data.external import published_accuracy

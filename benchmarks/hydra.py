@@ -1,8 +1,8 @@
 """Hydra's transform beside tsai's and aeon's: seconds and peak memory, in one run, on the CPU.
 
-    python -m benchmarks.hydra [--threads 1 2] [--repeats 5] [--peers build/peers] [--out benchmarks/results/hydra.csv]
+    python -m benchmarks.hydra [--threads 1 2] [--repeats 5] [--libraries aeon tsai] [--out benchmarks/results/hydra.csv]
 
-The peers are installed into virtual environments of their own, under --peers, on the first run. Each timing runs in a process of its own,
+The peers are installed into virtual environments of their own on the first run. Each timing runs in a process of its own,
 after one call that does not count (it compiles); implementations take turns, and the median over the repeats is reported. `cpu_s` is the time that the process had a core: on a busy machine it is the fairer figure.
 """
 import argparse
@@ -15,8 +15,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.common import peer
+
 SHAPES = [(884, 1, 136), (1000, 1, 500), (200, 6, 100)]
-PEERS = {'tsai': ['tsai==1.0.1'], 'aeon': ['aeon==1.6.0', 'torch']}
 
 # A worker: reads (n, C, L), threads and repeats; prints seconds of each repeat, and the peak memory of the process
 WORKER = '''
@@ -42,25 +43,14 @@ print(json.dumps(dict(seconds=seconds, cpu=cpu, first=first, features=int(np.pro
 '''
 
 
-def environment(root, name):
-    "The interpreter of a peer's own environment, made on the first run"
-    python = root/name/'bin'/'python'
-    if not (root/name/'ready').exists():
-        print(f'installing {", ".join(PEERS[name])} into {root/name}', flush=True)
-        subprocess.run([sys.executable, '-m', 'venv', root/name], check=True)
-        subprocess.run([python, '-m', 'pip', 'install', '--quiet', *PEERS[name]], check=True)
-        (root/name/'ready').touch()
-    return str(python)
-
-
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--threads', type=int, nargs='+', default=[1, 2])
     p.add_argument('--repeats', type=int, default=5)
-    p.add_argument('--peers', type=Path, default=Path('build/peers'))
+    p.add_argument('--libraries', nargs='+', default=['aeon', 'tsai'])
     p.add_argument('--out', type=Path, default=Path(__file__).parent/'results'/'hydra.csv')
     a = p.parse_args()
-    python = {'tsfast': sys.executable, 'tsfast, plain torch': sys.executable, 'aeon': environment(a.peers, 'aeon'), 'tsai': environment(a.peers, 'tsai')}
+    python = {'tsfast': sys.executable, 'tsfast, plain torch': sys.executable, **{k: e for k in a.libraries if (e := peer(k))}}
     env = {**os.environ, 'PYTHONPATH': str(Path(__file__).resolve().parents[1])}
     rows = []
     for shape in SHAPES:

@@ -1,8 +1,8 @@
 """MiniRocket's transform beside aeon's, sktime's and tsai's, and MultiRocket's beside sktime's: seconds in one run, on the CPU.
 
-    python -m benchmarks.minirocket [--threads 1 2] [--repeats 7] [--libraries tsfast aeon sktime tsai] [--peers build/peers] [--out benchmarks/results/minirocket.csv]
+    python -m benchmarks.minirocket [--threads 1 2] [--repeats 7] [--libraries tsfast aeon sktime tsai] [--out benchmarks/results/minirocket.csv]
 
-aeon and tsai are installed into virtual environments of their own, under --peers, on the first run; sktime is a dependency. Each library has a process of its own
+aeon and tsai are installed into virtual environments of their own on the first run; sktime is a dependency. Each library has a process of its own
 for each shape and number of threads. One call does not count (it compiles); then the libraries take turns, and the median over the repeats is reported.
 A last row tells how long the first call takes with an empty cache of compiled code, and in a second process.
 """
@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.hydra import environment
+from benchmarks.common import peer
 
 SHAPES = [(884, 1, 136), (1000, 1, 500), (200, 6, 100)]
 
@@ -92,11 +92,11 @@ def main():
     p.add_argument('--threads', type=int, nargs='+', default=[1, 2])
     p.add_argument('--repeats', type=int, default=7)
     p.add_argument('--libraries', nargs='+', default=['tsfast', 'tsfast-torch', 'aeon', 'sktime', 'tsai', 'tsfast-multi', 'sktime-multi'])
-    p.add_argument('--peers', type=Path, default=Path('build/peers'))
     p.add_argument('--out', type=Path, default=Path(__file__).parent/'results'/'minirocket.csv')
     a = p.parse_args()
     kinds = list(dict.fromkeys(['tsfast', *(['tsfast-multi'] if 'sktime-multi' in a.libraries else []), *a.libraries]))
-    python = {'tsfast': sys.executable, 'sktime': sys.executable} | {k: environment(a.peers, k) for k in ('aeon', 'tsai') if k in kinds}
+    python = {'tsfast': sys.executable, 'sktime': sys.executable} | {k: e for k in ('aeon', 'tsai') if k in kinds and (e := peer(k))}
+    kinds = [k for k in kinds if k.split('-')[0] in python]
     env = {**os.environ, 'PYTHONPATH': str(Path(__file__).resolve().parents[1])}
     rows = []
     for shape in SHAPES:

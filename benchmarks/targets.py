@@ -15,14 +15,15 @@ from tsfast.data.all import (SlidingWindow, TSClassification, TSMultiLabelClassi
 from tsfast.learner import ts_learner
 
 RESULTS = Path(__file__).parent/'results'/'targets.csv'
+COLUMNS = ['task', 'arch', 'epochs', 'metric', 'value', 'baseline', 'baseline_is', 'mae', 'baseline_mae', 'seconds']
 
 
-def save(**row):
+def save(row):
     "One row for each task and architecture; a new run replaces the old row"
     old = pd.read_csv(RESULTS) if RESULTS.exists() else pd.DataFrame()
     if len(old): old = old[~((old.task == row['task']) & (old.arch == row['arch']))]
     RESULTS.parent.mkdir(exist_ok=True)
-    pd.concat([old, pd.DataFrame([row])]).sort_values(['task', 'arch']).to_csv(RESULTS, index=False, quoting=csv.QUOTE_MINIMAL, float_format='%.4f')
+    pd.concat([old, pd.DataFrame([row])]).reindex(columns=COLUMNS).sort_values(['task', 'arch']).to_csv(RESULTS, index=False, quoting=csv.QUOTE_MINIMAL, float_format='%.4f')
     print(row)
 
 
@@ -43,10 +44,10 @@ def etth1(arch, epochs, lr=1e-3):
     test = splits[2]
     naive = X[test][:, :, -24:] - y[test]
     preds = learn.get_X_preds(X[test], bs=256, with_decoded=False)[0].numpy() - y[test]
-    save(task='ETTh1, 24 hours ahead', arch=arch, epochs=epochs, metric='MSE', value=(preds**2).mean(), baseline=(naive**2).mean(), mae=np.abs(preds).mean(), baseline_mae=np.abs(naive).mean(), seconds=seconds)
+    return dict(task='ETTh1, 24 hours ahead', arch=arch, epochs=epochs, metric='MSE', value=(preds**2).mean(), baseline=(naive**2).mean(), mae=np.abs(preds).mean(), baseline_mae=np.abs(naive).mean(), baseline_is='the last day again', seconds=seconds)
 
 
-def regression(dsid, arch, epochs, by_sample=False):
+def regression(arch, epochs, dsid, by_sample=False):
     "`epochs=0`: a feature model with its head in closed form"
     X, y, splits = get_regression_data(dsid, split_data=False)
     dls = get_ts_dls(X, y, splits=splits, tfms=[None, TSRegression(standardize=True)], batch_tfms=[TSStandardize(by_var=True, by_sample=by_sample), TSNan2Value()], bs=32, val_bs=256)
@@ -57,8 +58,8 @@ def regression(dsid, arch, epochs, by_sample=False):
     seconds = time.time() - t
     preds, targs = (o.numpy().ravel() for o in learn.get_preds())
     base = y[list(splits[0])].mean()
-    save(task=dsid, arch=arch, epochs=epochs, metric='RMSE', value=np.sqrt(((preds - targs)**2).mean()), baseline=np.sqrt(((base - targs)**2).mean()), mae=np.abs(preds - targs).mean(),
-         baseline_mae=np.abs(base - targs).mean(), seconds=seconds)
+    return dict(task=dsid, arch=arch, epochs=epochs, metric='RMSE', value=np.sqrt(((preds - targs)**2).mean()), baseline=np.sqrt(((base - targs)**2).mean()), mae=np.abs(preds - targs).mean(),
+         baseline_mae=np.abs(base - targs).mean(), baseline_is='mean of the training targets', seconds=seconds)
 
 
 def natops(arch, epochs):
@@ -67,7 +68,7 @@ def natops(arch, epochs):
     learn = ts_learner(dls, arch, metrics=accuracy, seed=0)
     t = time.time()
     learn.fit_one_cycle(epochs, 1e-3)
-    save(task='NATOPS', arch=arch, epochs=epochs, metric='accuracy', value=float(learn.validate()[1]), baseline=1/6, seconds=time.time() - t)
+    return dict(task='NATOPS', arch=arch, epochs=epochs, metric='accuracy', value=float(learn.validate()[1]), baseline=1/6, baseline_is='a guess', seconds=time.time() - t)
 
 
 LABELS = {'Standing': [], 'Walking': ['feet'], 'Running': ['feet', 'fast'], 'Badminton': ['racket', 'fast']}
@@ -80,15 +81,15 @@ def motions(arch, epochs):
     t = time.time()
     learn.fit_one_cycle(epochs, 1e-3)
     none = 1 - np.mean([len(LABELS[o]) for o in y[list(splits[1])]])/3      # say of every label that it is absent
-    save(task='BasicMotions, labels feet, racket, fast', arch=arch, epochs=epochs, metric='accuracy of labels', value=float(learn.validate()[1]), baseline=none, seconds=time.time() - t)
+    return dict(task='BasicMotions, labels feet, racket, fast', arch=arch, epochs=epochs, metric='accuracy of labels', value=float(learn.validate()[1]), baseline=none, baseline_is='no label', seconds=time.time() - t)
 
 
-RUNS = {'etth1': [(lambda a, e: etth1(a, e, 2e-3), 'DLinear', 4), (etth1, 'TST', 3), (etth1, 'LSTM', 5), (etth1, 'RNNAttentionPlus', 3)],
+RUNS = {'etth1': [(etth1, 'DLinear', 4, dict(lr=2e-3)), (etth1, 'LSTM', 5, {})],
         # the countries' counts span orders of magnitude: each series on a scale of its own
-        'covid': [(lambda a, e: regression('Covid3Month', a, e, by_sample=True), 'InceptionTime', 50), (lambda a, e: regression('Covid3Month', a, e, by_sample=True), 'MiniRocket', 0)],
-        'electricity': [(lambda a, e: regression('ElectricityPredictor', a, e), 'InceptionTime', 20), (lambda a, e: regression('ElectricityPredictor', a, e), 'GRU', 30)],
-        'natops': [(natops, 'LSTM_FCN', 30), (natops, 'RNNAttentionPlus', 30)],
-        'motions': [(motions, 'LSTM_FCN', 30), (motions, 'RNNAttentionPlus', 30)]}
+        'covid': [(regression, 'InceptionTime', 50, dict(dsid='Covid3Month', by_sample=True)), (regression, 'MiniRocket', 0, dict(dsid='Covid3Month', by_sample=True))],
+        'electricity': [(regression, 'GRU', 30, dict(dsid='ElectricityPredictor'))],
+        'natops': [(natops, 'LSTM_FCN', 30, {}), (natops, 'RNNAttentionPlus', 30, {})],
+        'motions': [(motions, 'LSTM_FCN', 30, {}), (motions, 'RNNAttentionPlus', 30, {})]}
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
@@ -97,5 +98,5 @@ if __name__ == '__main__':
     p.add_argument('--epochs', type=int, help='instead of the number of each run')
     args = p.parse_args()
     for task in args.tasks:
-        for run, arch, epochs in RUNS[task]:
-            if not args.archs or arch in args.archs: run(arch, args.epochs or epochs)
+        for run, arch, epochs, kwargs in RUNS[task]:
+            if not args.archs or arch in args.archs: save(run(arch, args.epochs or epochs, **kwargs))

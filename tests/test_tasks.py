@@ -67,3 +67,23 @@ def test_task(arch, task):
     assert len(decoded) == 5
     if task == 'regression': assert preds.min() < 0
     if tfm is not None and not dls.cat: assert np.allclose(targs, dls.valid_ds.target.unscale(dls.valid_ds.y[dls.valid_ds.idxs]), atol=1e-4)
+
+
+# ---------------------------------------------------------------- real data: what costs nothing is beaten
+
+@pytest.mark.parametrize('task,arch', [('covid', 'MiniRocket'), ('etth1', 'DLinear'), ('motions', 'LSTM_FCN')])
+def test_better_than_the_baseline(task, arch, request):
+    "The mean of the training targets, the last day again, no label at all"
+    from benchmarks.targets import RUNS
+    if task == 'etth1' and not (request.getfixturevalue('ucr_path')/'ETT'/'ETTh1.csv').exists(): pytest.skip('needs ETT/ETTh1.csv in TSFAST_DATA')
+    run, _, epochs, kwargs = next(o for o in RUNS[task] if o[1] == arch)
+    row = run(arch, epochs, **kwargs)
+    assert row['value'] > .95 if 'accuracy' in row['metric'] else row['value'] < .95*row['baseline']
+
+@pytest.mark.slow
+@pytest.mark.parametrize('arch,goal', [('LSTM_FCN', .9), ('RNNAttentionPlus', .85)])
+def test_natops(arch, goal, ucr_path):
+    from benchmarks.targets import RUNS
+    if not (ucr_path/'NATOPS').is_dir(): pytest.skip('needs NATOPS in TSFAST_DATA')
+    run, _, epochs, _ = next(o for o in RUNS['natops'] if o[1] == arch)
+    assert run(arch, epochs)['value'] >= goal
