@@ -17,7 +17,7 @@ from fastai.losses import CrossEntropyLossFlat, MSELossFlat
 from fastai.metrics import F1Score, RocAucBinary, accuracy, accuracy_multi, mae, rmse
 from torch import Tensor, nn
 
-from tsfast.callbacks import UserUnits, training_batches
+from tsfast.callbacks import BF16, UserUnits, training_batches
 from tsfast.core import rng_state
 from tsfast.data.core import StratifiedSampler, TSDatasets, get_ts_dls
 from tsfast.data.preprocessing import TSStandardize
@@ -357,6 +357,17 @@ def test_any_integer_is_a_seed(seed): assert torch.equal(run(seed, epochs=(1,))[
 
 def test_start_epoch_of_fastai():
     learn = classifier(); learn.fit(3, 1e-3, start_epoch=2); assert len(learn.history) == 1
+
+
+def test_bfloat16_on_the_cpu():
+    "The same training but for rounding, without a warning; taken back, predictions are those of float32"
+    learn = classifier()
+    assert learn.to_bf16().to_bf16() is learn and len(learn._grab_cbs(BF16)) == 1
+    learn.fit(2, 1e-3)
+    rounded = learn.get_preds()[0]
+    plain = learn.to_fp32().get_preds()[0]
+    assert not learn._grab_cbs(BF16) and rounded.dtype == plain.dtype == torch.float32 and {p.dtype for p in learn.model.parameters()} == {torch.float32}
+    assert not torch.equal(rounded, plain) and torch.allclose(rounded, plain, atol=.05)
 
 
 # ---------------------------------------------------------------- real data, as long as it takes: pytest -m slow, with TSFAST_DATA set

@@ -6,7 +6,7 @@
 __all__ = ['recorded', 'TSLearner', 'class_weights', 'check_width', 'PredictingLoss', 'scaled_range', 'check_range', 'ts_learner',
            'plot_top_losses']
 
-# %% ../nbs/07_learner.ipynb #a7b805e6
+# %% ../nbs/07_learner.ipynb #87fa1516
 import math
 from contextlib import contextmanager
 import numpy as np
@@ -23,7 +23,7 @@ from fastai.torch_core import defaults, subplots
 from fastcore.basics import patch
 from plum import dispatch
 from fastcore.foundation import L
-from .callbacks import FitFeatures, SampleWeights, UserUnits, as_weights, training_batches
+from .callbacks import BF16, FitFeatures, SampleWeights, UserUnits, as_weights, training_batches
 from .core import rng_state, seeded, set_rng_state, set_seed
 from .data.core import TSTensor, show_target
 from .losses import MaskedLoss
@@ -31,7 +31,7 @@ from .models.heads import TSModule, as_range, body_head_params, output_shape
 from .models.registry import build_ts_model
 from .models.ridge import fit_ridge_head
 
-# %% ../nbs/07_learner.ipynb #2dd303e6
+# %% ../nbs/07_learner.ipynb #fa196d64
 def recorded(
     learn:Learner, # after training
 ) -> pd.DataFrame: # one row an epoch
@@ -81,6 +81,10 @@ class TSLearner(Learner):
         "Losses and metrics on a split; on the training split too over all series, and in order"
         if dl is None and ds_idx == 0: dl = self.dls.train.new(shuffle=False, drop_last=False)
         return super().validate(ds_idx, dl, cbs)
+
+    def to_bf16(self):
+        "Mixed precision in bfloat16, on the CPU too; `to_fp32` takes it back"
+        return self if self._grab_cbs(BF16) else self.add_cb(BF16())
 
     def _end_cleanup(self):
         super()._end_cleanup()
