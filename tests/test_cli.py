@@ -84,7 +84,7 @@ def test_ridge(tmp_path, capsys):
     ('train GunPoint --arch-args nff=3 --out {}', 1, "Did you mean 'nf'?"),
     ('train GunPoint --batch-tfms standardise --out {}', 1, "Did you mean 'standardize'?"),
     ('train GunPoint --batch-tfms clip:lo=1 --out {}', 1, "no argument 'lo'"),
-    ('train GunPoint --device qpu --out {}', 1, 'no such device'),
+    ('train GunPoint --device qpu --out {}', 1, 'There is no device'),
     ('train GunPoint --ridge --out {}', 1, 'for models with fixed features'),
     ('train GunPoint --path {}/nowhere --out {}', 1, 'is not a folder'),
     ('train --resume --out {}/none', 1, 'There is no run in'),
