@@ -2,14 +2,14 @@
 
     python -m benchmarks.growth [--repeats 5] [--threads 1] [--no-peers]
 
-Each of the three sizes grows while the others stay: 128 series, 1 channel, 128 steps. All contenders of a size take turns; the figure is the median over the repeats, after a first round
+Each of the three sizes grows while the others stay: 64 series, 1 channel, 64 steps. All contenders of a size take turns; the figure is the median over the repeats, after a first round
 that does not count. `results/growth.svg` shows them on logarithmic axes, where a slope of 1 is growth in proportion."""
 import argparse, csv, sys
 from benchmarks.common import RESULTS, Worker, in_turns, median, peer, ratio, write
 
 QUICK = ['--repeats', '1', '--no-peers']
-BASE = dict(series=128, channels=1, steps=128)
-SIZES = dict(series=(128, 512, 2048), channels=(1, 8, 64), steps=(128, 512, 2048))
+BASE = dict(series=64, channels=1, steps=64)
+SIZES = dict(series=(64, 256, 1024), channels=(1, 8, 64), steps=(64, 256, 1024))
 
 DATA = '''
 import numpy as np
