@@ -156,9 +156,10 @@ def compared(models=None, references=('inception_x1_mean', 'inceptiontime', 'roc
 
 # ---- the page's parts
 
-HEAD = """How these were made: each network is trained once on the archive's training split with `tsfast.recipe.recipe`, and its last weights are evaluated once on the test split. Settings are the
-same for all data sets: nothing was chosen by looking at test data. In the tables, *mean ± standard deviation (runs)*, in percent. Published figures are those of `published_accuracy()`, where
-their sources are named. Renew them with `python -m benchmarks.accuracy` (it goes on where it stopped) and `python -m benchmarks.accuracy --render`."""
+HEAD = """How these were made: a run trains one network on the archive's training split with `tsfast.recipe.recipe`, and evaluates its last weights once on the test split; there is a run for each seed. One rule
+for all data sets makes the settings from the size of the training split and the length of the series: nothing was chosen by looking at test data. `×5` is the mean of the probabilities of five runs.
+A model is *same* where it differs by at most 0.05 percent. In the tables, *mean ± standard deviation (runs)*, in percent. Published figures are those of `published_accuracy()`, where
+their sources are named."""
 
 def search_table():
     "What the search of the recipe measured, on series of training splits that were held back"
@@ -186,10 +187,10 @@ def render(out=RESULTS):
     for name, s in diagrams.items():
         if len(s) > 4 and s.shape[1] > 2:
             cd_diagram(s, out/f'accuracy_{name}.svg', 'Mean rank')
-            parts += ['## Critical differences', f'![Mean ranks of tsfast\'s models and of published methods over {len(s)} data sets](accuracy_{name}.svg)', f'Over: {", ".join(s.index)}.']
+            parts += ['## Critical differences', f'![Mean ranks of tsfast\'s models and of published methods over {len(s)} data sets](accuracy_{name}.svg)', 'Bars join models that Wilcoxon\'s signed-rank test with Holm\'s correction does not tell apart at the level 0.05.', f'Over: {", ".join(s.index)}.']
     parts += ['## Every data set', to_markdown(table(uni)), '## Architectures without a published figure here',
               to_markdown(table(sorted(set(rows.model) - set(PUBLISHED)))) if set(rows.model) - set(PUBLISHED) else 'None yet.',
               '## Not measured yet', to_markdown(missing(), index=False)]
-    if (s := search_table()) is not None: parts += ['## The search for the recipe', 'On series of training splits that were held back (`benchmarks/recipe_search.py`); no test split was read.', to_markdown(s, index=False)]
+    if (s := search_table()) is not None: parts += ['## The search for the recipe', 'On series of training splits that were held back (`benchmarks/recipe_search.py`); no test split was read. `base` is the recipe; `bs`, `e`, `lr` and `wd` change the batch size, the epochs, the rate or the weight decay, `smooth` the label smoothing. There are few runs, and one or two series decide most of these differences.', to_markdown(s, index=False)]
     (out/'accuracy.md').write_text('\n\n'.join(parts) + '\n', encoding='utf-8')
     return out/'accuracy.md'

@@ -1,5 +1,5 @@
 """From executed notebooks to the pages that Sphinx reads: exported cells become reference entries, hidden ones disappear, names become links."""
-import ast, fnmatch, html, importlib, inspect, re, shutil
+import ast, fnmatch, html, importlib, inspect, re, shutil, tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 import yaml
@@ -68,7 +68,10 @@ def defined(source):
 
 def signature(sym, name):
     "The call, on a line or with a line a parameter"
-    try: sig = inspect.signature(sym)
+    if inspect.isclass(sym):      # not what a base class outside says of itself
+        init = next((vars(o)['__init__'] for o in sym.__mro__ if '__init__' in vars(o)), None)
+        if not getattr(init, '__module__', '').startswith('tsfast'): return f'{name}()'
+    try: sig = inspect.signature(init if inspect.isclass(sym) else sym)
     except (TypeError, ValueError): return name
     ps = [p for k, p in sig.parameters.items() if k not in ('self', 'cls')]
     def show(p):
@@ -153,6 +156,8 @@ def entry(name, mod, page):
     sym = resolve(name, mod)
     label = page.symbols[name]
     doc = inspect.cleandoc(sym.__doc__ or '') if not (inspect.isclass(sym) and sym.__doc__ is None) else ''
+    doc = re.sub(r'^Examples\n-+\n(.*)', r'```python\n\1\n```', doc, flags=re.S | re.M)     # as sktime wants them
+    doc = re.sub(r'(?<![`\w-])--(\w[\w-]*)', r'`--\1`', doc)      # an option, and not a dash
     lines = [f'({label})=', f'### {name}', '', '```{code-block} python', ':class: signature', signature(sym, name), '```', '']
     if (s := source_link(sym)): lines += [s, '']
     if doc: lines += [doc, '']
@@ -219,14 +224,21 @@ def rewrite_links(md, page, by_path):
 
 
 # --- cells
+def without_places(text):
+    "Folders and addresses in memory are those of the machine that built the site"
+    text = re.sub(re.escape(tempfile.gettempdir()) + r'/tmp\w+/', '', text)
+    return re.sub(r' at 0x[0-9a-f]{6,}', '', text.replace(str(root), '…'))
+
 def tidy_output(o):
     "An output as the site shows it, or None"
     if o.output_type == 'stream':
-        o['text'] = without_bars(''.join(o.text))
+        o['text'] = without_places(without_bars(''.join(o.text)))
         return None if o.name == 'stderr' or not o['text'].strip() else o
     data = o.get('data')
     if not data: return o
-    text = ''.join(data.get('text/html', ''))
+    for k in ('text/plain', 'text/html'):
+        if k in data: data[k] = without_places(''.join(data[k]))
+    text = data.get('text/html', '')
     if '<progress' in text: return None
     if text and re.fullmatch(r'\s*<style>.*?</style>\s*', text, re.S): return None
     if 'text/html' in data:
@@ -264,7 +276,7 @@ def convert(nb, page, pages, link, by_path):
         if d.get('output') == 'asis':      # Markdown that the code wrote is part of the page
             for o in outs:
                 if 'text/markdown' in o.get('data', {}): cells.append(mk_cell(o['data']['text/markdown'], 'markdown'))
-                else: cells.append(mk_cell('', 'code')); cells[-1].outputs, cells[-1].metadata['tags'] = [o], ['remove-input']
+                else: cells.append(mk_cell('...', 'code')); cells[-1].outputs, cells[-1].metadata['tags'] = [o], ['remove-input']
             continue
         if tags and not outs: continue
         if re.fullmatch(r'(?:(?:from|import) [^\n]+\n?)+', src) and page.section == 'reference' and not outs and 'fastcore.test' in src: continue
@@ -287,7 +299,7 @@ def merge_streams(outs):
 def badges(page):
     rel = page.path.relative_to(root).as_posix()
     links = [f'[Notebook]({repo}/blob/main/{rel})']
-    if page.section == 'tutorials': links.insert(0, f'[Open in Colab]({colab}/{rel})')
+    if page.section == 'tutorials': links.insert(0, f'[Open in Colab]({colab}/{rel}){{.badge-link}}')
     if page.module: links.append(f'[Module]({repo}/blob/main/{page.module.replace(".", "/")}.py)')
     return '{.page-links}\n' + ' · '.join(links) if page.docname != 'index' else ''
 
