@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from fastcore.nbio import read_nb
+from fastcore.xtras import dict2obj
 
 from tsfast.models.registry import get_arch, list_models
 
@@ -92,3 +93,14 @@ def test_page_of_a_model(arch):
     assert '$$' in prose and re.search(r'\bChoose (it|one)\b', prose) and re.search(r'\(\d{4}\)', prose)
     shown = [c.source for c in cells if c.cell_type == 'code' and not c.source.startswith('#|')]
     assert any('count_parameters(m):,' in o and o.rstrip().endswith('\nm') for o in shown)
+
+
+def test_pictures_that_code_displays_reach_the_page():
+    "A report written by code may hold pictures: their cells are not empty, for such cells are left out by the builder"
+    path = root/'nbs'/'explanations'/'03_speed.ipynb'
+    page = next(p for p in pages.find_pages() if p.path == path)
+    nb = read_nb(path)
+    cell = next(c for c in nb.cells if '#| output: asis' in c.source)
+    cell['outputs'] = [dict2obj(dict(output_type='display_data', metadata={}, data={'image/svg+xml': '<svg/>', 'text/plain': '<SVG>'}))]
+    made = [c for c in pages.convert(nb, page, [page], lambda md, _: md, {}) if c.cell_type == 'code' and c.outputs]
+    assert made and all(c.source.strip() for c in made)
