@@ -60,7 +60,7 @@ def table(models=None, datasets=None): # one row a set; '89.9 ± 0.5 (3)' is the
     "Measured beside published, in percent"
     rows, pub = measured(), published()
     models = models or [m for m in PUBLISHED if m in set(rows.model)] + sorted(set(rows.model) - set(PUBLISHED))
-    datasets = datasets or [d for d in GROUPS['univariate'] + GROUPS['multivariate'] if d in set(rows.dataset)]
+    datasets = datasets or [d for d in GROUPS['univariate'] + GROUPS['multivariate'] if d in set(rows[rows.model.isin(models)].dataset)]
     out = pd.DataFrame(index=pd.Index(datasets, name='data set'))
     for m in models:
         g = rows[rows.model == m].groupby('dataset').accuracy
@@ -188,7 +188,8 @@ def render(out=RESULTS):
         if len(s) > 4 and s.shape[1] > 2:
             cd_diagram(s, out/f'accuracy_{name}.svg', 'Mean rank')
             parts += ['## Critical differences', f'![Mean ranks of tsfast\'s models and of published methods over {len(s)} data sets](accuracy_{name}.svg)', 'Bars join models that Wilcoxon\'s signed-rank test with Holm\'s correction does not tell apart at the level 0.05.', f'Over: {", ".join(s.index)}.']
-    parts += ['## Every data set', to_markdown(table(uni)), '## Architectures without a published figure here',
+    heads = [m for m in uni if m.endswith('+ ridge')]
+    parts += ['## Every data set: networks', to_markdown(table([m for m in uni if m not in heads])), '## Every data set: heads in closed form', to_markdown(table(heads)), '## Architectures without a published figure here',
               to_markdown(table(sorted(set(rows.model) - set(PUBLISHED)))) if set(rows.model) - set(PUBLISHED) else 'None yet.',
               '## Not measured yet', to_markdown(missing(), index=False)]
     if (s := search_table()) is not None: parts += ['## The search for the recipe', 'On series of training splits that were held back (`benchmarks/recipe_search.py`); no test split was read. `base` is the recipe; `bs`, `e`, `lr` and `wd` change the batch size, the epochs, the rate or the weight decay, `smooth` the label smoothing. There are few runs, and one or two series decide most of these differences.', to_markdown(s, index=False)]

@@ -7,7 +7,7 @@ that does not count. `results/growth.svg` shows them on logarithmic axes, where 
 import argparse, csv, sys
 from benchmarks.common import RESULTS, Worker, in_turns, median, peer, ratio, write
 
-QUICK = ['--repeats', '1', '--no-peers']
+QUICK = ['--repeats', '3']
 BASE = dict(series=64, channels=1, steps=64)
 SIZES = dict(series=(64, 256, 1024), channels=(1, 8, 64), steps=(64, 256, 1024))
 

@@ -1,14 +1,12 @@
 """What torch's own options bring to a training step: `torch.compile`, bfloat16, and both, beside plain float32.
 
-    python -m benchmarks.options [--archs InceptionTime FCN LSTM_FCN] [--bs 16 64] [--length 136] [--repeats 5] [--threads 1]
+    python -m benchmarks.options [--archs InceptionTime FCN] [--bs 16 64] [--length 136] [--repeats 5] [--threads 1]
 
 A step is forward, backward and AdamW, on a GPU if there is one. `learn.model.compile()` and `learn.to_bf16()` are how a learner gets them; they are not on by default, and this table says
 where they would help: `speedup` above 1. Compiling takes its time once, in the first step (`first`, in seconds)."""
 import argparse, sys
 
 from benchmarks.common import Worker, in_turns, median, ratio, write
-
-QUICK = ['--archs', 'InceptionTime', '--bs', '16', '--repeats', '1']
 
 STEP = '''
 import torch
@@ -42,8 +40,8 @@ serve({k: f for k, f in fs.items() if f})
 
 def main(argv=None):
     p = argparse.ArgumentParser(prog='python -m benchmarks.options', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--archs', nargs='+', default=['InceptionTime', 'FCN', 'LSTM_FCN']); p.add_argument('--bs', nargs='+', type=int, default=[16, 64])
-    p.add_argument('--length', type=int, default=136); p.add_argument('--repeats', type=int, default=5); p.add_argument('--threads', type=int, default=1)
+    p.add_argument('--archs', nargs='+', default=['InceptionTime', 'FCN']); p.add_argument('--bs', nargs='+', type=int, default=[16, 64])
+    p.add_argument('--length', type=int, default=136); p.add_argument('--repeats', type=int, default=3); p.add_argument('--threads', type=int, default=1)
     a = p.parse_args(argv)
     rows = []
     for arch in a.archs:
