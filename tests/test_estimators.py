@@ -21,6 +21,7 @@ from tsfast.data.preprocessing import TSNan2Value, TSNormalize, TSStandardize
 from tsfast.data.targets import TSClassification
 from tsfast.estimators import BestWeights, TSNetClassifier, TSNetRegressor, _seeds, panel_to_array
 from tsfast.learner import ts_learner
+from tsfast.losses import FocalLoss
 from tsfast.models.fcn import FCN
 
 FAST = dict(arch='FCN', arch_params=dict(layers=[8, 8, 8]), epochs=4, bs=8, lr=1e-2, device='cpu', random_state=0)
@@ -449,3 +450,9 @@ def test_sktime_tags_are_honest():
         assert est.get_tag('capability:missing_values') and est.get_tag('capability:unequal_length')
         assert len(est.fit(gaps, t).predict(gaps)) == N
         assert not est.set_params(missing=None).get_tag('capability:missing_values')
+
+
+@pytest.mark.parametrize('params,text', [(dict(arch_params={'lr': 1}), "arch_params holds 'lr'"), (dict(arch_params={'seed': 1}), "arch_params holds 'seed'"),
+                                         (dict(loss_func=FocalLoss(), class_weight='balanced'), 'class_weight is for the default loss')])
+def test_settings_that_would_be_lost(params, text):
+    with pytest.raises(ValueError, match=text): TSNetClassifier(**{**FAST, **params}).fit(X, y)

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['panel_to_array', 'BestWeights', 'NoValidation', 'TSNet', 'TSNetClassifier', 'TSNetRegressor']
 
-# %% ../nbs/33_estimators.ipynb #ff8598b8
-import copy, math
+# %% ../nbs/33_estimators.ipynb #bbf06243
+import copy, inspect, math
 from numbers import Integral, Real
 import numpy as np
 import pandas as pd
@@ -98,7 +98,7 @@ class NoValidation(Callback):
     order = 55 # before the progress bars
     def before_validate(self): raise CancelValidException()
 
-# %% ../nbs/33_estimators.ipynb #37e8f25e
+# %% ../nbs/33_estimators.ipynb #c1e2de98
 def _whole(o): return isinstance(o, Integral) and not isinstance(o, bool)
 def _real(o): return isinstance(o, Real) and not isinstance(o, bool) and math.isfinite(o)
 def _flag(o): return isinstance(o, (bool, np.bool_))
@@ -271,6 +271,9 @@ class TSNet(BaseEstimator):
             if not fine(value): raise ValueError(f"{k} is {value!r}. Expected {wanted}.")
         if self.ridge and (self.early_stopping or self.loss_func is not None or getattr(self, 'class_weight', None) is not None):
             raise ValueError("ridge=True solves the head in one step, without a loss: early_stopping, loss_func and class_weight have no meaning there. Leave them out.")
+        if self.loss_func is not None and getattr(self, 'class_weight', None) is not None: raise ValueError("class_weight is for the default loss. Leave loss_func out, or give the weights to your loss, as in FocalLoss(weight=[1, 2]).")
+        training = sorted(set(self.arch_params or {}) & {k for k, p in inspect.signature(ts_learner).parameters.items() if p.kind is not p.VAR_KEYWORD})
+        if training: raise ValueError(f"arch_params holds {training[0]!r}, which is no argument of an architecture. The estimator has arguments of its own for the training.")
 
     def _fit_one(self, dls, seed, sample_weight, hp, rec):
         "One network"
