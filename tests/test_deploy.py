@@ -547,3 +547,9 @@ def test_places(bundle, tmp_path, monkeypatch):
 def test_device_that_is_not_there(bundle):
     with pytest.raises(ValueError, match="no device 'abacus' here"): Predictor(bundle, device='abacus')
     assert len(Predictor(bundle, bs=np.int64(3))(X)) == N
+
+
+@pytest.mark.parametrize('body,length', [('a,0\nb,6\na,7', 1), ('a,0,1\nb,5,6\na,1,1', 2), ('7,0,1,2,3\n4,5,6,7,8\n1,1,1,1,1', 4)])
+def test_small_numbers_after_a_label_are_a_series(tmp_path, body, length):
+    f = tmp_path/'a.csv'; f.write_text(body)
+    assert len(read_series(f, 1, length)[0]) == 3

@@ -146,7 +146,7 @@ def test_lists_of_numbers_as_labels():
     for y in ([[3, 5], [2]], [np.array([3, 5]), np.array([2])], [torch.tensor([3, 5]), torch.tensor([2])]):
         t = TSMultiLabelClassification().setup(y); assert list(t.vocab) == [2, 3, 5] and t.encode(y).tolist() == [[0, 1, 1], [1, 0, 0]]
     t = TSMultiLabelClassification().setup([[0], [1], []]); assert t.encode([[0, 1], [1, 0]]).tolist() == [[1, 1], [1, 1]]
-    with pytest.raises(ValueError, match='2 columns; there are 3'): TSMultiLabelClassification().setup(matrix).encode([[0, 1]])
+    with pytest.raises(ValueError, match='4 columns; there are 3'): TSMultiLabelClassification().setup(matrix).encode([[0, 1, 1, 0]])
 
 @pytest.mark.parametrize('y', [pd.Series(lists), np.array([list(o) for o in lists], dtype=object), [set(o) for o in lists]], ids=lambda o: type(o).__name__)
 def test_lists_of_labels_without_splits(y):
@@ -301,3 +301,12 @@ def test_a_large_offset_comes_back_in_full():
 ], ids=str)
 def test_what_is_said_without_splits(y, message):
     with pytest.raises(ValueError, match=message): get_ts_dls(X, y, device='cpu')
+
+
+def test_what_decode_gives_is_labels():
+    "Lists narrower than the matrix are labels; with a vocabulary that has 0 or 1 all lists are"
+    t = TSMultiLabelClassification().setup(np.array([[1, 0, 1], [0, 1, 0], [1, 1, 1]]))
+    m = torch.tensor([[1., 1, 0], [1, 1, 0]])
+    assert torch.equal(t.encode(t.decode(m)), m) and t.encode([[0], [1]]).tolist() == [[1, 0, 0], [0, 1, 0]]
+    t = TSMultiLabelClassification(vocab=[0, 1]); y = [[0, 1], [1, 0], [0, 1]]
+    assert t.setup(y).encode(y).tolist() == [[1, 1]]*3

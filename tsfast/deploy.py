@@ -288,7 +288,7 @@ def export_onnx(
     _write(file, data)
     return file
 
-# %% ../nbs/31_deploy.ipynb #8068fb84
+# %% ../nbs/31_deploy.ipynb #11fb65c5
 def _cells(line, sep): return [o.strip().strip('"') for o in line.rstrip('\r\n').split(sep)]
 
 def _float(s):
@@ -305,7 +305,7 @@ def _is_text(cell):
 def _is_header(cells, want):
     "Is this line one of names? All text, but for an empty first cell over an index; or the numbers from 0 that pandas gives to columns without names"
     numbers = [str(i) for i in range(want + 1)]
-    return all(map(_is_text, cells[1:])) and (_is_text(cells[0]) or not cells[0]) or cells[-want:] == numbers[:-1] or cells == numbers
+    return all(map(_is_text, cells[1:])) and (_is_text(cells[0]) or not cells[0]) or cells[-want:] == numbers[:-1] and cells[:-want] in ([], [''], *([o] for o in _LABELS)) or cells == numbers
 
 def read_series(
     file, # `.npy`: (n, C, L) or (n, L); `.ts`; `.tsv` or `.csv`: a series a row, channel after channel, after a label if there is one; a first line of names is known by its text, or as pandas' 0, 1, 2, …

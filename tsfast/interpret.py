@@ -230,7 +230,7 @@ def calibrate(self:Learner,
     self.loss_func = CalibratedLoss(loss, temperature)
     return self.loss_func.temperature
 
-# %% ../nbs/30_interpret.ipynb #54692a13
+# %% ../nbs/30_interpret.ipynb #0ef091d1
 def _flat(m):
     "The stages of a head, in order"
     if isinstance(m, (nn.Sequential, list)): return [o for k in m for o in _flat(k)]
@@ -354,7 +354,8 @@ def plot_explanation(self:Learner,
     X = as_series(X)[:max_n]
     if not len(X): raise ValueError("X has no series to draw.")
     if y is not None and len(y) < len(X): raise ValueError(f"y has {len(y)} labels for {len(X)} series.")
-    if labels is not None and np.ndim(labels): labels = labels[:max_n]
+    if y is not None: y = list(y)       # by position, whatever a pandas index says
+    if labels is not None and np.ndim(labels): labels = list(labels)[:max_n]
     maps = self.explain(X, labels=labels, method=method, **kwargs)
     with self.no_bar(): decoded = self.get_X_preds(X)[2]
     axs = _panels(len(X), ax, nrows, ncols, figsize, (4, 2.6))
@@ -375,7 +376,7 @@ def plot_explanation(self:Learner,
         said = f"{show_target(y[i])} → " if y is not None else ''
         why = '' if labels is None else f", for {labels[i] if np.ndim(labels) else labels}"
         a.set_title(said + show_target(decoded[i]) + why, fontsize=10)
-    if maps.ndim < 3 and 1 < C <= 8: axs.flat[0].legend(axs.flat[0].lines, range(C), title='channel', fontsize=7, title_fontsize=7)
+    if maps.ndim < 3 and 1 < C <= 8: axs.flat[0].legend(axs.flat[0].lines[-C:], range(C), title='channel', fontsize=7, title_fontsize=7)
     axs.flat[0].figure.colorbar(im, ax=list(axs.flat), shrink=.8, label='for the class' if self.dls.train_ds.target.cat else 'raises the number')
     return axs
 

@@ -141,7 +141,7 @@ def _short(vocab):
     items = [repr(o) for o in list(vocab)[:10]]
     return ', '.join(items) + (f', … ({len(vocab)} classes)' if len(vocab) > 10 else '')
 
-# %% ../../nbs/data/03_targets.ipynb #6225c252
+# %% ../../nbs/data/03_targets.ipynb #d0031f97
 class TSMultiLabelClassification(TSTarget):
     """Any number of classes a series: lists of labels, or a matrix `(n, c)` of 0 and 1 (or of probabilities). Two or more numbers from 0 to 1 in every row are
     a matrix in a list, too; the columns of a data frame give the classes their names"""
@@ -155,7 +155,8 @@ class TSMultiLabelClassification(TSTarget):
 
     def setup(self, y):
         "Find the classes of the training split"
-        rows = self._read(y)
+        labelled = self._given is not None and {0, 1} & set(self._given)      # 0 and 1 are said to be classes themselves
+        rows = self._read(y, np.inf if labelled else 2)
         self._matrix = isinstance(rows, np.ndarray)
         self._named = self._matrix and self._given is None and hasattr(y, 'columns')
         if self._given is not None: labels = self._given
@@ -190,7 +191,7 @@ class TSMultiLabelClassification(TSTarget):
         "Labels to a matrix of 0 and 1; a label never seen in training is a `ValueError`"
         if hasattr(y, 'columns') and set(y.columns) == set(self.vocab): y = y[list(self.vocab)]   # by name, in whatever order
         elif hasattr(y, 'columns') and self._named: raise ValueError(f"y has the columns {list(y.columns)[:10]}; those of the training split are {_short(self.vocab)}.")
-        rows = self._read(y, 1 if self._matrix else np.inf)
+        rows = self._read(y, self.c if self._matrix else np.inf)      # a narrower list holds labels, such as `decode` gives
         if isinstance(rows, np.ndarray):
             t = torch.from_numpy(rows.astype(np.float32))
             if t.shape[1] != self.c: raise ValueError(f"y has {t.shape[1]} columns; there are {self.c} classes.")

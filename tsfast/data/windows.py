@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
-# %% ../../nbs/data/02_windows.ipynb #9fd25fd1
+# %% ../../nbs/data/02_windows.ipynb #46448f2a
 def _check_frame(o):
     "Rows must be steps in time order, and a name one column"
     twice = list(o.columns[o.columns.duplicated()])
@@ -25,7 +25,7 @@ def _numbers(o, what):
     "The columns that are numbers; dates and text stay out, but not numbers as text or objects"
     text = [c for c in o.select_dtypes(['object', 'string']) if pd.to_numeric(o[c], errors='coerce').notna().any()]
     if text: raise ValueError(f"Columns hold numbers as text or objects: {text[:8]}. Convert them, df[c] = pd.to_numeric(df[c], errors='coerce'), or name the columns to use in {what}.")
-    df = o.select_dtypes(['number', 'bool'])
+    df = o.select_dtypes(['number', 'bool'], exclude='timedelta')
     if not df.shape[1]: raise ValueError(f"The data frame has no columns of numbers: {list(o.columns)[:8]}. Expected at least one, or name columns in {what}.")
     return df
 
@@ -49,7 +49,7 @@ def _steps(o, cols, what):
             missing = [c for c in cols if c not in o.columns]
             if missing: raise ValueError(f"{what} names columns that the data frame does not have: {missing}. It has {list(o.columns)[:20]}.")
             df = o[cols]
-            numbers = df.select_dtypes(['number', 'bool']).columns
+            numbers = df.select_dtypes(['number', 'bool'], exclude='timedelta').columns
             text = [c for c in df if c not in numbers]
             if text: raise ValueError(f"{what} names columns that are not numbers: {text}. Encode them first, or leave them out.")
         return df.to_numpy(np.float32, na_value=np.nan)
