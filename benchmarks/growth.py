@@ -87,12 +87,12 @@ def draw(rows, file):
     import matplotlib.pyplot as plt
     plt.rcParams['svg.hashsalt'] = 'growth'      # the same rows give the same file
     fig, axs = plt.subplots(1, len(SIZES), figsize=(11, 4), sharey=True, layout='constrained')
-    methods = list(dict.fromkeys(r['contender'].split(',')[0] + (', prediction' if 'prediction' in r['contender'] else '') for r in rows))
+    method = lambda name: name if 'prediction' in name else name.split(',')[0]
+    methods = list(dict.fromkeys(method(r['contender']) for r in rows))
     for ax, what in zip(axs, SIZES):
         for name in dict.fromkeys(r['contender'] for r in rows):
             pts = [(int(r[what]), float(r['seconds'])) for r in rows if r['grows'] == what and r['contender'] == name]
-            color = methods.index(name.split(',')[0] + (', prediction' if 'prediction' in name else ''))
-            if pts: ax.plot(*zip(*pts), color=f'C{color}', ls='--' if name in BESIDE else '-', marker='o', ms=4, label=name)
+            if pts: ax.plot(*zip(*pts), color=f'C{methods.index(method(name))}', ls='--' if name in BESIDE else '-', marker='o', ms=4, label=name)
         ax.set(xscale='log', yscale='log', xlabel=what, xticks=SIZES[what], xticklabels=SIZES[what]); ax.minorticks_off(); ax.grid(alpha=.3)
     axs[0].set_ylabel('seconds')
     fig.legend(*axs[0].get_legend_handles_labels(), loc='outside right center', frameon=False, fontsize=8)

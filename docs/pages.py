@@ -71,7 +71,8 @@ def signature(sym, name):
     if inspect.isclass(sym):      # not what a base class outside says of itself
         init = next((vars(o)['__init__'] for o in sym.__mro__ if '__init__' in vars(o)), None)
         if not getattr(init, '__module__', '').startswith('tsfast'): return f'{name}()'
-    try: sig = inspect.signature(init if inspect.isclass(sym) else sym)
+        sym = init
+    try: sig = inspect.signature(sym)
     except (TypeError, ValueError): return name
     ps = [p for k, p in sig.parameters.items() if k not in ('self', 'cls')]
     def show(p):

@@ -493,7 +493,7 @@ def data(
     for n, o in sel.iterrows(): print(f"{n:<32}{o.kind:<14}{o.source:<14}{f'{acc[n]:.4f}' if n in acc.index else ''}".rstrip())
     print(f"{len(sel)} set{'s'*(len(sel) != 1)}, {int(sel.here.sum())} of them on this machine")
 
-# %% ../nbs/20_cli.ipynb #45586cf4
+# %% ../nbs/20_cli.ipynb #9a09f8ff
 def _trained(path, device=None):
     "A `Predictor` of a bundle, or the learner of a run"
     import warnings
@@ -554,11 +554,11 @@ def predict(
         print(f"{len(rows)} predictions of {p.config['architecture']['name']} in {file}")
     if y is not None and p.kind == 'classification' and out.ndim == 2:
         said = sys.stderr if args.out is None else sys.stdout
-        known = [next((c for c in p.classes if _same_label(c, o)), None) for o in y]
-        strange = sorted({str(o) for o, k in zip(y, known) if k is None})
+        known = {o: next((c for c in p.classes if _same_label(c, o)), None) for o in set(y)}
+        strange = sorted(str(o) for o, k in known.items() if k is None)
         if strange: print(f"{args.data} has labels that are no classes of the model, so there is no accuracy: {', '.join(strange[:5])}. The classes: {', '.join(map(str, p.classes[:10]))}", file=said)
         else:
-            right = sum(a == b for a, b in zip(pred, known))
+            right = sum(a == known[b] for a, b in zip(pred, y))
             print(f"{right} of {len(y)} agree with the labels in {args.data}: accuracy {right/len(y):.4f}", file=said)
 
 def _export_args(p):

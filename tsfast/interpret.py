@@ -230,7 +230,7 @@ def calibrate(self:Learner,
     self.loss_func = CalibratedLoss(loss, temperature)
     return self.loss_func.temperature
 
-# %% ../nbs/30_interpret.ipynb #0ef091d1
+# %% ../nbs/30_interpret.ipynb #b1a8e133
 def _flat(m):
     "The stages of a head, in order"
     if isinstance(m, (nn.Sequential, list)): return [o for k in m for o in _flat(k)]
@@ -351,7 +351,7 @@ def plot_explanation(self:Learner,
 ): # array of axes
     "Draw series in front of what their steps say"
     if max_n < 1: raise ValueError(f"max_n is {max_n}. Expected the number of series to draw: at least 1.")
-    X = as_series(X)[:max_n]
+    X = as_series(X[:max_n])
     if not len(X): raise ValueError("X has no series to draw.")
     if y is not None and len(y) < len(X): raise ValueError(f"y has {len(y)} labels for {len(X)} series.")
     if y is not None: y = list(y)       # by position, whatever a pandas index says

@@ -6,7 +6,7 @@
 __all__ = ['LOADER_ARGS', 'TSTensor', 'TSDatasets', 'gives_batches', 'TSDataLoader', 'is_forecast', 'draw_forecast',
            'show_target', 'StratifiedSampler', 'TSDataLoaders', 'refuse_bad_values', 'get_ts_dls', 'get_ts_dl']
 
-# %% ../../nbs/data/04_core.ipynb #a184b7cc
+# %% ../../nbs/data/04_core.ipynb #a92f3983
 import copy, random
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from fastcore.basics import detuplify, listify
 from fastcore.foundation import L
 from ..core import as_series, check_series, generator, suggest
 from .splits import check_splits, get_splits
-from .targets import TSMultiLabelClassification, TSRegression, as_targets, infer_target
+from .targets import TSMultiLabelClassification, TSRegression, as_targets, infer_target, same_length
 
 # %% ../../nbs/data/04_core.ipynb #72ebc196
 class TSTensor(Tensor):
@@ -71,7 +71,7 @@ class TSTensor(Tensor):
         if title is not None: ax.set_title(str(title), color=title_color, fontsize=10)
         return ax
 
-# %% ../../nbs/data/04_core.ipynb #461c67da
+# %% ../../nbs/data/04_core.ipynb #a4947941
 def _sel(o, n, what):
     "A selection of channels or steps as indices or a slice"
     if o is None: return slice(None)
@@ -81,9 +81,6 @@ def _sel(o, n, what):
     if idx.dtype.kind not in 'iu' or (len(idx) and (idx.min() < -n or idx.max() >= n)):
         raise ValueError(f"{what} is {o}. Expected indices below {n}, a slice or a mask.")
     return [int(i) for i in idx]
-
-def _same_length(X, y):
-    if len(y) != len(X): raise ValueError(f"There are {len(X)} series and {len(y)} targets. Expected one target for each series.")
 
 class _Items:
     "Series by number, as fastai's interpretation asks for them"
@@ -141,7 +138,7 @@ class TSDatasets:
             if tfm: raise ValueError(f"There is a transform of y, {type(tfm[0]).__name__}, but no y.")
             self.y = self.target = None; return
         if not (tfm and isinstance(tfm[0], TSMultiLabelClassification)): y = as_targets(y, len(self.X))   # lists of labels may be ragged
-        else: _same_length(self.X, y)
+        else: same_length(len(self.X), y)
         if tfm and not (hasattr(tfm[0], 'setup') and hasattr(tfm[0], 'encode')):
             raise ValueError(f"The transform of y is {tfm[0]!r}. Expected TSClassification(), TSRegression() or TSMultiLabelClassification(), or another TSTarget.")
         if hasattr(y, 'to_numpy') and getattr(y, 'ndim', 1) != 2: y = y.to_numpy()    # by position, whatever the index says; the columns of a frame name classes
@@ -257,7 +254,7 @@ class TSDatasets:
             raise ValueError(f"X has shape {tuple(X.shape)}. Expected (n, {self.vars}, {self.len}), the channels and length of the training series.")
         if y is not None and self.target is None: raise ValueError("There are targets, but the data that this was made from had none.")
         if y is not None:
-            _same_length(X, y)
+            same_length(len(X), y)
             res.y = self.target.encode(y)
         return res
 
@@ -665,7 +662,7 @@ def refuse_bad_values(
         raise ValueError(f"{nan} of {len(ds)} series of the {name} have missing values (NaN), and no batch transform deals with them. "
                          "Add one: batch_tfms=[TSStandardize(), TSNan2Value()], for example.")
 
-# %% ../../nbs/data/04_core.ipynb #01b006bc
+# %% ../../nbs/data/04_core.ipynb #186e2a63
 def get_ts_dls(
     X, # (n, C, L), or (n, L) for one channel: array, tensor, memory map, wide data frame. A float32 array is not copied: leave it alone while it is used
     y=None, # n targets: labels, numbers, or anything a transform in `tfms` can encode
@@ -691,7 +688,7 @@ def get_ts_dls(
     "Data loaders for training and validation, from arrays"
     if splits is None:
         if len(X) < 2: raise ValueError(f"X has {len(X)} series. Expected at least 2: one for training and one for validation.")
-        if hasattr(y, '__len__'): _same_length(X, y)
+        if hasattr(y, '__len__'): same_length(len(X), y)
         numbers = tfms is not None and is_listy(tfms) and any(isinstance(o, TSRegression) or o is TSRegression for o in listify(tfms[-1]))
         splits = get_splits(len(X) if y is None or numbers or getattr(y, 'ndim', 1) > 1 else y)
     dsets = TSDatasets(X, y, tfms=tfms, splits=splits, sel_vars=sel_vars, sel_steps=sel_steps, inplace=inplace)
