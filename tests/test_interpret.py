@@ -35,6 +35,7 @@ def learn(request):
 
 @pytest.fixture(autouse=True)
 def no_figures():
+    plt.close('all')    # what other tests left open is not counted here
     yield
     plt.close('all')
 
