@@ -7,7 +7,7 @@ __all__ = ['PREPROCESSING', 'ACTIVATIONS', 'FORMAT', 'VERSION', 'CONFIG', 'WEIGH
            'Pipeline', 'check_config', 'config_digest', 'read_config', 'read_tensors', 'build_pipeline', 'Predictor',
            'load_bundle']
 
-# %% ../nbs/32_inference.ipynb #f89eaf26
+# %% ../nbs/32_inference.ipynb #70ce9c3a
 import hashlib, inspect, json, math, stat
 from pathlib import Path
 import numpy as np
@@ -15,11 +15,12 @@ import torch
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
 from .core import as_device, as_series, check_series, evaluating, seeded
+from .models.attention import MeanSteps
 from .models.heads import output_shape
 from .models.registry import get_arch
 from .models.scaling import ClipSeries, FillNaN, ScaleSeries
 
-# %% ../nbs/32_inference.ipynb #36638055
+# %% ../nbs/32_inference.ipynb #d70a8488
 class SelectSeries(nn.Module):
     "Keep some channels and time steps: `(B, C, L)` to `(B, C', L')`"
     def __init__(self,
@@ -42,10 +43,11 @@ class SelectSeries(nn.Module):
 
 # kinds of preprocessing that a bundle can hold: the class and what it is built with; its statistics are tensors
 PREPROCESSING = dict(SelectSeries=(SelectSeries, ('vars', 'steps', 'vars_slice', 'steps_slice')), ScaleSeries=(ScaleSeries, ('kind', 'by_sample', 'dims', 'keep_vars', 'low', 'high')),
-                     ClipSeries=(ClipSeries, ('low', 'high')), FillNaN=(FillNaN, ('value', 'method')))
+                     ClipSeries=(ClipSeries, ('low', 'high')), FillNaN=(FillNaN, ('value', 'method', 'keep_padding')))
 ACTIVATIONS = ('softmax', 'sigmoid', 'identity')
+_LATER = {'keep_padding'}   # arguments that older bundles lack
 
-# %% ../nbs/32_inference.ipynb #4719914b
+# %% ../nbs/32_inference.ipynb #74946fc4
 def pooled_features(
     model:nn.Module, # a model with `forward_features`
     x:Tensor, # (B, C, L), as the model sees it
@@ -54,7 +56,8 @@ def pooled_features(
     if not hasattr(model, 'forward_features'): raise ValueError(f"{type(model).__name__} has no method forward_features, so it gives no embeddings. Derive it from TSModule, or add one.")
     if hasattr(model, 'check'): x = model.check(x)
     z = model.forward_features(x)
-    return z.flatten(2).mean(2) if z.ndim > 2 else z
+    mask = model.feature_mask(x) if hasattr(model, 'feature_mask') else None
+    return MeanSteps()(z, mask) if mask is not None else z.flatten(2).mean(2) if z.ndim > 2 else z
 
 class Pipeline(nn.Module):
     "Series in the user's units `(B, C, L)` to probabilities, or to numbers in the user's units"
@@ -83,7 +86,7 @@ class Pipeline(nn.Module):
     def features(self, x:Tensor) -> Tensor: return pooled_features(self.model, self.preprocess(x))  # (B, head_nf)
     def forward(self, x:Tensor) -> Tensor: return self.finish(self.outputs(x))
 
-# %% ../nbs/32_inference.ipynb #c587b162
+# %% ../nbs/32_inference.ipynb #f0536cf1
 FORMAT, VERSION = 'tsfast-bundle', 1
 CONFIG, WEIGHTS = 'config.json', 'model.safetensors'
 
@@ -147,7 +150,8 @@ def check_config(
         if got != want and not (k == 'seq_len' and got is None): _refuse(f'architecture.arguments.{k}', got, f'{want}, as in series')
     for i, o in enumerate(cfg['preprocessing']):
         if o['kind'] not in PREPROCESSING: _refuse(f'preprocessing[{i}].kind', o['kind'], 'one of ' + ', '.join(PREPROCESSING))
-        if set(o['arguments']) != set(PREPROCESSING[o['kind']][1]): _refuse(f'preprocessing[{i}].arguments', list(o['arguments']), ', '.join(PREPROCESSING[o['kind']][1]))
+        known = set(PREPROCESSING[o['kind']][1])
+        if not known - _LATER <= set(o['arguments']) <= known: _refuse(f'preprocessing[{i}].arguments', list(o['arguments']), ', '.join(PREPROCESSING[o['kind']][1]))
         _bounded(o['arguments'], f'preprocessing[{i}].arguments')
     kind, classes, shape = target['kind'], target['classes'], target['shape']
     acts = dict(classification=('softmax',), multilabel=('sigmoid',), regression=('identity',))
@@ -229,7 +233,7 @@ def read_tensors(
     if meta.get('config_sha256') != config_digest(cfg): raise ValueError(f"{CONFIG} has been changed since it was written: its checksum differs from the one in {WEIGHTS}.")
     return tensors
 
-# %% ../nbs/32_inference.ipynb #3bd9d9fc
+# %% ../nbs/32_inference.ipynb #0e46a40b
 _MAKERS = {'empty', 'zeros', 'ones', 'full', 'rand', 'randn', 'randint', 'randperm', 'arange', 'linspace', 'eye', 'new_empty', 'new_zeros', 'new_ones', 'new_full', 'repeat', 'tile'}
 
 class _Budget(TorchFunctionMode):     # not a dispatch mode: that would load torch's compiler
@@ -308,6 +312,7 @@ def _check_stats(f, cfg, i):
         if not (number(f.low) and number(f.high)): bad('low', 'numbers for low and high')
     elif isinstance(f, FillNaN):
         if not number(f.value): bad('value', 'a number')
+        if not flags(f.keep_padding): bad('keep_padding', 'true or false')
     elif isinstance(f, SelectSeries):
         for k in ('vars', 'steps'):
             v, is_slice = getattr(f, k), getattr(f, f'{k}_slice')

@@ -230,7 +230,7 @@ def calibrate(self:Learner,
     self.loss_func = CalibratedLoss(loss, temperature)
     return self.loss_func.temperature
 
-# %% ../nbs/30_interpret.ipynb #b1a8e133
+# %% ../nbs/30_interpret.ipynb #0e878cab
 def _flat(m):
     "The stages of a head, in order"
     if isinstance(m, (nn.Sequential, list)): return [o for k in m for o in _flat(k)]
@@ -257,10 +257,12 @@ def class_maps(
     for m in parts[0]: z = m(z)
     after = lambda v: nn.Sequential(*parts[1])(v)
     maps = after(z.transpose(1, 2)).transpose(1, 2)                                      # (B, c_out, L'): each step by itself
-    out = model(x)
-    if out.ndim != 2 or not torch.allclose(maps.mean(-1), out, rtol=1e-3, atol=1e-3*float(maps.abs().max()) + 1e-5):
+    out, mask = model(x), model.feature_mask(x) if hasattr(model, 'feature_mask') else None
+    if mask is not None: maps = maps.masked_fill(mask.unsqueeze(1), 0)
+    if out.ndim != 2 or not torch.allclose(MeanSteps()(maps, mask), out, rtol=1e-3, atol=1e-3*float(maps.abs().max()) + 1e-5):
         raise ValueError(f"The output of {name} is not the average of what its head makes of each step, so it has no class activation maps. Use method='occlusion'.")
     maps = maps - after(torch.zeros(1, z.shape[1], device=z.device, dtype=z.dtype))[..., None]
+    if mask is not None: maps = maps.masked_fill(mask.unsqueeze(1), 0)                   # padding says nothing
     return maps if maps.shape[-1] == x.shape[-1] else F.interpolate(maps, size=x.shape[-1], mode='linear')
 
 def occlusion_maps(
@@ -275,14 +277,15 @@ def occlusion_maps(
     "Hide one window after another behind the mean of its channel"
     B, C, L = x.shape
     rows = torch.arange(B, device=x.device)
-    base, mean = f(x)[rows, idx], x.mean(-1, keepdim=True)
+    base, mean = f(x)[rows, idx], x.nanmean(-1, keepdim=True)
     total, count = torch.zeros(B, C, L, device=x.device), torch.zeros(L, device=x.device)
     starts = sorted({*range(0, L - window, stride), L - window})
     for i in show(starts):
         count[i:i + window] += 1
         for chans in ([[c] for c in range(C)] if by_channel else [list(range(C))]):
             hidden = x.clone()
-            hidden[:, chans, i:i + window] = mean[:, chans]
+            part = x[:, chans, i:i + window]
+            hidden[:, chans, i:i + window] = torch.where(part.isnan(), part, mean[:, chans])    # padding stays padding
             total[:, chans, i:i + window] += (base - f(hidden)[rows, idx])[:, None, None]
     total = total / count
     return total if by_channel else total[:, 0]
@@ -365,6 +368,7 @@ def plot_explanation(self:Learner,
         if maps.ndim == 3:   # a band a channel, with its curve inside
             im = a.imshow(maps[i], extent=(-.5, L - .5, C - .5, -.5), **look)
             for c, v in enumerate(X[i].numpy()):
+                if np.isnan(v).all(): continue
                 low, high = np.nanmin(v), np.nanmax(v)
                 a.plot(c + .4 - .8*(v - low)/(high - low or 1), color='black', lw=1)
             a.set(yticks=range(C), ylabel='channel')

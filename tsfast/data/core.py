@@ -573,7 +573,7 @@ class StratifiedSampler(torch.utils.data.Sampler):
         if self.drop_last: return iter([b.tolist() for b in order[:len(self)*self.bs].split(self.bs)])
         return iter([b.tolist() for b in order.tensor_split(len(self))])     # equal sizes: no batch is left with one series
 
-# %% ../../nbs/data/04_core.ipynb #058695bc
+# %% ../../nbs/data/04_core.ipynb #acbb0d61
 class TSDataLoaders(DataLoaders):
     "The loaders of all splits. `vars`, `len`, `c`, `d`, `cat`, `vocab` and `loss_func` are known from the start"
     @classmethod
@@ -632,6 +632,11 @@ class TSDataLoaders(DataLoaders):
         if is_listy(test_items) and len(test_items) and isinstance(test_items[0], tuple): test_items = [o[0] for o in test_items]
         if is_listy(test_items): test_items = np.stack([np.atleast_2d(np.asarray(o)) for o in test_items])
         return self.new_dl(test_items, **{k: v for k, v in kwargs.items() if k == 'bs'})
+
+    @property
+    def keeps_padding(self) -> bool: # with `TSNan2Value(keep_padding=True)`
+        "Do batches hold NaN up to the ends of series, for a model that masks it?"
+        return any(getattr(f, 'keep_padding', False) for f in self.train.after_batch.fs)
 
     def show_batch(self, *args, **kwargs): return self.train.show_batch(*args, **kwargs)
     def __repr__(self): return f"TSDataLoaders({', '.join(str(len(o.dataset)) for o in self.loaders)} series, vars={self.vars}, len={self.len}, target={self.train.dataset.target}, bs={self.train.bs}, {self.device})"

@@ -170,7 +170,7 @@ class TSRobustScale(TSScale):
         exclude_vars=None, # channels that stay as they are
     ): super().__init__(by_sample, by_var, by_step, exclude_vars)
 
-# %% ../../nbs/data/05_preprocessing.ipynb #8a153944
+# %% ../../nbs/data/05_preprocessing.ipynb #1036fefc
 class TSClip(TSBatchTransform):
     "Limit values to `[low, high]`"
     order = 95
@@ -187,6 +187,7 @@ class TSNan2Value(TSBatchTransform):
     def __init__(self,
         value:float=0., # what to put; with a `method`, only where a channel has nothing but NaN
         method:str|None=None, # None, or 'mean' or 'median' of the channel of that series
+        keep_padding:bool=False, # leave NaN up to the end of a series, for a model that masks it, such as LSTM or TST: `ts_learner` tells it
     ):
         super().__init__()
-        self.value, self.method, self.fn = value, method, FillNaN(value, method)
+        self.value, self.method, self.keep_padding, self.fn = value, method, keep_padding, FillNaN(value, method, keep_padding)

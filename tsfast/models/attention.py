@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['check_mask', 'hide_steps', 'mask_bias', 'get_act', 'sincos_encoding', 'MeanSteps', 'SequenceModule']
 
-# %% ../../nbs/models/30_attention.ipynb #5b40c22b
+# %% ../../nbs/models/30_attention.ipynb #7e1e4344
 import math
 from numbers import Integral
 import torch
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ..core import pick_name
 from .heads import TSModule, as_shape, linear_head
 from .layers import Flatten
+from .scaling import padding_mask
 
 # %% ../../nbs/models/30_attention.ipynb #a1fd3e72
 def check_mask(
@@ -175,7 +176,7 @@ def sincos_encoding(
     freq = torch.exp(torch.arange(0, d_model, 2) * (-math.log(10_000) / d_model))
     return torch.stack([torch.sin(pos*freq), torch.cos(pos*freq)], -1).flatten(1)[:, :d_model]
 
-# %% ../../nbs/models/30_attention.ipynb #3210fd9f
+# %% ../../nbs/models/30_attention.ipynb #2265ed3b
 class MeanSteps(nn.Module):
     "Mean over the steps that are not padding: `(B, C, L)` to `(B, C)`"
     def forward(self, z:Tensor, mask:Tensor|None=None) -> Tensor:
@@ -187,8 +188,23 @@ class SequenceModule(TSModule):
     "Base of architectures that give one vector a step, `(B, head_nf, L)`, and know a padding mask"
     head_names = ('pool', 'head')
 
-    def check_mask(self, x:Tensor, mask:Tensor|None) -> Tensor|None: return check_mask(x, mask)
+    def __init__(self,
+        c_in:int, # channels of the series
+        seq_len:int|None=None, # length of the series, in time steps
+        mask_padding:bool=False, # take NaN in all channels, up to the end of a series, for padding, where no mask is given
+    ):
+        super().__init__(c_in, seq_len)
+        self.mask_padding = mask_padding
+
+    def find_mask(self,
+        x:Tensor, # (B, C, L)
+        mask:Tensor|None=None, # (B, L), True = padding
+    ) -> Tensor|None: # (B, L), or None where there is nothing to leave out
+        "`mask`, checked; without one, what the series themselves say"
+        return padding_mask(x) if mask is None and self.mask_padding else check_mask(x, mask)
+
     def step_mask(self, mask:Tensor|None) -> Tensor|None: return mask   # the mask of the feature maps, where they have fewer steps than the series
+    def feature_mask(self, x:Tensor, mask:Tensor|None=None) -> Tensor|None: return self.step_mask(self.find_mask(x, mask))
 
     def make_flat_head(self,
         n_steps:int|None, # steps of the feature maps; None: the mean over steps
@@ -220,5 +236,4 @@ class SequenceModule(TSModule):
         x:Tensor, # (B, C, L)
         mask:Tensor|None=None, # (B, L), True = padding
     ) -> Tensor: # (B, c_out), (B, *d) or (B, *d, c_out)
-        mask = self.check_mask(self.check(x), mask)
-        return self.forward_head(self.forward_features(x, mask), self.step_mask(mask))
+        return self.forward_head(self.forward_features(self.check(x), mask), self.feature_mask(x, mask))

@@ -49,7 +49,7 @@ def get_arch(
     if name not in _archs: model_modules()
     return _archs[pick_name(name, _archs, 'architecture')]
 
-# %% ../../nbs/models/03_registry.ipynb #aceb7a86
+# %% ../../nbs/models/03_registry.ipynb #1c5f280d
 def build_ts_model(
     arch, # class, or name of a registered architecture
     c_in:int|None=None, # channels; from `dls` if None
@@ -78,4 +78,5 @@ def build_ts_model(
         kwargs.setdefault('d', d)
     # a last ReLU, as in XceptionTime's paper, would keep a regression from going negative
     if regression and 'final_act' in ps: kwargs.setdefault('final_act', False)
+    if getattr(dls, 'keeps_padding', False) and 'mask_padding' in ps: kwargs.setdefault('mask_padding', True)
     return arch(c_in, c_out, **kwargs)

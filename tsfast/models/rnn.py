@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['make_rnn', 'run_rnn', 'LastStep', 'init_rnn_', 'RNN', 'LSTM', 'GRU']
 
-# %% ../../nbs/models/33_rnn.ipynb #be61e7db
+# %% ../../nbs/models/33_rnn.ipynb #c32722a9
 import torch
 from torch import nn, Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from .attention import SequenceModule
+from .attention import SequenceModule, hide_steps
 from .heads import linear_head
 from .registry import register_model
 
-# %% ../../nbs/models/33_rnn.ipynb #874d49e6
+# %% ../../nbs/models/33_rnn.ipynb #fcb0dfe5
 def make_rnn(
     cell:type, # nn.RNN, nn.LSTM or nn.GRU
     c_in:int, # channels
@@ -32,16 +32,19 @@ def run_rnn(
     rnn:nn.RNNBase, # recurrent layers, batch first
     x:Tensor, # (B, L, C)
     mask:Tensor|None=None, # (B, L), True = padding
+    at_end:bool=False, # padding is known to stand at the ends alone
 ) -> Tensor: # (B, L, hidden_size), twice that if bidirectional; zeros in padded steps
     "States after each step, as if padded steps were not there"
     if mask is None: return rnn(x)[0]
+    x = hide_steps(x, mask)
+    if at_end and not rnn.bidirectional: return hide_steps(rnn(x)[0], mask)                 # what comes later changes no state, so nothing has to move
     order = mask.int().argsort(dim=1, stable=True).unsqueeze(-1)                            # (B, L, 1): real steps first, in their order
-    x = x.masked_fill(mask.unsqueeze(-1), 0).gather(1, order.expand_as(x))
+    x = x.gather(1, order.expand_as(x))
     n = (~mask).sum(1).clamp(min=1).cpu()
     z = rnn(pack_padded_sequence(x, n, batch_first=True, enforce_sorted=False))[0]
     z = pad_packed_sequence(z, batch_first=True, total_length=x.shape[1])[0]
     z = torch.empty_like(z).scatter(1, order.expand_as(z), z)                           # every step back to its place
-    return z.masked_fill(mask.unsqueeze(-1), 0)                                         # a series that is all padding, too
+    return hide_steps(z, mask)                                                          # a series that is all padding, too
 
 class LastStep(nn.Module):
     "The state that has seen the whole series: after the last step forwards, after the first one backwards. `(B, C, L)` to `(B, C)`"
@@ -63,7 +66,7 @@ class LastStep(nn.Module):
         h = z.shape[1]//2
         return torch.cat([last[:, :h], first[:, h:]], 1)
 
-# %% ../../nbs/models/33_rnn.ipynb #f22e79be
+# %% ../../nbs/models/33_rnn.ipynb #4146ffe4
 def init_rnn_(
     rnn:nn.RNNBase, # recurrent layers
 ):
@@ -93,15 +96,17 @@ class _RNN(SequenceModule):
         d:int|tuple|None=None, # shape of one target; output `(B, *d)` or `(B, *d, c_out)`
         y_range:tuple|None=None, # (low, high) of a regression target
         custom_head=None, # module, class or function; receives `(B, hidden_size, L)`
+        mask_padding:bool=False, # leave NaN in all channels up to the end of a series out, as padding
     ):
-        super().__init__(c_in, seq_len)
+        super().__init__(c_in, seq_len, mask_padding)
         self.rnn = make_rnn(self.cell, c_in, hidden_size, n_layers, bias, rnn_dropout, bidirectional)
         if init_weights: init_rnn_(self.rnn)
         self.head_nf = hidden_size*(1 + bidirectional)
         self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
 
     def make_head(self, c_out, **kwargs): return dict(pool=LastStep(self.rnn.bidirectional), head=linear_head(self.head_nf, c_out, **kwargs))
-    def forward_features(self, x:Tensor, mask:Tensor|None=None) -> Tensor: return run_rnn(self.rnn, x.transpose(1, 2), mask).transpose(1, 2)  # (B, head_nf, L)
+    def forward_features(self, x:Tensor, mask:Tensor|None=None) -> Tensor: # (B, head_nf, L)
+        return run_rnn(self.rnn, x.transpose(1, 2), self.find_mask(x, mask), at_end=mask is None).transpose(1, 2)
 
     def forward_head(self, z:Tensor, mask:Tensor|None=None) -> Tensor:
         return self.head(self.pool(z, mask) if isinstance(self.pool, LastStep) else self.pool(z))

@@ -11,7 +11,7 @@ from .attention import SequenceModule, _MultiHeadAttention, _TSTEncoder, _TSTEnc
 from .registry import register_model
 from .rnn import make_rnn, run_rnn
 
-# %% ../../nbs/models/31_rnn_attention.ipynb #9abd39be
+# %% ../../nbs/models/31_rnn_attention.ipynb #8ff09cab
 class _RNNAttention(SequenceModule):
     cell = nn.RNN
     def __init__(self,
@@ -36,8 +36,10 @@ class _RNNAttention(SequenceModule):
         custom_head=None, # module, class or function; receives `(B, hidden_size, L)`, twice as many channels if bidirectional
         use_bn:bool=True, # batch normalisation of the features in the head, if there is a `d`; without `d` it has no effect: the default head of a classifier has none
         flatten:bool=True, # the head sees the features of all steps, joined; False: their mean over time, and series of any length
+        *,
+        mask_padding:bool=False, # leave NaN in all channels up to the end of a series out, as padding
     ):
-        super().__init__(c_in, seq_len)
+        super().__init__(c_in, seq_len, mask_padding)
         self.use_bn, self.seq_len = use_bn, int(seq_len) if flatten else None
         self.rnn = make_rnn(self.cell, c_in, hidden_size, rnn_layers, bias, rnn_dropout, bidirectional)
         self.head_nf = hidden_size*(1 + bidirectional)
@@ -50,7 +52,8 @@ class _RNNAttention(SequenceModule):
         x:Tensor, # (B, C, L)
         mask:Tensor|None=None, # (B, L), True = padding
     ) -> Tensor: # (B, head_nf, L), zeros where there is padding
-        z = run_rnn(self.rnn, x.transpose(1, 2), mask)                                  # (B, L, head_nf)
+        mask, at_end = self.find_mask(x, mask), mask is None
+        z = run_rnn(self.rnn, x.transpose(1, 2), mask, at_end)                          # (B, L, head_nf)
         return hide_steps(self.encoder(z, mask), mask).transpose(1, 2)
 
 @register_model

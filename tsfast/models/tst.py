@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from .attention import SequenceModule, _TSTEncoder, hide_steps, sincos_encoding
 from .registry import register_model
 
-# %% ../../nbs/models/32_tst.ipynb #ae70cdfd
+# %% ../../nbs/models/32_tst.ipynb #7e2710d1
 @register_model
 class TST(SequenceModule):
     "Time series transformer: `(B, c_in, seq_len)` to `(B, c_out)`"
@@ -38,8 +38,9 @@ class TST(SequenceModule):
         learn_pe:bool=True, # learn the positions; False: fixed sines and cosines
         use_bn:bool=False, # batch normalisation of the features in the head, if there is a `d`
         flatten:bool=True, # the head sees the features of all steps, joined; False: their mean over time
+        mask_padding:bool=False, # leave NaN in all channels up to the end of a series out, as padding
     ):
-        super().__init__(c_in, seq_len)
+        super().__init__(c_in, seq_len, mask_padding)
         if max_seq_len is not None and max_seq_len < 1: raise ValueError(f"max_seq_len is {max_seq_len}. Expected at least 1, or None.")
         self.seq_len, self.use_bn, self.flatten, self.head_nf = int(seq_len), use_bn, flatten, d_model
         self.stride = 1 if max_seq_len is None else math.ceil(seq_len/max_seq_len)
@@ -61,6 +62,7 @@ class TST(SequenceModule):
         x:Tensor, # (B, C, L)
         mask:Tensor|None=None, # (B, L), True = padding
     ) -> Tensor: # (B, d_model, steps), zeros where there is padding
+        mask = self.find_mask(x, mask)
         x = self.pad(x if mask is None else x.masked_fill(mask.unsqueeze(1), 0))
         x = x.unflatten(2, (self.n_steps, self.stride)).transpose(1, 2).flatten(2)      # (B, steps, C*stride)
         mask = self.step_mask(mask)

@@ -1,0 +1,118 @@
+"Series of unequal length: NaN up to the end travels with the batch, and models that mask it give what the series alone would give."
+import inspect
+import numpy as np, pytest, torch
+from tsfast.data.core import get_ts_dls
+from tsfast.data.preprocessing import TSNan2Value, TSNormalize, TSStandardize
+from tsfast.data.targets import TSClassification
+from tsfast.inference import load_bundle, pooled_features
+from tsfast.learner import ts_learner
+from tsfast.models.registry import get_arch, list_models
+from tsfast.models.scaling import FillNaN, padding_mask
+import tsfast.deploy, tsfast.interpret  # noqa: methods of learners
+
+MASKING = [n for n in list_models() if 'mask_padding' in inspect.signature(get_arch(n)).parameters]
+SMALL = dict(TST=dict(d_model=16, n_heads=4, d_ff=32, n_layers=2)) | {f'{o}AttentionPlus': dict(hidden_size=16, n_heads=4, d_ff=32, encoder_layers=2) for o in ('RNN', 'LSTM', 'GRU')}
+N, C, L = 24, 3, 20
+
+def data(seed=0):
+    "(X with NaN up to the ends, lengths, labels); the first series has its full length"
+    rng = np.random.default_rng(seed)
+    X, n = rng.normal(2, 3, (N, C, L)).astype(np.float32), np.r_[L, rng.integers(5, L, N - 1)]
+    y = np.where(np.arange(N) % 2, 'up', 'down')
+    X[1::2] += np.linspace(0, 5, L, dtype=np.float32)
+    for x, k in zip(X, n): x[:, k:] = np.nan
+    return X, n, y
+
+def learner(arch, epochs=1, tfms=None, **kwargs):
+    X, n, y = data()
+    dls = get_ts_dls(X, y, splits=(range(16), range(16, N)), tfms=[None, TSClassification()], batch_tfms=tfms or [TSStandardize(by_var=True), TSNan2Value(keep_padding=True)], bs=8)
+    learn = ts_learner(dls, arch, seed=0, **{**SMALL.get(arch if isinstance(arch, str) else '', {}), **kwargs})
+    with learn.no_bar(), learn.no_logging():
+        if epochs: learn.fit_one_cycle(epochs, 1e-3)
+    return learn, X, n
+
+def test_what_masks(): assert MASKING == sorted(['GRU', 'GRUAttentionPlus', 'LSTM', 'LSTMAttentionPlus', 'RNN', 'RNNAttentionPlus', 'TST'])
+
+@pytest.mark.parametrize('arch', MASKING)
+def test_trains_and_ignores_what_pads(arch):
+    "What a loop of one's own gives with a mask is what the learner gives without one"
+    learn, X, n = learner(arch)
+    assert learn.model.mask_padding and np.isfinite(learn.history.valid_loss).all()
+    x = learn.dls.new_dl(X, bs=N).one_batch()[0].as_subclass(torch.Tensor)
+    mask = torch.arange(L) >= torch.from_numpy(n)[:, None]
+    assert torch.equal(x.isnan(), mask.unsqueeze(1).expand_as(x))
+    model = learn.model.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), model(x.masked_fill(mask.unsqueeze(1), 7.), mask=mask), atol=1e-5, rtol=1e-5)
+        assert (model(x) - model(x.nan_to_num())).abs().max() > 1e-4
+
+@pytest.mark.parametrize('arch,kw', [(o, {}) for o in ('RNN', 'LSTM', 'GRU')] + [('LSTM', dict(bidirectional=True, n_layers=2)), ('GRU', dict(n_layers=2))]
+                         + [(o, dict(flatten=False)) for o in ('RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus')], ids=str)
+def test_series_alone(arch, kw):
+    "A padded series gives what the series cut to its length gives: outputs, embeddings"
+    learn, X, n = learner(arch, **kw)
+    model = learn.model.eval()
+    x = learn.dls.new_dl(X, bs=N).one_batch()[0].as_subclass(torch.Tensor)
+    with torch.no_grad():
+        for i, k in enumerate(n):
+            torch.testing.assert_close(model(x)[i], model(x[i:i + 1, :, :k])[0], atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(pooled_features(model, x)[i], pooled_features(model, x[i:i + 1, :, :k])[0], atol=1e-5, rtol=1e-5)
+
+@pytest.mark.parametrize('arch', MASKING)
+def test_bundle(arch, tmp_path):
+    learn, X, n = learner(arch)
+    learn.save_bundle(tmp_path/'m')
+    torch.testing.assert_close(load_bundle(tmp_path/'m')(X), learn.get_X_preds(X)[0], atol=1e-6, rtol=1e-6)
+
+@pytest.mark.parametrize('arch', ['TST', 'GRU', 'LSTMAttentionPlus'])
+def test_export(arch):
+    "The mask is part of the graph"
+    learn, X, n = learner(arch)
+    prog = tsfast.deploy.export_program(learn)
+    with torch.no_grad(): torch.testing.assert_close(prog.module()(torch.from_numpy(X)), learn.get_X_preds(X)[0], atol=1e-5, rtol=1e-4)
+
+@pytest.mark.parametrize('arch,method', [('LSTM', 'occlusion'), ('GRUAttentionPlus', 'occlusion'), ('GRUAttentionPlus', 'cam'), ('TST', 'cam')])
+def test_explanations_say_nothing_of_padding(arch, method):
+    learn, X, n = learner(arch, epochs=3, **(dict(flatten=False) if method == 'cam' else {}))
+    maps = learn.explain(X, method=method)
+    assert maps.shape == (N, L) and np.isfinite(maps).all() and np.abs(maps).max() > 0
+    if method == 'cam': assert all((m[k:] == 0).all() for m, k in zip(maps, n))
+
+def test_batches_in_pictures():
+    learn, X, n = learner('LSTM')
+    learn.dls.show_batch(); learn.show_results()
+
+def test_statistics_are_of_what_is_there():
+    learn, X, n = learner('LSTM', tfms=[TSNormalize(), TSNan2Value(keep_padding=True)])
+    x = learn.dls.train_ds.read(torch.arange(16))[0]
+    z = learn.dls.train.transform(x)
+    assert torch.equal(z.isnan(), x.isnan()) and z.nan_to_num().min() >= -1 - 1e-5 and z.nan_to_num().max() <= 1 + 1e-5
+
+@pytest.mark.parametrize('arch', [o for o in list_models() if o not in MASKING])
+def test_models_without_a_mask_are_refused(arch):
+    with pytest.raises(ValueError, match='has no mask.*LSTM|at least .* steps'): learner(arch, epochs=0)
+
+def test_instances():
+    with pytest.raises(ValueError, match='mask_padding=True'): learner(get_arch('LSTM')(C, 2), epochs=0)
+    learner(get_arch('LSTM')(C, 2, mask_padding=True))
+    with pytest.raises(ValueError, match='mask_padding=True'): learner('LSTM', epochs=0, mask_padding=False)
+
+def test_without_padding_nothing_changes():
+    m = get_arch('GRU')(C, 2, mask_padding=True).eval(); x = torch.randn(4, C, L)
+    with torch.no_grad(): torch.testing.assert_close(m(x), m.forward_head(m.forward_features(x, torch.zeros(4, L).bool()), torch.zeros(4, L).bool()), atol=1e-6, rtol=1e-6)
+
+def test_padding_mask():
+    x = torch.zeros(4, 2, 5)
+    x[1, 0, 3:] = torch.nan; x[2, :, 3:] = torch.nan; x[2, :, 1] = torch.nan; x[3] = torch.nan
+    assert padding_mask(x).tolist() == [[False]*5, [False]*5, [False]*3 + [True]*2, [True]*5]
+    y = FillNaN(9., keep_padding=True)(x)
+    assert y[1, 0, 3:].tolist() == [9., 9.] and y[2, :, 1].tolist() == [9., 9.] and y[2, :, 3:].isnan().all() and y[3].isnan().all()
+
+@pytest.mark.parametrize('arch', MASKING)
+def test_a_series_of_nothing(arch):
+    "All NaN: there is no answer, but no NaN either, and the others keep theirs"
+    m = get_arch(arch)(C, 2, **(dict(seq_len=L) if arch not in ('RNN', 'LSTM', 'GRU') else {}), **SMALL.get(arch, {}), mask_padding=True).eval()
+    x = torch.randn(4, C, L); x[0] = torch.nan
+    with torch.no_grad():
+        assert m(x).isfinite().all()
+        torch.testing.assert_close(m(x)[1:], m(x[1:]), atol=1e-5, rtol=1e-5)
