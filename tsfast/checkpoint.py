@@ -6,7 +6,7 @@
 __all__ = ['as_plain', 'write_checkpoint', 'read_checkpoint', 'own_generators', 'callback_state', 'set_callback_state',
            'run_facts', 'Checkpoint']
 
-# %% ../nbs/08_checkpoint.ipynb #f866d6e1
+# %% ../nbs/08_checkpoint.ipynb #cda3b333
 import io, os, random, tempfile, time, zlib
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +21,7 @@ from fastai.torch_core import rank_distrib
 from fastcore.foundation import L
 from fastcore.xtras import join_path_file
 from . import __version__
-from .core import rng_state, set_rng_state
+from .core import is_whole, rng_state, set_rng_state
 from .learner import TSLearner
 
 # %% ../nbs/08_checkpoint.ipynb #c1bd38c9
@@ -184,7 +184,7 @@ def _differences(then, now):
         else: res.append(f"{k}: was {a!r}, is {b!r}")
     return res
 
-# %% ../nbs/08_checkpoint.ipynb #7514fd20
+# %% ../nbs/08_checkpoint.ipynb #fb604f4b
 class Checkpoint(Callback):
     "Write everything that the rest of one `fit` depends on, so that it can go on after an interruption: on the CPU to the same bits"
     order = 90   # after all others, whose state it saves and restores
@@ -194,7 +194,7 @@ class Checkpoint(Callback):
         resume:bool=False, # go on from the file, if there is one
         seconds:float=0, # least time between two files, for epochs that are shorter than writing one is worth
     ):
-        if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or every < 1: raise ValueError(f"every is {every!r}. Expected a number of epochs from 1 up.")
+        if not is_whole(every): raise ValueError(f"every is {every!r}. Expected a number of epochs from 1 up.")
         self.path, self.every, self.resume, self.seconds, self.active = Path(path).absolute(), int(every), resume, seconds, False
         self.through = False   # the last fit with this very object went to its end: there is nothing in the file for the next one to go on from
 

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['panel_to_array', 'BestWeights', 'NoValidation', 'TSNet', 'TSNetClassifier', 'TSNetRegressor']
 
-# %% ../nbs/33_estimators.ipynb #bbf06243
+# %% ../nbs/33_estimators.ipynb #4f2a2fd1
 import copy, inspect, math
-from numbers import Integral, Real
+from numbers import Real
 import numpy as np
 import pandas as pd
 import torch
@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 from .callbacks import training_batches
-from .core import as_device, as_series, check_series, optional_import, seeded
+from .core import as_device, as_series, check_series, is_whole, optional_import, seeded
 from .data.core import TSDataLoaders, TSDatasets
 from .data.preprocessing import TSNan2Value, TSStandardize
 from .data.splits import get_splits
@@ -98,8 +98,7 @@ class NoValidation(Callback):
     order = 55 # before the progress bars
     def before_validate(self): raise CancelValidException()
 
-# %% ../nbs/33_estimators.ipynb #c1e2de98
-def _whole(o): return isinstance(o, Integral) and not isinstance(o, bool)
+# %% ../nbs/33_estimators.ipynb #0524cc6a
 def _real(o): return isinstance(o, Real) and not isinstance(o, bool) and math.isfinite(o)
 def _flag(o): return isinstance(o, (bool, np.bool_))
 def _is_callback(o): return isinstance(o, Callback) or isinstance(o, type) and issubclass(o, Callback)
@@ -107,9 +106,9 @@ def _is_callback(o): return isinstance(o, Callback) or isinstance(o, type) and i
 _ARGS = { # what an argument may be: a test, and words for it
     'arch': (lambda o: o is None or isinstance(o, str) or callable(o), 'the name of an architecture, a class, or a model'),
     'arch_params': (lambda o: o is None or isinstance(o, dict) and all(isinstance(k, str) for k in o), 'a dict of arguments of the architecture, or None'),
-    'n_estimators': (lambda o: _whole(o) and o >= 1, 'a positive number of networks'),
-    'epochs': (lambda o: o is None or _whole(o) and o >= 1, 'a positive number of epochs, or None'),
-    'bs': (lambda o: o is None or _whole(o) and o >= 2, 'a number of series a batch, at least 2, or None'),
+    'n_estimators': (is_whole, 'a positive number of networks'),
+    'epochs': (lambda o: o is None or is_whole(o), 'a positive number of epochs, or None'),
+    'bs': (lambda o: o is None or is_whole(o, 2), 'a number of series a batch, at least 2, or None'),
     'lr': (lambda o: o is None or _real(o) and o > 0, 'a positive number, or None'),
     'wd': (lambda o: o is None or _real(o) and o >= 0, 'a number from 0 up, or None'),
     'batch_tfms': (lambda o: o == 'standardize' if isinstance(o, str) else all(map(callable, listify(o))), "'standardize', batch transforms such as TSStandardize(by_sample=True), or None"),
@@ -117,7 +116,7 @@ _ARGS = { # what an argument may be: a test, and words for it
     'ridge': (_flag, 'True or False'),
     'early_stopping': (_flag, 'True or False'),
     'validation_fraction': (lambda o: _real(o) and 0 < o < 1, 'a share of the series between 0 and 1'),
-    'n_iter_no_change': (lambda o: _whole(o) and o >= 1, 'a positive number of epochs'),
+    'n_iter_no_change': (is_whole, 'a positive number of epochs'),
     'loss_func': (lambda o: o is None or callable(o) and not isinstance(o, type), 'a loss such as MSELossFlat(), or None'),
     'cbs': (lambda o: all(map(_is_callback, listify(o))), 'callbacks of fastai, or None'),
     'class_weight': (lambda o: o is None or isinstance(o, str) or all(map(_real, np.ravel(list(o.values()) if isinstance(o, dict) else o))), "'balanced', a dict of label to weight, a weight for each class, or None"),
@@ -128,7 +127,7 @@ def _seeds(random_state, n):
     "`n` seeds; the first k of them do not depend on `n`. Global generators are not asked"
     if isinstance(random_state, np.random.RandomState): random_state = int(random_state.randint(2**31 - 1))
     elif isinstance(random_state, np.random.Generator): random_state = int(random_state.integers(2**31 - 1))
-    elif random_state is not None and (isinstance(random_state, bool) or not isinstance(random_state, (int, np.integer)) or random_state < 0):
+    elif random_state is not None and not is_whole(random_state, 0):
         raise ValueError(f"random_state is {random_state!r}. Expected None, an integer from 0 up, a numpy RandomState or a numpy Generator.")
     return [int(o) for o in np.random.SeedSequence(random_state).generate_state(n)]
 

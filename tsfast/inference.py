@@ -7,14 +7,14 @@ __all__ = ['PREPROCESSING', 'ACTIVATIONS', 'FORMAT', 'VERSION', 'CONFIG', 'WEIGH
            'Pipeline', 'check_config', 'config_digest', 'read_config', 'read_tensors', 'build_pipeline', 'Predictor',
            'load_bundle']
 
-# %% ../nbs/32_inference.ipynb #70ce9c3a
+# %% ../nbs/32_inference.ipynb #812c7e8f
 import hashlib, inspect, json, math, stat
 from pathlib import Path
 import numpy as np
 import torch
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
-from .core import as_device, as_series, check_series, evaluating, seeded
+from .core import as_device, as_series, check_series, evaluating, is_whole, seeded
 from .models.attention import MeanSteps
 from .models.heads import output_shape
 from .models.registry import get_arch
@@ -320,9 +320,9 @@ def _check_stats(f, cfg, i):
             if is_slice and not (type(v) is list and len(v) == 3 and all(o is None or type(o) is int for o in v) and v[2] != 0): bad(k, 'the three ends of a slice')
             if not is_slice and v is not None and not ints(v): bad(k, 'null or a list of numbers')
 
-# %% ../nbs/32_inference.ipynb #32cdbcb6
+# %% ../nbs/32_inference.ipynb #b3bddff1
 def _check_bs(bs):
-    if isinstance(bs, bool) or not isinstance(bs, (int, np.integer)) or bs < 1: raise ValueError(f"bs is {bs!r}. Expected a positive number of series.")
+    if not is_whole(bs): raise ValueError(f"bs is {bs!r}. Expected a positive number of series.")
 
 class Predictor:
     "A trained model with its preprocessing, its classes and its units: `Predictor(folder)(X)`"

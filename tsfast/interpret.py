@@ -6,7 +6,7 @@
 __all__ = ['expected_calibration_error', 'CalibratedLoss', 'fit_temperature', 'split_head', 'class_maps', 'occlusion_maps',
            'plot_importance']
 
-# %% ../nbs/30_interpret.ipynb #ba8a3a0d
+# %% ../nbs/30_interpret.ipynb #84747559
 import math, warnings
 from numbers import Integral
 import numpy as np
@@ -18,7 +18,7 @@ from fastai.interpret import Interpretation
 from fastai.learner import Learner
 from fastcore.basics import patch
 from fastprogress.fastprogress import progress_bar
-from .core import as_series, evaluating, generator
+from .core import as_series, evaluating, generator, is_whole
 from .data.core import TSTensor, show_target
 from .data.targets import TSClassification, TSMultiLabelClassification
 from .inference import pooled_features
@@ -26,7 +26,7 @@ from .learner import _panels
 from .models.attention import MeanSteps
 from .models.layers import Flatten, GAP1d
 
-# %% ../nbs/30_interpret.ipynb #8eacfe74
+# %% ../nbs/30_interpret.ipynb #b52b47c3
 def _axes(ax, figsize):
     import matplotlib.pyplot as plt   # on first use
     return plt.subplots(figsize=figsize, layout='constrained')[1] if ax is None else ax
@@ -34,7 +34,7 @@ def _axes(ax, figsize):
 def _identity(x): return x
 
 def _steps(name, v, most):
-    if isinstance(v, bool) or not isinstance(v, Integral) or not 1 <= v <= most: raise ValueError(f"{name} is {v!r}. Expected a number of steps from 1 to {most}.")
+    if not is_whole(v) or v > most: raise ValueError(f"{name} is {v!r}. Expected a number of steps from 1 to {most}.")
     return int(v)
 
 def _classes(learn, what, multi=False):
@@ -52,7 +52,7 @@ def _preds(learn, X, y, act=None):
     if t.is_floating_point(): return p, t
     return p.flatten(0, -2), t.flatten()
 
-# %% ../nbs/30_interpret.ipynb #d20498ee
+# %% ../nbs/30_interpret.ipynb #09281428
 @patch
 def plot_confusion_matrix(self:Learner,
     X=None, # (n, C, L): series; None: the validation split
@@ -83,7 +83,7 @@ def plot_top_losses(self:Learner,
 ): # the axes
     "Draw the series with the largest losses, as fastai's `Interpretation` does"
     import matplotlib.pyplot as plt
-    if isinstance(k, bool) or not isinstance(k, Integral) or k < 1: raise ValueError(f"k is {k!r}. Expected the number of series to draw: at least 1.")
+    if not is_whole(k): raise ValueError(f"k is {k!r}. Expected the number of series to draw: at least 1.")
     if (X is None) != (y is None): raise ValueError("Pass both X and y, or neither for the validation split.")
     with self.no_bar():
         dl = self.dls.valid if X is None else self.dls.new_dl(X, y)
@@ -384,7 +384,7 @@ def plot_explanation(self:Learner,
     axs.flat[0].figure.colorbar(im, ax=list(axs.flat), shrink=.8, label='for the class' if self.dls.train_ds.target.cat else 'raises the number')
     return axs
 
-# %% ../nbs/30_interpret.ipynb #f49500d0
+# %% ../nbs/30_interpret.ipynb #4d49a735
 def _scores(learn, x, y, score, bs):
     "Loss, or other error, of each series"
     dl, out = learn.dls.loaders[-1 if len(learn.dls.loaders) < 2 else 1], []
@@ -406,7 +406,7 @@ def _importance(learn, groups, names, what, X, y, score, n_repeats, level, rando
     known = ['loss'] + (['accuracy'] if isinstance(target, TSClassification) else [] if target is None or target.cat else ['mae'])
     if score not in known: raise ValueError(f"score is {score!r}. Expected one of {known} for these targets.")
     for k, v in (('n_repeats', n_repeats), ('bs', bs)):
-        if isinstance(v, bool) or not isinstance(v, Integral) or v < 1: raise ValueError(f"{k} is {v!r}. Expected a whole number, at least 1.")
+        if not is_whole(v): raise ValueError(f"{k} is {v!r}. Expected a whole number, at least 1.")
     if not 0 < level < 1: raise ValueError(f"level is {level}. Expected a probability between 0 and 1, such as 0.95.")
     if (X is None) != (y is None): raise ValueError("Pass both X and y, or neither for the validation split.")
     if target is None: raise ValueError("The data loaders have no targets, so nothing can become worse.")

@@ -6,13 +6,14 @@
 __all__ = ['TSAugment', 'TSNoise', 'TSRandomScale', 'random_curves', 'TSMagWarp', 'resample', 'TSTimeWarp', 'TSWindowSlice',
            'CutMix1d']
 
-# %% ../../nbs/data/06_augment.ipynb #89f807a4
+# %% ../../nbs/data/06_augment.ipynb #cd7912ad
 from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
 from fastai.callback.mixup import MixHandler
 from fastai.torch_core import unsqueeze
+from ..core import is_whole
 from .preprocessing import TSBatchTransform
 
 # %% ../../nbs/data/06_augment.ipynb #b4b82902
@@ -95,9 +96,9 @@ def random_curves(
     heights = 1 + magnitude*torch.randn(*shape, knots + 2, device=device)
     return heights @ _knots_to_curve(knots + 2, length).to(device)
 
-# %% ../../nbs/data/06_augment.ipynb #04c4de98
+# %% ../../nbs/data/06_augment.ipynb #9114d066
 def _knots(knots):
-    if not isinstance(knots, (int, np.integer)) or isinstance(knots, bool) or knots < 1: raise ValueError(f"knots is {knots!r}. Expected a number of knots between the ends: 1 or more.")
+    if not is_whole(knots): raise ValueError(f"knots is {knots!r}. Expected a number of knots between the ends: 1 or more.")
     return int(knots)
 
 class TSMagWarp(TSAugment):

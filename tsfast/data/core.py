@@ -6,7 +6,7 @@
 __all__ = ['LOADER_ARGS', 'TSTensor', 'TSDatasets', 'gives_batches', 'TSDataLoader', 'is_forecast', 'draw_forecast',
            'show_target', 'StratifiedSampler', 'TSDataLoaders', 'refuse_bad_values', 'get_ts_dls', 'get_ts_dl']
 
-# %% ../../nbs/data/04_core.ipynb #a92f3983
+# %% ../../nbs/data/04_core.ipynb #19adda20
 import copy, random
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from fastai.data.core import DataLoaders, TfmdDL
 from fastai.torch_core import default_device, is_listy, subplots, to_device
 from fastcore.basics import detuplify, listify
 from fastcore.foundation import L
-from ..core import as_series, check_series, generator, suggest
+from ..core import as_series, check_series, generator, is_whole, suggest
 from .splits import check_splits, get_splits
 from .targets import TSMultiLabelClassification, TSRegression, as_targets, infer_target, same_length
 
@@ -273,7 +273,7 @@ class TSDatasets:
         kind = 'memory map' if isinstance(self.X, np.memmap) else str(getattr(self.X, 'device', ''))
         return f"TSDatasets({len(self)} series, vars={self.vars}, len={self.len}, {kind}, target={self.target}{parts})"
 
-# %% ../../nbs/data/04_core.ipynb #86310aa6
+# %% ../../nbs/data/04_core.ipynb #87229dba
 def gives_batches(
     sampler, # an iterable of indices, or of batches of indices; or None
 ) -> bool: # known without drawing from the sampler
@@ -305,7 +305,7 @@ class TSDataLoader(TfmdDL):
         verbose:bool=False, do_setup:bool=False, # of fastai's loader
         **kwargs, # of fastai's loader
     ):
-        if isinstance(bs, bool) or not isinstance(bs, (int, np.integer)) or bs < 1: raise ValueError(f"bs is {bs!r}. Expected a positive number of series.")
+        if not is_whole(bs): raise ValueError(f"bs is {bs!r}. Expected a positive number of series.")
         unknown = [k for k in kwargs if k not in LOADER_ARGS]
         if unknown: raise ValueError(f"A loader has no argument {unknown[0]!r}.{suggest(unknown[0], [*LOADER_ARGS, 'bs', 'val_bs', 'batch_tfms', 'shuffle_train', 'drop_last', 'weights', 'partial_n', 'sampler'])}")
         if sampler is not None and (weights is not None or partial_n is not None): raise ValueError("A sampler decides which series are drawn: leave weights and partial_n out, or the sampler.")

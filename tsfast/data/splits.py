@@ -6,10 +6,11 @@
 __all__ = ['check_splits', 'get_predefined_splits', 'combine_split_data', 'numbers_hint', 'get_splits', 'get_forecasting_splits',
            'get_walk_forward_splits', 'plot_splits']
 
-# %% ../../nbs/data/01_splits.ipynb #11cf7f7a
+# %% ../../nbs/data/01_splits.ipynb #fb371503
 from numbers import Integral, Real
 import numpy as np
 import pandas as pd
+from ..core import is_whole
 
 # %% ../../nbs/data/01_splits.ipynb #ed5f7475
 _PARTS = ('train', 'valid', 'test')
@@ -135,7 +136,7 @@ def _folds(idx, n_splits, y, groups, shuffle, rng):
     except ValueError as e: raise ValueError(f"{n_splits} folds of {len(idx)} series are not possible: {e}") from None
     return [(idx[a], idx[b]) for a, b in pairs]
 
-# %% ../../nbs/data/01_splits.ipynb #95a0cd6a
+# %% ../../nbs/data/01_splits.ipynb #b49f6520
 def get_splits(
     o, # labels or targets (n,), or series, or their number
     n_splits:int=1, # 1: one split. k > 1: k folds, of which each is the validation set once
@@ -151,7 +152,7 @@ def get_splits(
     "Split series into training, validation and test sets"
     n = int(o) if isinstance(o, Integral) else len(o)
     if n < 2: raise ValueError(f"{n} series cannot be split. Expected at least 2; `o` is {'their number' if isinstance(o, Integral) else 'labels, or series'}.")
-    if isinstance(n_splits, bool) or not isinstance(n_splits, Integral) or n_splits < 1: raise ValueError(f"n_splits={n_splits!r}. Expected 1, or a number of folds.")
+    if not is_whole(n_splits): raise ValueError(f"n_splits={n_splits!r}. Expected 1, or a number of folds.")
     if groups is not None:
         groups = np.asarray(groups)
         if groups.shape != (n,): raise ValueError(f"groups has shape {groups.shape}. Expected ({n},), one for each series.")
@@ -180,12 +181,12 @@ def get_splits(
     res = [(fewer(train), valid, *test) for train, valid in pairs]
     return res if n_splits > 1 else res[0]
 
-# %% ../../nbs/data/01_splits.ipynb #11a3ed5b
+# %% ../../nbs/data/01_splits.ipynb #82e42494
 def _n_windows(o, fcst_history, fcst_horizon, stride, gap):
     "Number of steps in `o`, and number of windows over them"
     n = int(o) if isinstance(o, Integral) else len(o)
     for name, v, low in [('fcst_history', fcst_history, 1), ('fcst_horizon', fcst_horizon, 1), ('stride', stride, 1), ('gap', gap, 0)]:
-        if isinstance(v, bool) or not isinstance(v, Integral) or v < low: raise ValueError(f"{name}={v!r}. Expected a whole number of steps, at least {low}.")
+        if not is_whole(v, low): raise ValueError(f"{name}={v!r}. Expected a whole number of steps, at least {low}.")
     need = fcst_history + gap + fcst_horizon
     if n < need: raise ValueError(f"{n} steps are too few for one window of fcst_history={fcst_history} + gap={gap} + fcst_horizon={fcst_horizon} = {need} steps.")
     return n, (n-need)//stride + 1
@@ -219,7 +220,7 @@ def get_forecasting_splits(
         res.append(w)
     return tuple(res)
 
-# %% ../../nbs/data/01_splits.ipynb #0704008e
+# %% ../../nbs/data/01_splits.ipynb #157aea2d
 def get_walk_forward_splits(
     o, # a long series, steps first, or its number of steps
     fcst_history:int, # steps of a window's input
@@ -234,9 +235,9 @@ def get_walk_forward_splits(
     "Train on the past, validate on what follows, then move on: windows in time order, with every training target known when the first validation forecast is made, at the end of its input"
     from sklearn.model_selection import TimeSeriesSplit
     _, n_win = _n_windows(o, fcst_history, fcst_horizon, stride, gap)
-    if isinstance(n_splits, bool) or not isinstance(n_splits, Integral) or n_splits < 1: raise ValueError(f"n_splits={n_splits!r}. Expected a whole number, at least 1.")
+    if not is_whole(n_splits): raise ValueError(f"n_splits={n_splits!r}. Expected a whole number, at least 1.")
     for name, v in [('valid_size', valid_size), ('max_train_size', max_train_size)]:
-        if v is not None and (isinstance(v, bool) or not isinstance(v, Integral) or v < 1): raise ValueError(f"{name}={v!r}. Expected a number of windows, at least 1, or None for the default.")
+        if v is not None and not is_whole(v): raise ValueError(f"{name}={v!r}. Expected a number of windows, at least 1, or None for the default.")
     purge = -(-(gap+fcst_horizon)//stride) - 1 # windows between, whose targets end after the first validation input
     size = valid_size or n_win//(n_splits+1)
     if size < 1 or n_win - n_splits*size - purge < 1:

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['SlidingWindow']
 
-# %% ../../nbs/data/02_windows.ipynb #22e48532
-from numbers import Integral
+# %% ../../nbs/data/02_windows.ipynb #1f03997e
+from collections.abc import Collection
 import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
+from ..core import is_whole
 
-# %% ../../nbs/data/02_windows.ipynb #46448f2a
+# %% ../../nbs/data/02_windows.ipynb #cdb69fb6
 def _check_frame(o):
     "Rows must be steps in time order, and a name one column"
     twice = list(o.columns[o.columns.duplicated()])
@@ -34,7 +35,7 @@ def _listed(cols, o, what):
     if isinstance(cols, (set, frozenset)): raise ValueError(f"{what} is a set, which has no order. Expected a list.")
     if hasattr(cols, 'tolist'): cols = cols.tolist()
     name = isinstance(cols, tuple) and cols in getattr(o, 'columns', ()) # of a MultiIndex
-    cols = list(cols) if isinstance(cols, (list, tuple, range)) and not name else [cols]
+    cols = list(cols) if isinstance(cols, Collection) and not isinstance(cols, str) and not name else [cols]
     if not cols: raise ValueError(f"{what} names no variables. Expected at least one, or None for all that are numbers.")
     return cols
 
@@ -80,7 +81,7 @@ class SlidingWindow:
         view:bool=False, # True: X and y are read-only views that share the memory of the series, for what is too large to copy
     ):
         for name, v, low in [('window_len', window_len, 1), ('horizon', horizon, 0), ('stride', stride, 1), ('gap', gap, 0)]:
-            if isinstance(v, bool) or not isinstance(v, Integral) or v < low: raise ValueError(f"{name}={v!r}. Expected a whole number of steps, at least {low}.")
+            if not is_whole(v, low): raise ValueError(f"{name}={v!r}. Expected a whole number of steps, at least {low}.")
         self.window_len,self.horizon,self.stride,self.gap,self.get_x,self.get_y,self.seq_first,self.view = window_len,horizon,stride,gap,get_x,get_y,seq_first,view
 
     def __repr__(self): return f"SlidingWindow(window_len={self.window_len}, horizon={self.horizon}, stride={self.stride}, gap={self.gap})"

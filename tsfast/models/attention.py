@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['check_mask', 'hide_steps', 'mask_bias', 'get_act', 'sincos_encoding', 'MeanSteps', 'SequenceModule']
 
-# %% ../../nbs/models/30_attention.ipynb #7e1e4344
+# %% ../../nbs/models/30_attention.ipynb #4318c0c0
 import math
-from numbers import Integral
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from ..core import pick_name
+from ..core import is_whole, pick_name
 from .heads import TSModule, as_shape, linear_head
 from .layers import Flatten
 from .scaling import padding_mask
@@ -51,7 +50,7 @@ def mask_bias(
     dead = bias.isneginf().all(-1, keepdim=True)   # a softmax over nothing would be NaN
     return bias.masked_fill(dead, 0), dead
 
-# %% ../../nbs/models/30_attention.ipynb #24a68c84
+# %% ../../nbs/models/30_attention.ipynb #b8de95f6
 class _MultiHeadAttention(nn.Module):
     "Scaled dot-product attention in `n_heads` subspaces at once (Vaswani et al., section 3.2.2, without biases)"
     def __init__(self,
@@ -61,7 +60,7 @@ class _MultiHeadAttention(nn.Module):
         d_v:int|None=None, # width of the values of a head; None: `d_model // n_heads`
     ):
         super().__init__()
-        if not isinstance(n_heads, Integral) or n_heads < 1: raise ValueError(f"n_heads is {n_heads!r}. Expected a whole number, at least 1.")
+        if not is_whole(n_heads): raise ValueError(f"n_heads is {n_heads!r}. Expected a whole number, at least 1.")
         if d_model < n_heads: raise ValueError(f"d_model is {d_model} and n_heads is {n_heads}: no width would be left for a head. Expected n_heads <= d_model (hidden_size).")
         d_k, d_v = (d_model//n_heads if o is None else o for o in (d_k, d_v))
         if min(d_k, d_v) < 1: raise ValueError(f"d_k is {d_k} and d_v is {d_v}. Expected at least 1, or None for d_model // n_heads.")
@@ -115,7 +114,7 @@ class _StepNorm(nn.BatchNorm1d):
         real = ~mask
         return z.masked_scatter(real.unsqueeze(-1), super().forward(z[real]).to(z.dtype))
 
-# %% ../../nbs/models/30_attention.ipynb #5d1bf569
+# %% ../../nbs/models/30_attention.ipynb #083e200d
 class _TSTEncoderLayer(nn.Module):
     "Attention, then two linear layers for each step; each with residual dropout and batch normalisation: `(B, L, d_model)` to the same"
     def __init__(self,
@@ -159,7 +158,7 @@ class _TSTEncoder(nn.Module):
         n_layers:int=3, # layers
     ):
         super().__init__()
-        if not isinstance(n_layers, Integral) or n_layers < 0: raise ValueError(f"There are to be {n_layers!r} layers in the encoder. Expected a whole number, at least 0.")
+        if not is_whole(n_layers, 0): raise ValueError(f"There are to be {n_layers!r} layers in the encoder. Expected a whole number, at least 0.")
         self.layers = nn.ModuleList(_TSTEncoderLayer(q_len, d_model, n_heads, d_k, d_v, d_ff, dropout, activation) for _ in range(n_layers))
 
     def forward(self, z:Tensor, mask:Tensor|None=None) -> Tensor:

@@ -7,21 +7,22 @@ __all__ = ['as_shape', 'output_shape', 'as_range', 'range_layers', 'output_layer
            'build_custom_head', 'NotPlain', 'plain', 'check_args', 'record_init', 'TSModule', 'head_params',
            'body_head_params']
 
-# %% ../../nbs/models/02_heads.ipynb #b1d15637
+# %% ../../nbs/models/02_heads.ipynb #be57e177
 import functools, inspect, math, numbers
 import numpy as np
 import torch
 from torch import nn, Tensor
+from ..core import is_whole
 from .layers import Reshape, SigmoidRange
 
-# %% ../../nbs/models/02_heads.ipynb #033434ff
+# %% ../../nbs/models/02_heads.ipynb #75e6a4b4
 def as_shape(
     d:int|tuple|list|None, # shape of one target
 ) -> tuple|None: # `d` as a tuple of ints; None stays
     "`10` and `(10,)` are the same target shape"
     if d is None: return None
     shape = d if isinstance(d, (tuple, list)) else (d,)
-    if not shape or not all(isinstance(o, numbers.Integral) and o >= 1 for o in shape): raise ValueError(f"d is {d!r}. Expected the shape of one target: positive integers, such as 24 or (7, 24), or None.")
+    if not shape or not all(is_whole(o) for o in shape): raise ValueError(f"d is {d!r}. Expected the shape of one target: positive integers, such as 24 or (7, 24), or None.")
     return tuple(map(int, shape))
 
 def output_shape(
@@ -29,7 +30,7 @@ def output_shape(
     d:int|tuple|None=None, # shape of one target
 ) -> tuple: # shape of one output, without the batch dimension
     "Shape of one output for `c_out` and `d`"
-    if not isinstance(c_out, numbers.Integral) or c_out < 1: raise ValueError(f"c_out is {c_out!r}. Expected the number of classes or of targets: at least 1.")
+    if not is_whole(c_out): raise ValueError(f"c_out is {c_out!r}. Expected the number of classes or of targets: at least 1.")
     d = as_shape(d)
     return (int(c_out),) if d is None else d if c_out == 1 else (*d, int(c_out))
 
@@ -103,7 +104,7 @@ def build_custom_head(
     if not isinstance(head, nn.Module): raise ValueError(f"custom_head is {custom_head!r}. Expected an nn.Module, or a class or function that gives one from (head_nf, c_out, seq_len).")
     return head
 
-# %% ../../nbs/models/02_heads.ipynb #655e8cfa
+# %% ../../nbs/models/02_heads.ipynb #7073b547
 class NotPlain(str):
     "An argument that JSON cannot hold, as text"
 
@@ -111,7 +112,7 @@ def plain(
     v, # any argument
 ): # what JSON would give back for it: None, bool, int, float, str, lists and dicts of them; or `NotPlain`
     "An argument in a form that can be written down"
-    if getattr(v, 'ndim', None) == 0 and hasattr(v, 'item'): v = v.item()   # a number of numpy or torch
+    if isinstance(v, (np.ndarray, np.generic, Tensor)): v = v.tolist()      # a number, or a list
     if v is None or type(v) in (bool, int, float, str): return v
     if isinstance(v, (torch.Generator, torch.device)): return None          # where a model drew from and where it lay is no part of it
     if isinstance(v, (tuple, list)): res = [plain(o) for o in v]
@@ -149,7 +150,7 @@ def record_init(
         self.init_args = {k: plain(v) for k, v in {**named, **rest}.items()}
     return __init__
 
-# %% ../../nbs/models/02_heads.ipynb #9c062c95
+# %% ../../nbs/models/02_heads.ipynb #e0dcc9af
 class TSModule(nn.Module):
     "Base of all architectures: `(B, C, L)` to `forward_features`, then `forward_head`"
     min_len = 1             # shortest series that the architecture can use, in time steps
@@ -165,7 +166,7 @@ class TSModule(nn.Module):
         seq_len:int|None=None, # length of the series, in time steps; checked against `min_len`
     ):
         super().__init__()
-        if not isinstance(c_in, numbers.Integral) or c_in < 1: raise ValueError(f"c_in is {c_in!r}. Expected the number of channels: at least 1.")
+        if not is_whole(c_in): raise ValueError(f"c_in is {c_in!r}. Expected the number of channels: at least 1.")
         self.c_in = int(c_in)
         self.hint_len = seq_len   # for a custom head; a length that must be kept is `seq_len`
         if seq_len is not None: self.check_len(seq_len)
