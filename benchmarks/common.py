@@ -38,19 +38,25 @@ def environ(threads, own=True):
 PRELUDE = '''
 import json, statistics, sys, time, warnings; warnings.simplefilter('ignore')
 def answer(**o): print('\\n@' + json.dumps(o), flush=True)
+def peak_mb():
+    "Most memory that this process has had so far"
+    try: import resource
+    except ImportError: return None     # Windows
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024**2 if sys.platform == 'darwin' else 1024)
 def serve(contenders):
     "For each name on stdin: run that contender once, and answer with seconds a unit of work: by the clock, and of the processor"
     answer(ready=sorted(contenders))
     for name in map(str.strip, sys.stdin):
         t, c = time.perf_counter(), time.process_time()
         units = contenders[name]()
-        answer(seconds=(time.perf_counter() - t)/units, cpu=(time.process_time() - c)/units)
+        answer(seconds=(time.perf_counter() - t)/units, cpu=(time.process_time() - c)/units, peak_mb=peak_mb())
 '''
 
 class Worker:
     "A process that holds some contenders and runs one when asked"
-    def __init__(self, exe, code, config, threads, own=True):
-        self.p = subprocess.Popen([exe, '-c', PRELUDE + f'\nconfig = json.loads({json.dumps(config)!r})\n' + code], env=environ(threads, own), cwd=HERE.parent,
+    peak_mb = None    # after the last run
+    def __init__(self, exe, code, config, threads, own=True, **env):
+        self.p = subprocess.Popen([exe, '-c', PRELUDE + f'\nconfig = json.loads({json.dumps(config)!r})\n' + code], env={**environ(threads, own), **env}, cwd=HERE.parent,
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE if not own else None, text=True)
     def read(self):
         while line := self.p.stdout.readline():
@@ -60,6 +66,7 @@ class Worker:
     def run(self, name):
         self.p.stdin.write(name + '\n'); self.p.stdin.flush()
         o = self.read()
+        self.peak_mb = o['peak_mb']
         return o['seconds'], o['cpu']
     def close(self): self.p.stdin.close(); self.p.wait()
 
