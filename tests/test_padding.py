@@ -90,7 +90,7 @@ def test_statistics_are_of_what_is_there():
 
 @pytest.mark.parametrize('arch', [o for o in list_models() if o not in MASKING])
 def test_models_without_a_mask_are_refused(arch):
-    with pytest.raises(ValueError, match='has no mask.*LSTM|at least .* steps'): learner(arch, epochs=0)
+    with pytest.raises(ValueError, match='does not mask them|at least .* steps'): learner(arch, epochs=0)
 
 def test_instances():
     with pytest.raises(ValueError, match='mask_padding=True'): learner(get_arch('LSTM')(C, 2), epochs=0)
@@ -116,3 +116,91 @@ def test_a_series_of_nothing(arch):
     with torch.no_grad():
         assert m(x).isfinite().all()
         torch.testing.assert_close(m(x)[1:], m(x[1:]), atol=1e-5, rtol=1e-5)
+
+# --- what does not go together with padding, or has to take care of it
+
+TFMS = [TSStandardize(by_var=True), TSNan2Value(keep_padding=True)]
+
+@pytest.mark.parametrize('arch', ['LSTM', 'GRUAttentionPlus', 'TST'])
+@pytest.mark.parametrize('mix', ['MixUp', 'CutMix1d'])
+def test_mixing_series_of_unequal_length(arch, mix):
+    from fastai.callback.mixup import MixUp
+    from tsfast.data.augment import CutMix1d
+    learn, X, n = learner(arch, epochs=2, cbs=dict(MixUp=MixUp, CutMix1d=CutMix1d)[mix]())
+    assert all(p.isfinite().all() for p in learn.model.parameters()) and np.isfinite(learn.history.valid_loss).all()
+
+def test_cutmix_keeps_the_lengths():
+    from tsfast.data.augment import CutMix1d
+    learn, X, n = learner('LSTM', epochs=0)
+    cut = CutMix1d(); learn.add_cb(cut)
+    x, y = learn.dls.train.one_batch()
+    learn.xb, learn.yb, cut.stack_y = (x,), (y,), True
+    cut.before_batch()
+    assert torch.equal(learn.xb[0].isnan(), x.as_subclass(torch.Tensor).isnan()) and ((0 <= cut.lam) & (cut.lam <= 1)).all() and (cut.lam < 1).any()
+
+class _Plain(torch.nn.Module):
+    def __init__(self, c_in, c_out): super().__init__(); self.head = torch.nn.Linear(c_in, c_out)
+    def forward(self, x): return self.head(x.mean(-1))
+class _Wrapped(torch.nn.Module):
+    def __init__(self, c_in, c_out): super().__init__(); self.net = get_arch('LSTM')(c_in, c_out)
+    def forward(self, x): return self.net(x)
+class _Aware(_Plain):
+    def forward(self, x): return self.head(x.nanmean(-1))
+class _Handed(get_arch('LSTM')):
+    def __init__(self, c_in, c_out, **kwargs): super().__init__(c_in, c_out, **kwargs)
+class _Deaf(get_arch('LSTM')):
+    def __init__(self, c_in, c_out, **kwargs): super().__init__(c_in, c_out, **kwargs)
+    def forward_features(self, x, mask=None): return self.rnn(x.transpose(1, 2))[0].transpose(1, 2)
+
+@pytest.mark.parametrize('arch', [_Plain, _Wrapped, _Plain(C, 2), _Deaf], ids=['class', 'wrapper', 'instance', 'deaf'])
+def test_models_of_ones_own_are_tried(arch):
+    with pytest.raises(ValueError, match='does not mask them'): learner(arch, epochs=0)
+
+@pytest.mark.parametrize('arch', [_Aware, _Handed])
+def test_models_of_ones_own_that_know(arch):
+    learn, *_ = learner(arch)
+    assert np.isfinite(learn.history.valid_loss).all()
+
+@pytest.mark.parametrize('arch,kw', [('LSTM', dict(bidirectional=True)), ('GRUAttentionPlus', dict(bidirectional=True))])
+def test_export_says_what_it_cannot(arch, kw):
+    learn, *_ = learner(arch, **kw)
+    with pytest.raises(ValueError, match='bidirectional=False'): tsfast.deploy.export_program(learn)
+
+def test_a_later_fill_ends_it():
+    tfms = [TSStandardize(), TSNan2Value(keep_padding=True), TSNan2Value()]
+    learn, *_ = learner('InceptionTime', tfms=tfms, nf=4)
+    assert not learn.dls.keeps_padding and np.isfinite(learn.history.valid_loss).all()
+
+def test_estimator_keeps_what_is_asked_for():
+    from tsfast.estimators import TSNetClassifier
+    X, n, y = data()
+    for missing in (None, 0.):
+        m = TSNetClassifier('LSTM', batch_tfms=TFMS, missing=missing, epochs=1, random_state=0).fit(X, y)
+        assert m.learner_.model.mask_padding and m.learner_.dls.keeps_padding
+        assert np.isfinite(m.predict_proba(X[..., :12])).all()
+
+def test_importance_of_a_channel_that_nobody_reads():
+    learn, X, n = learner('LSTM', epochs=2)
+    with torch.no_grad(): learn.model.rnn.weight_ih_l0[:, 1] = 0
+    table = learn.feature_importance(progress=False)
+    assert table.importance[1] == 0 and table.importance.abs().max() > 0
+
+def test_occlusion_of_padding_is_nothing():
+    learn, X, n = learner('LSTM', epochs=2)
+    for m, k in zip(learn.explain(X, method='occlusion', window=6), n): assert (m[k:] == 0).all() and np.abs(m[:k]).max() > 0
+
+def test_resume_notices(tmp_path):
+    from tsfast.checkpoint import Checkpoint
+    def run(keep, resume=False): return learner('LSTM', epochs=2, tfms=[TSStandardize(by_var=True), TSNan2Value(keep_padding=keep)], cbs=Checkpoint(tmp_path/'c.pt', resume=resume))
+    run(True); run(True, resume=True)
+    with pytest.raises(ValueError, match='padding'): run(False, resume=True)
+
+@pytest.mark.parametrize('bad', [1, 'yes', None])
+def test_bad_argument(bad):
+    with pytest.raises(ValueError, match='True or False'): TSNan2Value(keep_padding=bad)
+
+def test_modules_from_before():
+    "Pickled objects of earlier versions have no such attributes of their own"
+    f, m = FillNaN(), get_arch('LSTM')(C, 2)
+    del f.__dict__['keep_padding'], m.__dict__['mask_padding']
+    assert not f(torch.full((1, C, 4), torch.nan)).isnan().any() and m(torch.zeros(1, C, 4)).shape == (1, 2)

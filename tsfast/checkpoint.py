@@ -142,7 +142,7 @@ def set_callback_state(
         cb.last_saved_path = file = join_path_file(cb.fname, cb.learn.path/cb.learn.model_dir, ext='.pth')
         tmp = Path(f'{file}.tmp'); tmp.write_bytes(state['file'].numpy().tobytes()); os.replace(tmp, file)
 
-# %% ../nbs/08_checkpoint.ipynb #b3a08ac6
+# %% ../nbs/08_checkpoint.ipynb #3ccb6d2a
 def _rounded(o):
     "Numbers to six digits, so that another machine's last bit does not matter"
     if isinstance(o, (list, tuple)): return [_rounded(v) for v in o]
@@ -163,6 +163,7 @@ def run_facts(
              'metrics': [m.name for m in learn.metrics]}
     if hasattr(ds, 'read') and len(ds):   # the series themselves: the first ones, since a set may be larger than memory
         facts['training data'] = zlib.crc32(b''.join(np.ascontiguousarray(o.numpy()).tobytes() for o in ds.read(ds.idxs[:64])))
+    if getattr(learn.dls, 'keeps_padding', False): facts['padding'] = 'kept'
     for k in ('lr', 'wd'): facts[{'lr': 'learning rate', 'wd': 'weight decay'}[k]] = _rounded([as_plain(h.get(k)) for h in learn.opt.hypers])
     for name, cb in _named(learn.cbs.sorted('order')).items():
         if isinstance(cb, ParamScheduler):

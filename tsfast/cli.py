@@ -74,7 +74,7 @@ def main(
         say(_message(e))
         return 2 if isinstance(e, UsageError) else 1
 
-# %% ../nbs/20_cli.ipynb #22752d7b
+# %% ../nbs/20_cli.ipynb #77ba1e08
 def _int(low):
     def f(s):
         try: v = int(s)
@@ -98,7 +98,7 @@ def _positive(s):
 
 def _value(s):
     "`3`, `0.5`, `True`, `None`, `(1, 2)` as Python reads them, anything else as text"
-    try: return ast.literal_eval(s)
+    try: return ast.literal_eval({'true': 'True', 'false': 'False', 'none': 'None'}.get(s, s))
     except (ValueError, SyntaxError): return s
 
 def _pair(s):

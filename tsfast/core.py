@@ -36,13 +36,13 @@ def pick_name(
     listed = ', '.join(shown[:12]) + (', …' if len(shown) > 12 else '')
     raise KeyError(f"There is no {what} {name!r}.{suggest(name, names)} Known: {listed}.")
 
-# %% ../nbs/00_core.ipynb #a31b0e3f
+# %% ../nbs/00_core.ipynb #c4ec66e4
 def is_whole(
     v, # anything
     low:int=1, # smallest number that will do
 ) -> bool:
     "Is `v` an integer from `low` up, of Python or of numpy? `True` counts as none"
-    return isinstance(v, Integral) and not isinstance(v, bool) and v >= low
+    return isinstance(v, Integral) and not isinstance(v, bool) and bool(v >= low)
 
 # %% ../nbs/00_core.ipynb #2885744e
 _MEND = ("Expected (n_series, n_channels, length), or (n_series, length) for one channel. "

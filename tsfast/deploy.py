@@ -189,7 +189,7 @@ def to_predictor(
     pipeline = learner_pipeline(learn)
     return Predictor.from_parts(learner_config(learn, pipeline), pipeline, device, bs)
 
-# %% ../nbs/31_deploy.ipynb #0e84d452
+# %% ../nbs/31_deploy.ipynb #6c585084
 def _pipeline_of(model):
     "Pipeline and channels and length of its series"
     if isinstance(model, Predictor): return copy.deepcopy(model.pipeline).cpu().eval(), model.shape, model.config['target']
@@ -203,7 +203,9 @@ def _examples(pipeline, shape):
         raise ValueError("This model selects channels or steps itself, so it does not know how many its input has. Select them before get_ts_dls instead, for export.")
     gen = torch.Generator().manual_seed(0)
     shift, scale = next(((f.shift, f.scale) for f in pipeline.preprocessing if getattr(f, 'shift', None) is not None), (0., 1.))
-    return [torch.randn(n, *shape, generator=gen)*scale + shift for n in (2, 1, 5)]
+    xs = [torch.randn(n, *shape, generator=gen)*scale + shift for n in (2, 1, 5)]
+    if any(getattr(f, 'keep_padding', False) for f in pipeline.preprocessing): xs[-1][::2, :, shape[1]//2 + 1:] = torch.nan
+    return xs
 
 @contextmanager
 def _quiet():

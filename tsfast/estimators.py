@@ -98,7 +98,7 @@ class NoValidation(Callback):
     order = 55 # before the progress bars
     def before_validate(self): raise CancelValidException()
 
-# %% ../nbs/33_estimators.ipynb #0524cc6a
+# %% ../nbs/33_estimators.ipynb #23ba76a4
 def _real(o): return isinstance(o, Real) and not isinstance(o, bool) and math.isfinite(o)
 def _flag(o): return isinstance(o, (bool, np.bool_))
 def _is_callback(o): return isinstance(o, Callback) or isinstance(o, type) and issubclass(o, Callback)
@@ -241,8 +241,9 @@ class TSNet(BaseEstimator):
     def _tfms(self):
         "The batch transforms"
         tfms = TSStandardize(by_var=True) if isinstance(self.batch_tfms, str) else self.batch_tfms
-        fill = [] if self.missing is None else [TSNan2Value(method=self.missing) if isinstance(self.missing, str) else TSNan2Value(self.missing)]
-        return [*listify(tfms), *fill]
+        tfms = listify(tfms)
+        if self.missing is None or any(getattr(o, 'handles_nan', False) for o in tfms): return [*tfms]     # to fill twice would fill kept padding, too
+        return [*tfms, TSNan2Value(method=self.missing) if isinstance(self.missing, str) else TSNan2Value(self.missing)]
 
     def _loaders(self, X, y, bs, seed, device):
         "Loaders over the training series, and over those that are set aside, if any"

@@ -6,7 +6,7 @@
 __all__ = ['expected_calibration_error', 'CalibratedLoss', 'fit_temperature', 'split_head', 'class_maps', 'occlusion_maps',
            'plot_importance']
 
-# %% ../nbs/30_interpret.ipynb #84747559
+# %% ../nbs/30_interpret.ipynb #ef9362bb
 import math, warnings
 from numbers import Integral
 import numpy as np
@@ -25,6 +25,7 @@ from .inference import pooled_features
 from .learner import _panels
 from .models.attention import MeanSteps
 from .models.layers import Flatten, GAP1d
+from .models.scaling import padding_mask
 
 # %% ../nbs/30_interpret.ipynb #b52b47c3
 def _axes(ax, figsize):
@@ -230,7 +231,7 @@ def calibrate(self:Learner,
     self.loss_func = CalibratedLoss(loss, temperature)
     return self.loss_func.temperature
 
-# %% ../nbs/30_interpret.ipynb #0e878cab
+# %% ../nbs/30_interpret.ipynb #5d2a4f03
 def _flat(m):
     "The stages of a head, in order"
     if isinstance(m, (nn.Sequential, list)): return [o for k in m for o in _flat(k)]
@@ -287,7 +288,7 @@ def occlusion_maps(
             part = x[:, chans, i:i + window]
             hidden[:, chans, i:i + window] = torch.where(part.isnan(), part, mean[:, chans])    # padding stays padding
             total[:, chans, i:i + window] += (base - f(hidden)[rows, idx])[:, None, None]
-    total = total / count
+    total = (total / count).masked_fill(padding_mask(x).unsqueeze(1), 0)        # padding says nothing
     return total if by_channel else total[:, 0]
 
 def _as_seen(learn, X, bs):
@@ -384,7 +385,7 @@ def plot_explanation(self:Learner,
     axs.flat[0].figure.colorbar(im, ax=list(axs.flat), shrink=.8, label='for the class' if self.dls.train_ds.target.cat else 'raises the number')
     return axs
 
-# %% ../nbs/30_interpret.ipynb #4d49a735
+# %% ../nbs/30_interpret.ipynb #5913ce1f
 def _scores(learn, x, y, score, bs):
     "Loss, or other error, of each series"
     dl, out = learn.dls.loaders[-1 if len(learn.dls.loaders) < 2 else 1], []
@@ -413,14 +414,16 @@ def _importance(learn, groups, names, what, X, y, score, n_repeats, level, rando
     ds = learn.dls.valid_ds if X is None else learn.dls.new_dl(X, y).dataset
     if len(ds) < 2: raise ValueError(f"There are {len(ds)} series. Expected at least 2, to shuffle between.")
     x, t = (torch.as_tensor(o) for o in ds.read(ds.idxs))      # copies: indexing by numbers never shares memory
-    gen, rows = generator(random_state), []
+    gen, keeps, padded = generator(random_state), getattr(learn.dls, 'keeps_padding', False), padding_mask(x).unsqueeze(1)
     with evaluating(learn.model.to(learn.dls.device)), torch.no_grad():
         base = _scores(learn, x, t, score, bs)
         steps = [(g, r) for g in range(len(groups)) for r in range(n_repeats)]
         worse = np.zeros((len(groups), len(x)))
         for g, r in (progress_bar(steps, leave=False) if progress else steps):
             shuffled, chans, times = x.clone(), *groups[g]
-            shuffled[:, chans, times] = x[torch.randperm(len(x), generator=gen)][:, chans, times]
+            other = x[torch.randperm(len(x), generator=gen)]
+            if keeps: other = torch.where(padded | other.isnan(), x, other)       # a series keeps its length
+            shuffled[:, chans, times] = other[:, chans, times]
             worse[g] += (_scores(learn, shuffled, t, score, bs) - base) / n_repeats
     z = NormalDist().inv_cdf((1 + level)/2)
     se = worse.std(1, ddof=1) / math.sqrt(len(x))

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['recorded', 'TSLearner', 'class_weights', 'check_width', 'PredictingLoss', 'scaled_range', 'check_range',
-           'check_padding', 'ts_learner', 'plot_top_losses']
+           'spoilt_by_padding', 'check_padding', 'ts_learner', 'plot_top_losses']
 
-# %% ../nbs/07_learner.ipynb #87fa1516
-import math
+# %% ../nbs/07_learner.ipynb #b336eb92
+import copy, math
 from contextlib import contextmanager
 import numpy as np
 import pandas as pd
@@ -23,10 +23,11 @@ from fastai.torch_core import defaults, subplots
 from fastcore.basics import patch
 from plum import dispatch
 from fastcore.foundation import L
-from .callbacks import BF16, FitFeatures, SampleWeights, UserUnits, as_weights, training_batches
+from .callbacks import BF16, FitFeatures, PaddingAtEnd, SampleWeights, UserUnits, as_weights, training_batches
 from .core import rng_state, seeded, set_rng_state, set_seed
 from .data.core import TSTensor, show_target
 from .losses import MaskedLoss
+from .models.attention import SequenceModule
 from .models.heads import TSModule, as_range, body_head_params, output_shape
 from .models.registry import build_ts_model
 from .models.ridge import fit_ridge_head
@@ -131,7 +132,7 @@ def check_width(
         got = tuple(out.shape[1:])
     if got != want: raise ValueError(f"{name} gives an output of shape {('B', *got)}; the targets ({dls.train_ds.target}) need {('B', *want)}. Build it with c_out={dls.c}" + (f", d={dls.d}" if dls.d else '') + ", or pass its class.")
 
-# %% ../nbs/07_learner.ipynb #1af9477a
+# %% ../nbs/07_learner.ipynb #e9b865ca
 class PredictingLoss(nn.Module):
     "Any loss, such as torch's, with the activation and the decoding that suit the targets: fastai asks its losses for them"
     def __init__(self,
@@ -175,14 +176,31 @@ def check_range(
     if target.cat: raise ValueError(f"y_range is {y_range}, and it is for numbers; the targets are {target}. Leave it out.")
     if built and target.scaled: raise ValueError(f"The model was built with y_range={y_range}, and the targets are standardised. Pass its class, and y_range in your units to ts_learner, which converts it.")
 
+def spoilt_by_padding(
+    model:nn.Module, # any model
+    dls, # `TSDataLoaders`
+) -> bool:
+    "Does a copy of `model` give NaN, as outputs or as gradients, for a series that is NaN from its second step on?"
+    trial = copy.deepcopy(model).train()
+    params = [p for p in trial.parameters() if p.requires_grad]
+    with seeded(0):
+        x = dls.train.transform(dls.train_ds.read(dls.train_ds.idxs[:2])[0]).clone()
+        x[0, :, 1:] = torch.nan
+        out = trial(x.to(next((p.device for p in trial.parameters()), x.device)))
+        grads = torch.autograd.grad(out.sum(), params, allow_unused=True) if params else ()
+    return any(o.isnan().any() for o in (out, *grads) if o is not None)
+
 def check_padding(
     model:nn.Module, # any model
     dls, # `TSDataLoaders`
 ):
-    "Refuse batches that keep their padding for an architecture that does not mask it: one NaN makes all its outputs NaN"
-    if isinstance(model, TSModule) and getattr(dls, 'keeps_padding', False) and not getattr(model, 'mask_padding', False):
-        hint = 'Build it with mask_padding=True, or pass its class' if hasattr(model, 'mask_padding') else 'Leave keep_padding out, or choose a model that masks padding: LSTM, GRU, RNN, their AttentionPlus, or TST'
-        raise ValueError(f"TSNan2Value(keep_padding=True) leaves the ends of series NaN, and this {type(model).__name__} has no mask for them. {hint}.")
+    "Refuse batches that keep their padding for a model that does not mask it: one NaN makes all its weights NaN"
+    if not getattr(dls, 'keeps_padding', False): return
+    name = type(model).__name__
+    if isinstance(model, SequenceModule) and not model.mask_padding:
+        raise ValueError(f"TSNan2Value(keep_padding=True) leaves the ends of series NaN, and this {name} was built without mask_padding=True. Pass it; a class of your own hands it on to its base.")
+    known = isinstance(model, TSModule) and not isinstance(model, SequenceModule)
+    if known or spoilt_by_padding(model, dls): raise ValueError(f"TSNan2Value(keep_padding=True) leaves the ends of series NaN, and {name} does not mask them. Leave keep_padding out, or choose a model that does: LSTM, GRU, RNN, their AttentionPlus kin, or TST.")
 
 def ts_learner(
     dls, # `TSDataLoaders`
@@ -232,7 +250,7 @@ def ts_learner(
         if not 0 <= label_smoothing < 1: raise ValueError(f"label_smoothing is {label_smoothing}. Expected a share from 0 to below 1.")
         loss_func = CrossEntropyLossFlat(weight=weight, label_smoothing=label_smoothing)
     if loss_func is None and getattr(target, 'allow_nan', False): loss_func = MaskedLoss(target.loss_func())
-    own = [FitFeatures(), UserUnits()] + ([] if sample_weight is None else [SampleWeights(sample_weight)])
+    own = [FitFeatures(), UserUnits()] + [PaddingAtEnd()]*bool(getattr(dls, 'keeps_padding', False)) + ([] if sample_weight is None else [SampleWeights(sample_weight)])
     if sample_weight is not None: own[-1].check(dls.train_ds)
     if loss_func is not None and target is not None and not (hasattr(loss_func, 'activation') and hasattr(loss_func, 'decodes')): loss_func = PredictingLoss(loss_func, target)
     learn = TSLearner(dls, model, loss_func=loss_func or target.loss_func(), opt_func=opt_func, lr=lr, splitter=splitter, cbs=L(cbs) + own, metrics=metrics,

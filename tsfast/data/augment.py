@@ -6,7 +6,7 @@
 __all__ = ['TSAugment', 'TSNoise', 'TSRandomScale', 'random_curves', 'TSMagWarp', 'resample', 'TSTimeWarp', 'TSWindowSlice',
            'CutMix1d']
 
-# %% ../../nbs/data/06_augment.ipynb #cd7912ad
+# %% ../../nbs/data/06_augment.ipynb #460840bc
 from functools import lru_cache
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from fastai.callback.mixup import MixHandler
 from fastai.torch_core import unsqueeze
 from ..core import is_whole
 from .preprocessing import TSBatchTransform
+from ..models.scaling import padding_mask
 
 # %% ../../nbs/data/06_augment.ipynb #b4b82902
 class TSAugment(TSBatchTransform):
@@ -158,7 +159,7 @@ class TSWindowSlice(TSAugment):
         start = torch.rand(n, 1, device=x.device) * cut
         return resample(x, start + torch.linspace(0, 1, L, device=x.device) * (L - 1 - cut))
 
-# %% ../../nbs/data/06_augment.ipynb #872ed1b0
+# %% ../../nbs/data/06_augment.ipynb #a59bf153
 class CutMix1d(MixHandler):
     "CutMix (Yun et al. 2019, <https://arxiv.org/abs/1905.04899>) for series: a stretch of each series comes from another series of the batch, and counts in the loss by its length"
     def __init__(self,
@@ -175,8 +176,10 @@ class CutMix1d(MixHandler):
         t = torch.arange(L, device=device)
         cut = ((t >= start[:, None]) & (t < (start + size)[:, None]))           # (B, L)
         other = torch.randperm(n, device=device)
+        padded = padding_mask(x)
+        cut &= ~(padded | padded[other])                                       # a series keeps its length, and gets no padding inside
         self.learn.xb = (torch.where(cut[:, None], x[other], x), *self.xb[1:])
-        self.lam = 1 - cut.float().mean(1)                                     # (B,): the share that stays
+        self.lam = 1 - cut.sum(1) / (~padded).sum(1).clamp(min=1)              # (B,): the share that stays
         self.yb1 = tuple(o[other] for o in self.yb)
         if not self.stack_y:                                                   # several labels, or numbers: the targets themselves are mixed
             self.learn.yb = tuple(torch.lerp(o1.float(), o.float(), unsqueeze(self.lam, n=o.ndim - 1)) for o1, o in zip(self.yb1, self.yb))

@@ -573,7 +573,7 @@ class StratifiedSampler(torch.utils.data.Sampler):
         if self.drop_last: return iter([b.tolist() for b in order[:len(self)*self.bs].split(self.bs)])
         return iter([b.tolist() for b in order.tensor_split(len(self))])     # equal sizes: no batch is left with one series
 
-# %% ../../nbs/data/04_core.ipynb #acbb0d61
+# %% ../../nbs/data/04_core.ipynb #b430308e
 class TSDataLoaders(DataLoaders):
     "The loaders of all splits. `vars`, `len`, `c`, `d`, `cat`, `vocab` and `loss_func` are known from the start"
     @classmethod
@@ -636,7 +636,8 @@ class TSDataLoaders(DataLoaders):
     @property
     def keeps_padding(self) -> bool: # with `TSNan2Value(keep_padding=True)`
         "Do batches hold NaN up to the ends of series, for a model that masks it?"
-        return any(getattr(f, 'keep_padding', False) for f in self.train.after_batch.fs)
+        fills = [f for f in self.train.after_batch.fs if getattr(f, 'handles_nan', False)]
+        return bool(fills) and getattr(fills[-1], 'keep_padding', False)      # a later one would fill what an earlier one kept
 
     def show_batch(self, *args, **kwargs): return self.train.show_batch(*args, **kwargs)
     def __repr__(self): return f"TSDataLoaders({', '.join(str(len(o.dataset)) for o in self.loaders)} series, vars={self.vars}, len={self.len}, target={self.train.dataset.target}, bs={self.train.bs}, {self.device})"

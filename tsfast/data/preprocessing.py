@@ -170,7 +170,7 @@ class TSRobustScale(TSScale):
         exclude_vars=None, # channels that stay as they are
     ): super().__init__(by_sample, by_var, by_step, exclude_vars)
 
-# %% ../../nbs/data/05_preprocessing.ipynb #1036fefc
+# %% ../../nbs/data/05_preprocessing.ipynb #b6861a4e
 class TSClip(TSBatchTransform):
     "Limit values to `[low, high]`"
     order = 95
@@ -183,7 +183,7 @@ class TSClip(TSBatchTransform):
 
 class TSNan2Value(TSBatchTransform):
     "Replace missing values, after scaling by default: 0 is then the mean"
-    order, handles_nan = 99, True
+    order, handles_nan, keep_padding = 99, True, False
     def __init__(self,
         value:float=0., # what to put; with a `method`, only where a channel has nothing but NaN
         method:str|None=None, # None, or 'mean' or 'median' of the channel of that series

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 from ..core import is_whole
 
-# %% ../../nbs/data/02_windows.ipynb #cdb69fb6
+# %% ../../nbs/data/02_windows.ipynb #d2e7d757
 def _check_frame(o):
     "Rows must be steps in time order, and a name one column"
     twice = list(o.columns[o.columns.duplicated()])
@@ -35,7 +35,7 @@ def _listed(cols, o, what):
     if isinstance(cols, (set, frozenset)): raise ValueError(f"{what} is a set, which has no order. Expected a list.")
     if hasattr(cols, 'tolist'): cols = cols.tolist()
     name = isinstance(cols, tuple) and cols in getattr(o, 'columns', ()) # of a MultiIndex
-    cols = list(cols) if isinstance(cols, Collection) and not isinstance(cols, str) and not name else [cols]
+    cols = list(cols) if isinstance(cols, Collection) and not isinstance(cols, (str, bytes)) and not name else [cols]
     if not cols: raise ValueError(f"{what} names no variables. Expected at least one, or None for all that are numbers.")
     return cols
 

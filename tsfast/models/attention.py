@@ -175,7 +175,7 @@ def sincos_encoding(
     freq = torch.exp(torch.arange(0, d_model, 2) * (-math.log(10_000) / d_model))
     return torch.stack([torch.sin(pos*freq), torch.cos(pos*freq)], -1).flatten(1)[:, :d_model]
 
-# %% ../../nbs/models/30_attention.ipynb #2265ed3b
+# %% ../../nbs/models/30_attention.ipynb #006be029
 class MeanSteps(nn.Module):
     "Mean over the steps that are not padding: `(B, C, L)` to `(B, C)`"
     def forward(self, z:Tensor, mask:Tensor|None=None) -> Tensor:
@@ -186,6 +186,7 @@ class MeanSteps(nn.Module):
 class SequenceModule(TSModule):
     "Base of architectures that give one vector a step, `(B, head_nf, L)`, and know a padding mask"
     head_names = ('pool', 'head')
+    mask_padding = False   # of models that were pickled before there was this argument
 
     def __init__(self,
         c_in:int, # channels of the series

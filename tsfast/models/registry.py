@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['register_model', 'model_modules', 'list_models', 'get_arch', 'build_ts_model']
 
-# %% ../../nbs/models/03_registry.ipynb #ff42bcbe
+# %% ../../nbs/models/03_registry.ipynb #26a04af1
 import fnmatch, importlib, inspect, pkgutil
 from torch import nn
 from ..core import pick_name, suggest
+from .attention import SequenceModule
 from .heads import TSModule, record_init
 
 # %% ../../nbs/models/03_registry.ipynb #e57758a5
@@ -49,7 +50,7 @@ def get_arch(
     if name not in _archs: model_modules()
     return _archs[pick_name(name, _archs, 'architecture')]
 
-# %% ../../nbs/models/03_registry.ipynb #1c5f280d
+# %% ../../nbs/models/03_registry.ipynb #da8f079b
 def build_ts_model(
     arch, # class, or name of a registered architecture
     c_in:int|None=None, # channels; from `dls` if None
@@ -78,5 +79,6 @@ def build_ts_model(
         kwargs.setdefault('d', d)
     # a last ReLU, as in XceptionTime's paper, would keep a regression from going negative
     if regression and 'final_act' in ps: kwargs.setdefault('final_act', False)
-    if getattr(dls, 'keeps_padding', False) and 'mask_padding' in ps: kwargs.setdefault('mask_padding', True)
+    masks = 'mask_padding' in ps or takes_any and isinstance(arch, type) and issubclass(arch, SequenceModule)
+    if masks and getattr(dls, 'keeps_padding', False): kwargs.setdefault('mask_padding', True)
     return arch(c_in, c_out, **kwargs)

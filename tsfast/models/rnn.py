@@ -13,7 +13,7 @@ from .attention import SequenceModule, hide_steps
 from .heads import linear_head
 from .registry import register_model
 
-# %% ../../nbs/models/33_rnn.ipynb #fcb0dfe5
+# %% ../../nbs/models/33_rnn.ipynb #3f0d5b01
 def make_rnn(
     cell:type, # nn.RNN, nn.LSTM or nn.GRU
     c_in:int, # channels
@@ -38,6 +38,8 @@ def run_rnn(
     if mask is None: return rnn(x)[0]
     x = hide_steps(x, mask)
     if at_end and not rnn.bidirectional: return hide_steps(rnn(x)[0], mask)                 # what comes later changes no state, so nothing has to move
+    if getattr(torch.compiler, 'is_exporting', bool)():
+        raise ValueError("Padding moves the start of the backward direction of each series, which a graph cannot hold. Export a model with bidirectional=False; or train with TSNan2Value() and without keep_padding.")
     order = mask.int().argsort(dim=1, stable=True).unsqueeze(-1)                            # (B, L, 1): real steps first, in their order
     x = x.gather(1, order.expand_as(x))
     n = (~mask).sum(1).clamp(min=1).cpu()

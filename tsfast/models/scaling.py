@@ -44,7 +44,7 @@ def series_stats(
     shift = torch.where(torch.isfinite(shift), shift, torch.zeros_like(shift))   # nothing but NaN
     return shift, safe_scale(scale, shift)
 
-# %% ../../nbs/models/06_scaling.ipynb #4c721f02
+# %% ../../nbs/models/06_scaling.ipynb #4195b7c3
 class ScaleSeries(nn.Module):
     "`(x - shift) / scale`, with statistics of the training split, or of each series if `by_sample`: `(B, C, L)` to the same shape"
     def __init__(self,
@@ -120,6 +120,7 @@ def padding_mask(
 
 class FillNaN(nn.Module):
     "Replace NaN by a value, or by the mean or median of the channel of that series"
+    keep_padding = False   # of modules that were pickled before there was this argument
     def __init__(self,
         value:float=0., # what to put; with a `method`, only where a channel has nothing but NaN
         method:str|None=None, # None, 'mean' or 'median'
@@ -127,6 +128,7 @@ class FillNaN(nn.Module):
     ):
         super().__init__()
         if method not in (None, 'mean', 'median'): raise ValueError(f"method is {method!r}. Expected None, 'mean' or 'median'.")
+        if not isinstance(keep_padding, bool): raise ValueError(f"keep_padding is {keep_padding!r}. Expected True or False.")
         self.value, self.method, self.keep_padding = value, method, keep_padding
     def fill(self, x:Tensor) -> Tensor: # what to put, broadcast to `x`
         fill = torch.full_like(x[..., :1], self.value)
