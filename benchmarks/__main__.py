@@ -6,8 +6,9 @@
     python -m benchmarks --list
     python -m benchmarks --no-peers          # without installing other libraries
 
-A script takes part in the quick round if it has a line such as `QUICK = ['--repeats', '3']`: the arguments that make it quick. Results go to `benchmarks/results/`."""
-import argparse, ast, subprocess, sys, time
+A script takes part in the quick round if it has a line such as `QUICK = ['--repeats', '3']`: the arguments that make it quick. Results of the quick
+round go to `build/bench/`; those of `--full`, from which the pages are made, to `benchmarks/results/`."""
+import argparse, ast, os, subprocess, sys, time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -37,13 +38,14 @@ def main(argv=None):
         return 0
     unknown = [o for o in a.names if o not in found]
     if unknown: p.error(f"there is no benchmark {unknown[0]!r}; there are: {', '.join(found)}")
-    failed = []
+    failed, env = [], dict(os.environ)
+    if not a.full: env['TSFAST_BENCH_RESULTS'] = str(HERE.parent/'build'/'bench')    # what was measured with care stays
     for n in a.names or [n for n, (_, quick, _) in found.items() if quick is not None]:
         what, quick, text = found[n]
         args = ([] if a.full else quick or []) + (['--no-peers'] if a.no_peers and '--no-peers' in text else [])
         print(f"## {n}: {what}\n\n    python -m benchmarks.{n} {' '.join(args)}\n", flush=True)
         t = time.time()
-        if subprocess.run([sys.executable, '-m', f'benchmarks.{n}', *args], cwd=HERE.parent).returncode: failed.append(n)
+        if subprocess.run([sys.executable, '-m', f'benchmarks.{n}', *args], cwd=HERE.parent, env=env).returncode: failed.append(n)
         print(f'({time.time() - t:.0f} s)\n', flush=True)
     if failed: print(f"Failed: {', '.join(failed)}", file=sys.stderr)
     return bool(failed)

@@ -27,8 +27,9 @@ def measured(): # dataset, model, seed, accuracy, balanced_accuracy, seconds
     other = RESULTS/'rocket_accuracy.csv'
     if other.exists():   # the closed-form heads have a sweep of their own, with their times; what is only there comes along
         o = pd.read_csv(other).assign(model=lambda d: d.model + ' + ridge')
-        o = o[~o.model.isin(rows.model)]
-        rows = pd.concat([rows, o[['dataset', 'model', 'seed', 'accuracy']]])
+        there = set(zip(rows.dataset, rows.model, rows.seed.astype(int)))
+        o = o[[k not in there for k in zip(o.dataset, o.model, o.seed)]]
+        rows = pd.concat([rows, o[['dataset', 'model', 'seed', 'accuracy']].astype({'seed': str})])
     if ENSEMBLES.exists(): rows = pd.concat([rows, pd.DataFrame(read_rows(ENSEMBLES)).assign(model=lambda d: d.arch)])
     num = ['accuracy', 'balanced_accuracy', 'seconds', 'epochs']
     rows[num] = rows[num].apply(pd.to_numeric, errors='coerce')
@@ -46,7 +47,7 @@ def write_ensembles(sizes=(3, 5)):
             if (dataset, f'{arch} ×{k}') in have or len(runs) < k: continue
             rows, arrays = [r for r, _ in runs[:k]], [np.load(f) for _, f in runs[:k]]
             probs = np.mean([o['probs'].astype(np.float64) for o in arrays], 0)
-            append_row({**rows[0], 'arch': f'{arch} ×{k}', 'seed': f"{rows[0]['seed']}-{rows[-1]['seed']}", 'train_loss': '', **scores(probs, arrays[0]['targs']),
+            append_row({**rows[0], 'arch': f'{arch} ×{k}', 'seed': ' '.join(r['seed'] for r in rows), 'train_loss': '', **scores(probs, arrays[0]['targs']),
                         'seconds': round(sum(float(r['seconds']) for r in rows), 1)}, ENSEMBLES)
 
 def published(): # datasets × methods, 0 to 1
@@ -80,7 +81,7 @@ def means(models=None): # one row a model
         d = (mine[both] - ref[both])*100
         runs = rows[(rows.model == m) & rows.dataset.isin(both)].groupby('dataset').size()
         out.append(dict(model=m, sets=len(both), runs=f'{runs.min()}–{runs.max()}' if runs.min() < runs.max() else f'{runs.min()}', measured=f'{mine[both].mean()*100:.2f}',
-                        published=f'{ref[both].mean()*100:.2f}', difference=f'{d.mean():+.2f}', **{'better / same / worse': f'{(d > .05).sum()} / {(d.abs() <= .05).sum()} / {(d < -.05).sum()}'},
+                        published=f'{ref[both].mean()*100:.2f}', difference=f'{d.mean():+.2f}', **{'median difference': f'{d.median():+.2f}'}, **{'better / same / worse': f'{(d > .05).sum()} / {(d.abs() <= .05).sum()} / {(d < -.05).sum()}'},
                         **{'published as': NAMES[PUBLISHED[m]]}))
     return pd.DataFrame(out)
 
@@ -157,7 +158,9 @@ def compared(models=None, references=('inception_x1_mean', 'inceptiontime', 'roc
 # ---- the page's parts
 
 HEAD = """How these were made: a run trains one network on the archive's training split with `tsfast.recipe.recipe`, and evaluates its last weights once on the test split; there is a run for each seed. One rule
-for all data sets makes the settings from the size of the training split and the length of the series: nothing was chosen by looking at test data. `×5` is the mean of the probabilities of five runs.
+for all data sets makes the settings from the size of the training split alone: nothing was chosen by looking at test data. `×5` is the mean of the probabilities of five runs: they are kept
+on the machine that trained (`benchmarks/.cache`), so to measure an ensemble anew delete the rows of its set from both files of rows, and train as many seeds.
+A mean difference may rest on few sets, so the median stands beside it.
 A model is *same* where it differs by at most 0.05 percent. In the tables, *mean ± standard deviation (runs)*, in percent. Published figures are those of `published_accuracy()`, where
 their sources are named."""
 
@@ -177,6 +180,13 @@ def search_table():
                                                                                                      'against base': f'{m.log_loss - b.log_loss:+.3f}'}))
     return pd.DataFrame(out)
 
+def bars(s): # s: datasets × methods
+    "What the bars of a diagram mean, and what they cannot say"
+    from scipy.stats import wilcoxon
+    pairs, least = s.shape[1]*(s.shape[1] - 1)//2, wilcoxon(np.ones(len(s)) + np.arange(len(s)), zero_method='pratt', method='approx').pvalue
+    said = 'Bars join models that Wilcoxon\'s signed-rank test with Holm\'s correction does not tell apart at the level 0.05.'
+    return said if least <= .05/pairs else said + f' With {len(s)} data sets and {pairs} pairs it could tell none apart: even a model that is better on every set has p = {least:.2g}, and the first pair needs {.05/pairs:.2g}. Read the ranks as a description.'
+
 def render(out=RESULTS):
     "Write the table and the diagrams; the text of the page comes from the docs"
     write_ensembles()
@@ -187,7 +197,7 @@ def render(out=RESULTS):
     for name, s in diagrams.items():
         if len(s) > 4 and s.shape[1] > 2:
             cd_diagram(s, out/f'accuracy_{name}.svg', 'Mean rank')
-            parts += ['## Critical differences', f'![Mean ranks of tsfast\'s models and of published methods over {len(s)} data sets](accuracy_{name}.svg)', 'Bars join models that Wilcoxon\'s signed-rank test with Holm\'s correction does not tell apart at the level 0.05.', f'Over: {", ".join(s.index)}.']
+            parts += ['## Critical differences', f'![Mean ranks of tsfast\'s models and of published methods over {len(s)} data sets](accuracy_{name}.svg)', bars(s), f'Over: {", ".join(s.index)}.']
     heads = [m for m in uni if m.endswith('+ ridge')]
     parts += ['## Every data set: networks', to_markdown(table([m for m in uni if m not in heads])), '## Every data set: heads in closed form', to_markdown(table(heads)), '## Architectures without a published figure here',
               to_markdown(table(sorted(set(rows.model) - set(PUBLISHED)))) if set(rows.model) - set(PUBLISHED) else 'None yet.',

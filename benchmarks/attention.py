@@ -2,14 +2,15 @@
 
 torch's `scaled_dot_product_attention` against the written-out form of the same layer, which also gives the weights; taken in turn, medians, on the CPU or a GPU."""
 import argparse, statistics, time
-from pathlib import Path
 
 import pandas as pd
 import torch
 
 from tsfast.models.attention import _MultiHeadAttention
 
-RESULTS = Path(__file__).parent/'results'/'attention.csv'
+from benchmarks.common import RESULTS as FOLDER
+
+RESULTS = FOLDER/'attention.csv'
 
 
 def seconds(fs, repeats, device):

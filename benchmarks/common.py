@@ -3,7 +3,8 @@ import csv, json, os, platform, statistics, subprocess, sys, time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-RESULTS, VENVS = HERE/'results', HERE.parent/'build'/'peers'      # `build` is not in git
+RESULTS = Path(os.environ.get('TSFAST_BENCH_RESULTS') or HERE/'results')      # the quick round writes elsewhere
+VENVS = HERE.parent/'build'/'peers'                                           # `build` is not in git
 PEERS = {'tsai': ['tsai==1.0.1'], 'aeon': ['aeon==1.6.0', 'torch']}
 
 
@@ -38,6 +39,7 @@ def environ(threads, own=True):
 PRELUDE = '''
 import json, statistics, sys, time, warnings; warnings.simplefilter('ignore')
 def answer(**o): print('\\n@' + json.dumps(o), flush=True)
+base = None     # memory before the work began, where a contender sets it
 def peak_mb():
     "Most memory that this process has had so far"
     try: import resource
@@ -45,16 +47,17 @@ def peak_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024**2 if sys.platform == 'darwin' else 1024)
 def serve(contenders):
     "For each name on stdin: run that contender once, and answer with seconds a unit of work: by the clock, and of the processor"
-    answer(ready=sorted(contenders))
+    versions = {k: sys.modules[k].__version__ for k in ('torch', 'numba') if k in sys.modules}
+    answer(ready=sorted(contenders), versions=versions)
     for name in map(str.strip, sys.stdin):
         t, c = time.perf_counter(), time.process_time()
         units = contenders[name]()
-        answer(seconds=(time.perf_counter() - t)/units, cpu=(time.process_time() - c)/units, peak_mb=peak_mb())
+        answer(seconds=(time.perf_counter() - t)/units, cpu=(time.process_time() - c)/units, added_mb=None if base is None else peak_mb() - base)
 '''
 
 class Worker:
     "A process that holds some contenders and runs one when asked"
-    peak_mb = None    # after the last run
+    added_mb = None   # by how much the peak has risen, after the last run
     def __init__(self, exe, code, config, threads, own=True, **env):
         self.p = subprocess.Popen([exe, '-c', PRELUDE + f'\nconfig = json.loads({json.dumps(config)!r})\n' + code], env={**environ(threads, own), **env}, cwd=HERE.parent,
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE if not own else None, text=True)
@@ -66,7 +69,7 @@ class Worker:
     def run(self, name):
         self.p.stdin.write(name + '\n'); self.p.stdin.flush()
         o = self.read()
-        self.peak_mb = o['peak_mb']
+        self.added_mb = o['added_mb']
         return o['seconds'], o['cpu']
     def close(self): self.p.stdin.close(); self.p.wait()
 

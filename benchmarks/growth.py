@@ -1,13 +1,13 @@
 """How time grows with the number of series, of channels and of steps: the rocket transforms beside aeon's, an epoch of InceptionTime beside the loop by hand, and prediction.
 
-    python -m benchmarks.growth [--repeats 5] [--threads 1] [--no-peers]
+    python -m benchmarks.growth [--repeats 3] [--threads 1] [--no-peers]
 
 Each of the three sizes grows while the others stay: 64 series, 1 channel, 64 steps. All contenders of a size take turns; the figure is the median over the repeats, after a first round
 that does not count. `results/growth.svg` shows them on logarithmic axes, where a slope of 1 is growth in proportion."""
 import argparse, csv, sys
 from benchmarks.common import RESULTS, Worker, in_turns, median, peer, ratio, write
 
-QUICK = ['--repeats', '3']
+QUICK = ['--repeats', '1']
 BASE = dict(series=64, channels=1, steps=64)
 SIZES = dict(series=(64, 256, 1024), channels=(1, 8, 64), steps=(64, 256, 1024))
 
@@ -101,7 +101,7 @@ def draw(rows, file):
 
 def main(argv=None):
     p = argparse.ArgumentParser(prog='python -m benchmarks.growth', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--repeats', type=int, default=5); p.add_argument('--threads', type=int, default=1)
+    p.add_argument('--repeats', type=int, default=3); p.add_argument('--threads', type=int, default=1)
     p.add_argument('--no-peers', action='store_true', help='without aeon'); p.add_argument('--render', action='store_true', help='only draw the rows that are stored')
     a = p.parse_args(argv)
     if not a.render:
