@@ -573,7 +573,7 @@ class StratifiedSampler(torch.utils.data.Sampler):
         if self.drop_last: return iter([b.tolist() for b in order[:len(self)*self.bs].split(self.bs)])
         return iter([b.tolist() for b in order.tensor_split(len(self))])     # equal sizes: no batch is left with one series
 
-# %% ../../nbs/data/04_core.ipynb #b430308e
+# %% ../../nbs/data/04_core.ipynb #92c57267
 class TSDataLoaders(DataLoaders):
     "The loaders of all splits. `vars`, `len`, `c`, `d`, `cat`, `vocab` and `loss_func` are known from the start"
     @classmethod
@@ -630,7 +630,7 @@ class TSDataLoaders(DataLoaders):
         last = self.loaders[-1]
         if isinstance(test_items, TSDatasets): return last.new(test_items, shuffle=False, drop_last=False, **kwargs)
         if is_listy(test_items) and len(test_items) and isinstance(test_items[0], tuple): test_items = [o[0] for o in test_items]
-        if is_listy(test_items): test_items = np.stack([np.atleast_2d(np.asarray(o)) for o in test_items])
+        if is_listy(test_items): test_items = check_series([np.asarray(o) for o in test_items], 'test_items')
         return self.new_dl(test_items, **{k: v for k, v in kwargs.items() if k == 'bs'})
 
     @property
