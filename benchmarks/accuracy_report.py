@@ -170,14 +170,15 @@ def search_table():
     rows = pd.DataFrame(read_rows(OUT))
     if not len(rows): return None
     rows[['accuracy', 'log_loss']] = rows[['accuracy', 'log_loss']].astype(float)
-    mean = rows.groupby(['config', 'dataset'])[['accuracy', 'log_loss']].mean()
-    base, out = mean.loc['base'], []
+    by_run, out = rows.set_index(['config', 'dataset', 'seed'])[['accuracy', 'log_loss']], []
+    base = by_run.loc['base']
     for c in rows.config.unique():
-        both = mean.loc[c].index.intersection(base.index)
-        m, b = mean.loc[c].loc[both].mean(), base.loc[both].mean()
-        runs = rows[rows.config == c]
-        out.append(dict(settings=c, sets=len(both), runs=len(runs), accuracy=f'{m.accuracy*100:.2f}', **{'against base there': f'{(m.accuracy - b.accuracy)*100:+.2f}', 'log loss': f'{m.log_loss:.3f}',
-                                                                                                     'against base': f'{m.log_loss - b.log_loss:+.3f}'}))
+        mine = by_run.loc[c]
+        both = mine.index.intersection(base.index)      # the same series to train on
+        d = (mine.loc[both] - base.loc[both]).groupby('dataset').mean().mean()
+        m = mine.groupby('dataset').mean().mean()
+        out.append(dict(settings=c, sets=mine.index.get_level_values(0).nunique(), runs=len(mine), accuracy=f'{m.accuracy*100:.2f}', **{'against base there': f'{d.accuracy*100:+.2f}', 'log loss': f'{m.log_loss:.3f}',
+                                                                                                     'against base': f'{d.log_loss:+.3f}'}))
     return pd.DataFrame(out)
 
 def bars(s): # s: datasets × methods
