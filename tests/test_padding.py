@@ -204,3 +204,8 @@ def test_modules_from_before():
     f, m = FillNaN(), get_arch('LSTM')(C, 2)
     del f.__dict__['keep_padding'], m.__dict__['mask_padding']
     assert not f(torch.full((1, C, 4), torch.nan)).isnan().any() and m(torch.zeros(1, C, 4)).shape == (1, 2)
+
+@pytest.mark.parametrize('word,keep', [('nan2value', False), ('nan2value:keep_padding', True), ('nan2value:keep_padding=false', False), ('nan2value:keep_padding=True', True)])
+def test_words_of_the_command_line(word, keep):
+    from tsfast.cli import batch_transform
+    assert batch_transform(word).keep_padding is keep
