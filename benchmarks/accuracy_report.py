@@ -184,7 +184,7 @@ def search_table():
 def bars(s): # s: datasets × methods
     "What the bars of a diagram mean, and what they cannot say"
     from scipy.stats import wilcoxon
-    pairs, least = s.shape[1]*(s.shape[1] - 1)//2, wilcoxon(np.ones(len(s)) + np.arange(len(s)), zero_method='pratt', method='approx').pvalue
+    pairs, least = s.shape[1]*(s.shape[1] - 1)//2, wilcoxon(np.arange(1, len(s) + 1), zero_method='pratt', method='approx').pvalue
     said = 'Bars join models that Wilcoxon\'s signed-rank test with Holm\'s correction does not tell apart at the level 0.05.'
     return said if least <= .05/pairs else said + f' With {len(s)} data sets and {pairs} pairs it could tell none apart: even a model that is better on every set has p = {least:.2g}, and the first pair needs {.05/pairs:.2g}. Read the ranks as a description.'
 

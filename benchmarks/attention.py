@@ -6,11 +6,8 @@ import argparse, statistics, time
 import pandas as pd
 import torch
 
+from benchmarks.common import RESULTS
 from tsfast.models.attention import _MultiHeadAttention
-
-from benchmarks.common import RESULTS as FOLDER
-
-RESULTS = FOLDER/'attention.csv'
 
 
 def seconds(fs, repeats, device):
@@ -47,7 +44,7 @@ def main():
             written, fused = seconds(fs, args.repeats, device)
             rows.append(dict(length=L, what=name, written_ms=written*1e3, fused_ms=fused*1e3, ratio=written/fused, batch=32, d_model=128, heads=16, device=device.type, threads=args.threads))
             print(rows[-1])
-    RESULTS.parent.mkdir(exist_ok=True)
-    pd.DataFrame(rows).to_csv(RESULTS, index=False, float_format='%.3f')
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(RESULTS/'attention.csv', index=False, float_format='%.3f')
 
 if __name__ == '__main__': main()

@@ -98,7 +98,7 @@ def machine(): return f"{platform.machine()} {platform.system()}, {os.cpu_count(
 
 def write(name, rows, **same):
     "`results/<name>.csv`, made anew; columns in `same` are the same in all rows. Prints the table too"
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     rows = [{**r, **same, 'machine': machine(), 'date': time.strftime('%Y-%m-%d')} for r in rows]
     fields = list(dict.fromkeys(k for r in rows for k in r))
     with open(RESULTS/f'{name}.csv', 'w', newline='', encoding='utf-8') as f:
