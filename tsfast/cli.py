@@ -74,7 +74,7 @@ def main(
         say(_message(e))
         return 2 if isinstance(e, UsageError) else 1
 
-# %% ../nbs/20_cli.ipynb #77ba1e08
+# %% ../nbs/20_cli.ipynb #4b878913
 def _int(low):
     def f(s):
         try: v = int(s)
@@ -97,7 +97,7 @@ def _positive(s):
     return v
 
 def _value(s):
-    "`3`, `0.5`, `True`, `None`, `(1, 2)` as Python reads them, anything else as text"
+    "`3`, `0.5`, `True`, `None`, `(1, 2)` as Python reads them, `true`, `false` and `none` too; anything else as text"
     try: return ast.literal_eval({'true': 'True', 'false': 'False', 'none': 'None'}.get(s, s))
     except (ValueError, SyntaxError): return s
 

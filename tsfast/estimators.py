@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['panel_to_array', 'BestWeights', 'NoValidation', 'TSNet', 'TSNetClassifier', 'TSNetRegressor']
 
-# %% ../nbs/33_estimators.ipynb #4f2a2fd1
+# %% ../nbs/33_estimators.ipynb #059355dc
 import copy, inspect, math
 from numbers import Real
 import numpy as np
@@ -21,7 +21,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 from .callbacks import training_batches
 from .core import as_device, as_series, check_series, is_whole, optional_import, seeded
-from .data.core import TSDataLoaders, TSDatasets
+from .data.core import TSDataLoaders, TSDatasets, gap_fillers
 from .data.preprocessing import TSNan2Value, TSStandardize
 from .data.splits import get_splits
 from .data.targets import TSClassification, TSRegression
@@ -98,7 +98,7 @@ class NoValidation(Callback):
     order = 55 # before the progress bars
     def before_validate(self): raise CancelValidException()
 
-# %% ../nbs/33_estimators.ipynb #23ba76a4
+# %% ../nbs/33_estimators.ipynb #7d34fe60
 def _real(o): return isinstance(o, Real) and not isinstance(o, bool) and math.isfinite(o)
 def _flag(o): return isinstance(o, (bool, np.bool_))
 def _is_callback(o): return isinstance(o, Callback) or isinstance(o, type) and issubclass(o, Callback)
@@ -179,7 +179,7 @@ class TSNet(BaseEstimator):
         return self.learners_[0]
 
     # data
-    def _takes_gaps(self): return any(getattr(o, 'handles_nan', False) for o in self._tfms())
+    def _takes_gaps(self): return bool(gap_fillers(self._tfms()))
 
     def _read_panel(self, X, fit):
         "A panel as one array; its channels have the names that they had in training"
@@ -240,9 +240,8 @@ class TSNet(BaseEstimator):
 
     def _tfms(self):
         "The batch transforms"
-        tfms = TSStandardize(by_var=True) if isinstance(self.batch_tfms, str) else self.batch_tfms
-        tfms = listify(tfms)
-        if self.missing is None or any(getattr(o, 'handles_nan', False) for o in tfms): return [*tfms]     # to fill twice would fill kept padding, too
+        tfms = listify(TSStandardize(by_var=True) if isinstance(self.batch_tfms, str) else self.batch_tfms)
+        if self.missing is None or gap_fillers(tfms): return [*tfms]     # to fill twice would fill kept padding, too
         return [*tfms, TSNan2Value(method=self.missing) if isinstance(self.missing, str) else TSNan2Value(self.missing)]
 
     def _loaders(self, X, y, bs, seed, device):

@@ -231,7 +231,7 @@ def calibrate(self:Learner,
     self.loss_func = CalibratedLoss(loss, temperature)
     return self.loss_func.temperature
 
-# %% ../nbs/30_interpret.ipynb #5d2a4f03
+# %% ../nbs/30_interpret.ipynb #6439aab4
 def _flat(m):
     "The stages of a head, in order"
     if isinstance(m, (nn.Sequential, list)): return [o for k in m for o in _flat(k)]
@@ -259,7 +259,6 @@ def class_maps(
     after = lambda v: nn.Sequential(*parts[1])(v)
     maps = after(z.transpose(1, 2)).transpose(1, 2)                                      # (B, c_out, L'): each step by itself
     out, mask = model(x), model.feature_mask(x) if hasattr(model, 'feature_mask') else None
-    if mask is not None: maps = maps.masked_fill(mask.unsqueeze(1), 0)
     if out.ndim != 2 or not torch.allclose(MeanSteps()(maps, mask), out, rtol=1e-3, atol=1e-3*float(maps.abs().max()) + 1e-5):
         raise ValueError(f"The output of {name} is not the average of what its head makes of each step, so it has no class activation maps. Use method='occlusion'.")
     maps = maps - after(torch.zeros(1, z.shape[1], device=z.device, dtype=z.dtype))[..., None]

@@ -91,7 +91,7 @@ class TSLearner(Learner):
         super()._end_cleanup()
         self.loss_grad = None   # holds the graph of the last batch
 
-# %% ../nbs/07_learner.ipynb #4306e66e
+# %% ../nbs/07_learner.ipynb #1b79ee41
 def class_weights(
     class_weight:str|dict|list, # 'balanced', a weight for each label, or weights in the order of `dls.vocab`
     dls, # `TSDataLoaders` with classes
@@ -113,6 +113,11 @@ def class_weights(
     if not (w.isfinite().all() and (w >= 0).all() and w.any()): raise ValueError(f"class_weight is {w.tolist()}. Expected {c} finite numbers from 0 up, not all of them 0.")
     return w
 
+def _two_series(model, dls):
+    "Two training series as the model gets them, where it is; inside of `seeded`, since random transforms draw"
+    x = dls.train.transform(dls.train_ds.read(dls.train_ds.idxs[:2])[0])
+    return x.to(next((p.device for p in model.parameters()), torch.device('cpu')))
+
 def check_width(
     model:nn.Module, # a model that was built by the user
     dls, # `TSDataLoaders`
@@ -124,15 +129,15 @@ def check_width(
         if model.seq_len not in (None, dls.len): raise ValueError(f"{name} was built for series of {model.seq_len} steps; these have {dls.len}.")
     if not getattr(model, 'fitted', True): got = output_shape(model.c_out, model.d)
     else:
-        was, device = model.training, next((p.device for p in model.parameters()), torch.device('cpu'))
+        was = model.training
         try:
             with torch.no_grad(), seeded(0):    # random transforms draw from generators that are given back
-                out = model.eval()(dls.train.transform(dls.train_ds.read(dls.train_ds.idxs[:2])[0]).to(device))
+                out = model.eval()(_two_series(model, dls))
         finally: model.train(was)
         got = tuple(out.shape[1:])
     if got != want: raise ValueError(f"{name} gives an output of shape {('B', *got)}; the targets ({dls.train_ds.target}) need {('B', *want)}. Build it with c_out={dls.c}" + (f", d={dls.d}" if dls.d else '') + ", or pass its class.")
 
-# %% ../nbs/07_learner.ipynb #e9b865ca
+# %% ../nbs/07_learner.ipynb #b2f24930
 class PredictingLoss(nn.Module):
     "Any loss, such as torch's, with the activation and the decoding that suit the targets: fastai asks its losses for them"
     def __init__(self,
@@ -184,9 +189,9 @@ def spoilt_by_padding(
     trial = copy.deepcopy(model).train()
     params = [p for p in trial.parameters() if p.requires_grad]
     with seeded(0):
-        x = dls.train.transform(dls.train_ds.read(dls.train_ds.idxs[:2])[0]).clone()
+        x = _two_series(trial, dls)     # a copy: nothing of it is shared with the data
         x[0, :, 1:] = torch.nan
-        out = trial(x.to(next((p.device for p in trial.parameters()), x.device)))
+        out = trial(x)
         grads = torch.autograd.grad(out.sum(), params, allow_unused=True) if params else ()
     return any(o.isnan().any() for o in (out, *grads) if o is not None)
 

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['LOADER_ARGS', 'TSTensor', 'TSDatasets', 'gives_batches', 'TSDataLoader', 'is_forecast', 'draw_forecast',
-           'show_target', 'StratifiedSampler', 'TSDataLoaders', 'refuse_bad_values', 'get_ts_dls', 'get_ts_dl']
+           'show_target', 'StratifiedSampler', 'TSDataLoaders', 'gap_fillers', 'refuse_bad_values', 'get_ts_dls',
+           'get_ts_dl']
 
 # %% ../../nbs/data/04_core.ipynb #19adda20
 import copy, random
@@ -573,7 +574,7 @@ class StratifiedSampler(torch.utils.data.Sampler):
         if self.drop_last: return iter([b.tolist() for b in order[:len(self)*self.bs].split(self.bs)])
         return iter([b.tolist() for b in order.tensor_split(len(self))])     # equal sizes: no batch is left with one series
 
-# %% ../../nbs/data/04_core.ipynb #92c57267
+# %% ../../nbs/data/04_core.ipynb #22129bb6
 class TSDataLoaders(DataLoaders):
     "The loaders of all splits. `vars`, `len`, `c`, `d`, `cat`, `vocab` and `loss_func` are known from the start"
     @classmethod
@@ -636,7 +637,7 @@ class TSDataLoaders(DataLoaders):
     @property
     def keeps_padding(self) -> bool: # with `TSNan2Value(keep_padding=True)`
         "Do batches hold NaN up to the ends of series, for a model that masks it?"
-        fills = [f for f in self.train.after_batch.fs if getattr(f, 'handles_nan', False)]
+        fills = gap_fillers(self.train.after_batch.fs)
         return bool(fills) and getattr(fills[-1], 'keep_padding', False)      # a later one would fill what an earlier one kept
 
     def show_batch(self, *args, **kwargs): return self.train.show_batch(*args, **kwargs)
@@ -656,6 +657,12 @@ def _refuse_other_targets(train, ds):
         raise ValueError(f"The data sets have different targets: {train.target} with the labels {train.vocab and list(train.vocab)}, and {ds.target} with {ds.vocab and list(ds.vocab)}. "
                          "Make the second from the first, with train.new(X, y), or both as TSDatasets(X, y, splits=splits).")
 
+def gap_fillers(
+    tfms, # batch transforms
+) -> list: # those of them that deal with NaN, such as `TSNan2Value`
+    "Which transforms deal with missing values"
+    return [f for f in tfms if getattr(f, 'handles_nan', False)]
+
 def refuse_bad_values(
     ds, # `TSDatasets`
     tfms, # batch transforms
@@ -664,7 +671,7 @@ def refuse_bad_values(
     "NaN without a transform that deals with it, and infinities, are a `ValueError`"
     nan, inf = ds.scan()
     if inf: raise ValueError(f"{inf} of {len(ds)} series of the {name} have infinite values. Replace them first, with NaN and TSNan2Value() or with np.clip.")
-    if nan and not any(getattr(f, 'handles_nan', False) for f in tfms):
+    if nan and not gap_fillers(tfms):
         raise ValueError(f"{nan} of {len(ds)} series of the {name} have missing values (NaN), and no batch transform deals with them. "
                          "Add one: batch_tfms=[TSStandardize(), TSNan2Value()], for example.")
 
