@@ -4,14 +4,17 @@
 
 # %% auto #0
 __all__ = ['suggest', 'pick_name', 'is_whole', 'check_series', 'as_series', 'default_device', 'as_device', 'evaluating',
-           'rng_state', 'set_rng_state', 'set_seed', 'seeded', 'generator', 'optional_import']
+           'rng_state', 'set_rng_state', 'set_seed', 'seeded', 'local_seed', 'generator', 'optional_import',
+           'atomic_write', 'replace_folder']
 
 # %% ../nbs/00_core.ipynb #ad8ff4cf
-import difflib, importlib, random
-from contextlib import contextmanager
+import difflib, importlib, os, random, shutil, uuid
+from contextlib import contextmanager, suppress
 from numbers import Integral
+from pathlib import Path
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 # %% ../nbs/00_core.ipynb #5fa4d20b
 def suggest(
@@ -143,6 +146,39 @@ def seeded(
     try: set_seed(seed); yield
     finally: set_rng_state(state)
 
+# %% ../nbs/00_core.ipynb #85f1a5df
+_DRAWS = {'rand', 'randn', 'randint', 'randperm', 'normal', 'bernoulli', 'multinomial', 'poisson',
+          'uniform_', 'normal_', 'bernoulli_', 'random_', 'exponential_', 'cauchy_', 'geometric_', 'log_normal_',
+          'trunc_normal_', 'kaiming_uniform_', 'kaiming_normal_', 'xavier_uniform_', 'xavier_normal_', 'orthogonal_', 'sparse_'}
+
+class _OwnDraws(TorchFunctionMode):
+    "Pass a generator to every function of torch that draws and was given none; the mode belongs to this thread alone"
+    def __init__(self, seed):
+        super().__init__()
+        self.seed, self.gens = seed, {}
+
+    def _generator(self, args, kwargs):
+        like = next((o for o in (*args, kwargs.get('tensor')) if isinstance(o, torch.Tensor)), None)
+        device = torch.device(like.device if like is not None else kwargs.get('device') or torch.get_default_device())
+        if device.type == 'meta': return None
+        return self.gens.setdefault(device, torch.Generator(device).manual_seed(self.seed))
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(func, '__name__', '') in _DRAWS and kwargs.get('generator') is None:
+            kwargs = {**kwargs, 'generator': self._generator(args, kwargs)}
+        return func(*args, **kwargs)
+
+@contextmanager
+def local_seed(
+    seed:int|None, # seed of torch's draws inside the block; None leaves them alone
+):
+    """Seed what torch draws inside a block, in this thread alone: the global generators are neither seeded nor read.
+
+    Weights come out as after `torch.manual_seed(seed)`. Dropout in training mode, `rand_like` and `randn_like`, numpy and `random` still use their global generators."""
+    if seed is None: yield; return
+    with _OwnDraws(seed): yield
+
 # %% ../nbs/00_core.ipynb #f063bd12
 def generator(
     random_state:int|torch.Generator|None=None, # a seed, a generator, or None: a seed drawn from torch's global generator
@@ -161,3 +197,37 @@ def optional_import(
     "Import a soft dependency on first use; an `ImportError` says how to get it"
     try: return importlib.import_module(module)
     except ImportError as e: raise ImportError(f"{why} needs {module!r}, which could not be imported ({e}). Install it with: pip install {install or module.split('.')[0]}") from e
+
+# %% ../nbs/00_core.ipynb #980c84af
+@contextmanager
+def atomic_write(
+    file, # path of the file; folders above it are made
+    mode:str='wb', # of `open`
+    **kwargs, # of `open`
+): # the open file
+    "Write `file` under another name, then move it in place. An interruption or an error leaves what was there before"
+    file = Path(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(f'.{file.name}.{uuid.uuid4().hex[:8]}.tmp')   # `open` sets the permissions that the umask asks for; mkstemp does not
+    try:
+        with open(aside, mode, **kwargs) as f:
+            yield f
+            f.flush(); os.fsync(f.fileno())
+        os.replace(aside, file)
+    except BaseException:
+        with suppress(OSError): aside.unlink()
+        raise
+
+def replace_folder(
+    new:Path, # finished folder, on the same file system
+    folder:Path, # its final place; an older folder there is replaced
+):
+    "Move `new` to `folder`. If that fails, the older folder is there again, and `new` stays where it is"
+    old = folder.with_name(f'.{folder.name}.old-{uuid.uuid4().hex[:8]}')
+    try:
+        if folder.exists(): os.replace(folder, old)
+        os.replace(new, folder)
+    except BaseException:
+        if old.exists() and not folder.exists(): os.replace(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
