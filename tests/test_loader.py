@@ -1,13 +1,17 @@
 "Loaders: each series once and in order, whatever n and bs; nothing left out for good; what people pass as X; predictions that do not depend on the batch size"
-import copy, pickle
+import copy, pickle, random, sys, warnings
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import tsfast.core
+from fastai.data.core import TfmdDL
 from fastai.learner import Learner
 from fastai.losses import MSELossFlat
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from torch import Tensor, nn
 
 from tsfast.data.core import StratifiedSampler, TSDataLoader, TSDataLoaders, TSDatasets, TSTensor, get_ts_dl, get_ts_dls
@@ -17,8 +21,8 @@ from tsfast.learner import ts_learner
 from tsfast.models.inception_time import InceptionTime
 
 quick = settings(deadline=None, max_examples=60, derandomize=True, database=None)
-few = settings(quick, max_examples=10)
-sizes = [1, 2, 3, 5, 7, 8, 16, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 255, 256, 257, 299, 300, 301, 512]
+few, many = settings(quick, max_examples=10), settings(quick, max_examples=300)
+ns, sizes = st.integers(2, 70), st.integers(2, 80)
 
 
 def numbered(n, C=1, L=4):
@@ -38,33 +42,58 @@ def flat(batches): return [i for b in batches for i in b]
 
 # ---------------------------------------------------------------- any n, any bs
 
-@pytest.mark.parametrize('bs', sizes)
-def test_validation_once_and_in_order(bs):
-    "Every n from 1 to 300"
-    base = two(2, 300, bs=max(bs, 2), val_bs=bs)
-    for n in range(1, 301):
-        dl = base.valid.new(base.valid.dataset[slice(0, n)])
-        out = ids(dl)
-        assert flat(out) == list(range(2, n+2)) and len(dl) == len(out) and all(len(o) == bs for o in out[:-1]), n
-        if n in sizes: assert flat(ids(base.new_dl(numbered(n), bs=bs))) == list(range(n)), n
+@lru_cache
+def base(): return two(2, 300, val_bs=64)
 
-@pytest.mark.parametrize('bs', [b for b in sizes if b > 1])
-@pytest.mark.parametrize('shuffle', [True, False])
-def test_training_batches(bs, shuffle):
-    "Every n from 2 to 300: bs is lowered to n, no series is trained alone, only an incomplete last batch is left out, and that one only where batches are shuffled"
-    ds = TSDatasets(numbered(300), splits=(range(300),)).train
-    for n in range(2, 301):
-        dl = TSDataLoader(ds[slice(0, n)], bs=bs, shuffle=shuffle); dl.reseed(0)
-        out = [b.tolist() for b in dl.batches()]
-        got = flat(out)
-        assert len(dl) == len(out) >= 1 and min(map(len, out)) > 1 and len(set(got)) == len(got), n
-        if shuffle: assert {len(o) for o in out} == {min(bs, n)} and n - len(got) < min(bs, n), n
-        else: assert got == list(range(n)) and max(map(len, out)) <= bs + 1, n
+@many
+@given(st.integers(1, 70), st.integers(1, 80))
+@example(300, 1)
+@example(300, 256)
+@example(257, 512)
+def test_validation_once_and_in_order(n, bs):
+    dl = base().valid.new(base().valid.dataset[slice(0, n)], bs=bs)
+    out = ids(dl)
+    assert flat(out) == list(range(2, n+2)) and len(dl) == len(out) and all(len(o) == bs for o in out[:-1])
+    assert ids(base().new_dl(numbered(n), bs=bs)) == [[i - 2 for i in b] for b in out]
+
+@many
+@given(ns, sizes, st.booleans(), st.sampled_from([None, True, False]))
+@example(15, 8, True, None)
+@example(3, 2, True, None)
+@example(5, 2, True, None)
+@example(300, 299, True, None)
+@example(300, 512, False, None)
+@example(257, 32, True, True)
+def test_training_batches(n, bs, shuffle, drop_last):
+    "bs is lowered to n; no series is trained alone; less than a batch is left out, and only as asked for, or of four or more shuffled batches"
+    dl = TSDataLoader(numbers(n), bs=bs, shuffle=shuffle, drop_last=drop_last); dl.reseed(0)
+    out = [b.tolist() for b in dl.batches()]
+    got, lens, bs = flat(out), [len(o) for o in out], min(bs, n)
+    assert len(dl) == len(out) >= 1 and min(lens) > 1 and len(set(got)) == len(got)
+    evened = drop_last is None and shuffle and n <= 3*bs
+    if evened: assert len(got) == n and max(lens) - min(lens) <= 1 and (max(lens) <= bs or bs == 2)
+    elif drop_last or shuffle and drop_last is None: assert set(lens) == {bs} and n - len(got) < bs
+    else: assert len(got) == n and set(lens[:-1]) <= {bs} and lens[-1] <= bs + 1
+    assert dl.drop_last == (bool(drop_last) or len(got) < n)
+    if not shuffle: assert got == list(range(len(got)))
+
+@lru_cache
+def all_numbers(): return TSDatasets(numbered(300), splits=(range(300),)).train
+def numbers(n): return all_numbers()[slice(0, n)]
+
+def test_few_batches_are_evened_out():
+    "15 series in batches of 8 were 8, and 7 left out"
+    dl = two(15, 3, bs=8).train
+    assert [len(b) for b in dl.batches()] == [8, 7] and not dl.drop_last and sorted(flat(ids(dl))) == list(range(15))
+    assert [len(b) for b in two(15, 3, bs=8, drop_last=True).train.batches()] == [8]
+    assert [len(b) for b in two(31, 3, bs=8).train.batches()] == [8]*3 and two(31, 3, bs=8).train.drop_last        # the fourth would have 7
+    assert [len(b) for b in dl.new(numbers(31)).batches()] == [8]*3                  # of the series that it has, not of those it was made from
+    assert [len(b) for b in two(31, 3, bs=8).train.new(numbers(15)).batches()] == [8, 7]
 
 @quick
-@given(st.integers(2, 300), st.integers(2, 512))
+@given(ns, sizes)
 def test_no_training_series_is_left_out_for_good(n, bs):
-    dl = TSDataLoader(TSDatasets(numbered(n), splits=(range(n),)).train, bs=bs, shuffle=True); dl.reseed(1)
+    dl = TSDataLoader(numbers(n), bs=bs, shuffle=True); dl.reseed(1)
     seen, orders = set(), set()
     for _ in range(40):
         order = torch.cat(dl.batches()).tolist()
@@ -177,7 +206,8 @@ def test_weights_are_proportions():
 
 def test_partial_n():
     dl = two(100, 3, bs=8, partial_n=0.2).train; dl.reseed(0)
-    assert len(flat(ids(dl))) == 16 and len(dl) == 2                                     # 20 series: two batches of 8
+    assert [len(b) for b in ids(dl)] == [7, 7, 6] and len(dl) == 3                        # 20 series
+    assert [len(b) for b in ids(two(100, 3, bs=8, partial_n=35).train)] == [8]*4
     seen = set(flat(o for _ in range(80) for o in ids(dl))); assert seen == set(range(100))   # another part each time
     assert flat(ids(two(100, 3, bs=8, partial_n=10, shuffle_train=False).train)) == list(range(10))
     for bad in (0, 101, 1.5, 0., -3):
@@ -246,7 +276,7 @@ def test_kinds_of_X(name, given, want):
     for b in dls.train: assert b[0].dtype == torch.float32 and type(b[0]) is TSTensor
     x = torch.cat([dls.valid.decode(b)[0].as_subclass(Tensor) for b in dls.valid])
     np.testing.assert_allclose(x.numpy(), np.asarray(want[10:], dtype=np.float32), atol=2e-6*max(1, np.abs(np.asarray(want, dtype=float)).max()))
-    assert np.array_equal(np.asarray(given), np.asarray(before))                        # the caller's data stays his own
+    assert np.array_equal(np.asarray(given), np.asarray(before))                        # the caller's data stays as it is
     n, = {len(b[0]) for b in dls.new_dl(given, bs=20)}; assert n == 20
 
 def test_masked_values_are_missing_values():
