@@ -436,8 +436,7 @@ def _check_sendable(
     if method == 'fork': return
     for f in fs:
         interactive = getattr(f, '__module__', None) == '__main__' and not hasattr(sys.modules['__main__'], '__file__')
-        why = "it is defined in an interactive session" if interactive else None
-        try: pickle.dumps(f)
+        try: why = pickle.dumps(f) and interactive and "it is defined in an interactive session"
         except Exception as e: why = f"{type(e).__name__}: {e}"
         if why:
             raise ValueError(f"num_workers is above 0 and processes start with {method!r}, but {f!r} cannot be sent to them ({why}). "
