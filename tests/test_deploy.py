@@ -78,7 +78,10 @@ targets = {
     'steps': (np.array(['up', 'down'])[rng.integers(0, 2, (N, L))], TSClassification()),
     'lists': ([['a'], ['a', 'b'], [], ['c']]*(N//4), TSMultiLabelClassification(thresh=0.4)), 'matrix': (rng.integers(0, 2, (N, 3)), TSMultiLabelClassification()),
     'number': (rng.normal(50, 9, N), TSRegression()), 'scaled': (rng.normal(50, 9, N), TSRegression(standardize=True)), 'several': (rng.normal(50, 9, (N, 3)), TSRegression(standardize=True)),
-    'forecast': (rng.normal(50, 9, (N, 2, 5)), TSRegression(standardize=True))}
+    'forecast': (rng.normal(50, 9, (N, 2, 5)), TSRegression(standardize=True)),
+    # float32 holds steps of 1 at this level: these need float64 from the outputs on
+    'far': (rng.normal(1e7, .16, N), TSRegression(standardize=True)), 'far, several': (rng.normal([5, 1e7, -3e8], [2, .16, 1], (N, 3)), TSRegression(standardize=True)),
+    'far, forecast': (rng.normal(1e7, .16, (N, 2, 5)), TSRegression(standardize=True))}
 
 @pytest.mark.parametrize('name', targets)
 def test_targets(name, tmp_path):
@@ -87,6 +90,9 @@ def test_targets(name, tmp_path):
     same(learn, p); same(learn, p, bs=3)
     if p.kind == 'regression':
         with pytest.raises(ValueError, match='no probabilities'): p.predict_proba(X)
+        far = name.startswith('far')
+        assert p(X).dtype == (torch.float64 if far else torch.float32) and p.config['format_version'] == (2 if far else 1)
+        if far: assert len(np.unique(p.predict(X))) > N//2      # not rounded to the steps of float32
     else: assert p.predict_proba(X).shape[-1] == len(p.classes)
 
 gaps = X.copy(); gaps[rng.random(X.shape) < 0.1] = np.nan
@@ -107,6 +113,7 @@ def test_selection(tmp_path):
     learn = ts_learner(dls, FCN, **TINY)
     p = Predictor(learn.save_bundle(tmp_path/'b'))
     same(learn, p)
+    assert p.input_shape == (C, L) and p.shape == (1, 6)
     with pytest.raises(ValueError, match='number 1'): p(X[:, :1])
 
 def test_temperature(tmp_path):
@@ -129,7 +136,7 @@ def test_input(bundle):
     want = p(X)
     assert torch.equal(p(X.astype(np.float64)), want) and torch.equal(p(torch.from_numpy(X)), want) and torch.equal(p(list(X)), want)
     assert torch.equal(p(X[::-1])[0], p(X[-1:])[0]) and torch.equal(p(np.asfortranarray(X)), want)
-    for bad, text in ((X[:, :1], 'Expected (n, 2, 16)'), (X[..., :9], 'Expected (n, 2, 16)'), (X[:0], 'no series'), (X[0, 0], 'dimension'), (gaps, 'missing values'), (np.where(X > 0, X, np.inf), 'infinite'), (y, 'dtype')):
+    for bad, text in ((X[:, :1], 'Expected (n, 2, 16)'), (X[:0], 'no series'), (X[0, 0], 'dimension'), (gaps, 'missing values'), (np.where(X > 0, X, np.inf), 'infinite'), (y, 'dtype')):
         with pytest.raises(ValueError) as e: p(bad)
         assert text in str(e.value)
     with pytest.raises(ValueError, match='bs is 0'): p(X, bs=0)
@@ -209,6 +216,18 @@ def test_replaced_as_a_whole(tmp_path, monkeypatch):
         m.setattr(tsfast.deploy, 'build_pipeline', lambda *a: 1/0)
         with pytest.raises(ZeroDivisionError): b.save_bundle(folder)
     same(a, Predictor(folder))
+    replace = os.replace
+    for move in (1, 2):      # the first move takes the older bundle away, the second one brings the new one
+        with monkeypatch.context() as m:
+            moves = []
+            def fail(src, dst):
+                moves.extend([src]*src.is_dir())
+                return replace(src, dst) if len(moves) != move or not src.is_dir() else 1/0
+            m.setattr(os, 'replace', fail)
+            with pytest.raises(ZeroDivisionError): b.save_bundle(folder)
+        assert len(moves) == (1 if move == 1 else 3)
+        same(a, Predictor(folder))
+        assert [o.name for o in tmp_path.iterdir()] == ['b']
     b.save_bundle(folder)
     same(b, Predictor(folder))
     assert [o.name for o in tmp_path.iterdir()] == ['b']
@@ -237,10 +256,10 @@ def at(cfg, path, value):
     cfg[path[-1]] = value
 
 @pytest.mark.parametrize('path,value,text', [
-    ('format', 'zip', 'written by learn.save_bundle'), ('format_version', 2, 'Update tsfast'), ('format_version', True, 'whole number'),
+    ('format', 'zip', 'written by learn.save_bundle'), ('format_version', 3, 'Update tsfast'), ('format_version', True, 'whole number'),
     ('architecture.name', 'FNC', 'Unknown architecture'), ('architecture.name', 'os.system', 'Unknown architecture'), ('architecture.arguments.layers', [10**6, 6], 'cannot be built'),
     ('architecture.arguments.layers', [4, 7], 'convs.1.0.weight'), ('architecture.arguments.c_out', 4, 'the target needs'), ('architecture.arguments.c_in', 1, 'as in series'), ('architecture.arguments.colour', 1, "no argument 'colour'"),
-    ('architecture.arguments.layers', 'os', 'cannot be built'), ('architecture.arguments.custom_head', 'os.system', 'cannot be built'), ('series.length', 0, 'whole number'), ('series.channels', '2', 'int'),
+    ('architecture.arguments.layers', 'os', 'cannot be built'), ('architecture.arguments.custom_head', 'os.system', 'cannot be built'), ('series.length', 0, 'whole number'), ('series.channels', '2', 'int'), ('series.input', {'channels': 2}, "no 'length'"), ('series.input', {'channels': 0, 'length': 16}, 'whole number'),
     ('preprocessing.0.kind', 'Pickle', 'one of'), ('preprocessing.0.arguments.kind', 'x', 'cannot be built'), ('preprocessing.0.arguments.by_sample', 1, 'true or false'), ('preprocessing', [], 'no place'),
     ('target.kind', 'cat', 'one of'), ('target.classes', ['a', 'a', 'b'], 'once'), ('target.classes', None, 'a list'), ('target.shape', [16], 'the target needs'), ('activation', 'relu', 'softmax'), ('temperature', 0, 'above 0'), ('temperature', 'hot', 'float'),
     ('weights.file', '../model.safetensors', 'nothing outside its folder'), ('weights.file', '/etc/passwd', 'nothing outside its folder'), ('versions.torch', 2, 'text')])
@@ -260,6 +279,71 @@ def test_large_and_endless_constructions(bundle, tmp_path):
         t = time.process_time()
         with pytest.raises(ValueError): load_bundle(copy_to(bundle, tmp_path/'b', cfg, sign=True))
         assert time.process_time() - t < 20 and torch.is_grad_enabled()
+
+@pytest.mark.parametrize('arch,arg,values', [('XceptionTime', 'adaptive_size', (2**16, 2**22, 2**24)), ('DLinear', 'kernel_size', (2**21, 2**24))])
+def test_large_forward_passes(arch, arg, values, tmp_path):
+    "An argument that no weight shows, and that makes a prediction large, is refused before anything large is made"
+    import tracemalloc
+    b = make(arch, train=False, **(dict(nf=1) if arch == 'XceptionTime' else {})).save_bundle(tmp_path/'a')
+    for v in (50, *values):
+        cfg = json.loads((b/CONFIG).read_text())
+        cfg['architecture']['arguments'][arg] = v
+        copy_to(b, tmp_path/'b', cfg, sign=True)
+        if v == 50: load_bundle(tmp_path/'b')(X); continue
+        peak = peak_of(lambda: pytest.raises(ValueError, load_bundle, tmp_path/'b').match('far more memory'))
+        assert peak < 2**23
+    assert torch.is_grad_enabled()
+
+def peak_of(f):
+    "Bytes of the largest array that torch made meanwhile"
+    from torch.utils._python_dispatch import TorchDispatchMode
+    class Largest(TorchDispatchMode):
+        most = 0
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            for o in out if isinstance(out, (list, tuple)) else [out]:
+                if isinstance(o, torch.Tensor) and not o.is_meta: self.most = max(self.most, o.nbytes)
+            return out
+    with Largest() as mode: f()
+    return mode.most
+
+class _Grows(FCN):
+    "Makes a large array by a function that asks for none"
+    def __init__(self, c_in, c_out, *, seq_len=None, wide=1):
+        super().__init__(c_in, c_out, layers=[4, 4], kss=[3, 3])
+        self.wide = wide
+    def forward_features(self, x):
+        z = super().forward_features(x)
+        return (z.unsqueeze(-1) + torch.zeros(self.wide)).flatten(2)
+
+def test_large_forward_passes_of_ones_own(tmp_path):
+    "What grows by broadcasting or step by step is refused as well"
+    from tsfast.models import registry
+    register_model(_Grows)
+    try:
+        b = make(_Grows, train=False, wide=3).save_bundle(tmp_path/'a')
+        assert len(load_bundle(b)(X)) == N
+        cfg = json.loads((b/CONFIG).read_text())
+        cfg['architecture']['arguments']['wide'] = 2**20
+        with pytest.raises(ValueError, match='far more memory'): load_bundle(copy_to(b, tmp_path/'b', cfg, sign=True))
+    finally: del registry._archs['_Grows']
+
+@pytest.mark.parametrize('arch', ['FCN', 'XceptionTime', 'TST', 'LSTM'])
+def test_long_series_are_no_forgery(arch, tmp_path):
+    "Real networks of their default sizes, on long series of many channels, are far from the bound"
+    from tsfast.inference import _try_forward
+    for c, n in ((1, 1000), (60, 300), (1, 9)):
+        model = get_arch(arch)(c, 2, seq_len=n).eval()
+        _try_forward(model, c, n, sum(o.nbytes for o in model.state_dict().values()))
+
+@pytest.mark.parametrize('steps', [[0]*9999, list(range(16))*700])
+def test_a_selection_that_repeats_is_refused(bundle, tmp_path, steps):
+    cfg = json.loads((bundle/CONFIG).read_text())
+    cfg['preprocessing'].insert(0, dict(kind='SelectSeries', arguments=dict(vars=None, steps=steps, vars_slice=False, steps_slice=False)))
+    data = json.loads(json.dumps(cfg))
+    from safetensors.torch import load, save
+    t = {k.replace('preprocessing.0', 'preprocessing.1'): v for k, v in load((bundle/WEIGHTS).read_bytes()).items()}
+    with pytest.raises(ValueError, match='each once|entries'): load_bundle(copy_to(bundle, tmp_path/'b', data, save(t), sign=True))
 
 def test_links_and_odd_files(bundle, tmp_path):
     for name in (CONFIG, WEIGHTS):
@@ -366,7 +450,8 @@ def test_stored_bundles(folder):
     assert np.array_equal(p.predict(z['X']), z['predicted']) if p.kind == 'classification' else True
     assert np.allclose(p.embeddings(z['X']), z['embeddings'], rtol=1e-3, atol=1e-4)
 
-def test_there_are_stored_bundles(): assert len(list((root/'tests/data').glob('bundle_v1_*'))) >= 3
+def test_there_are_stored_bundles():
+    for n in (1, 2): assert len(list((root/'tests/data').glob(f'bundle_v{n}_*'))) >= (3, 2)[n - 1]
 
 
 # ONNX and torch.export
@@ -386,6 +471,7 @@ def test_onnx(arch, tmp_path):
     learn = make(arch)
     s = session(export_onnx(learn, tmp_path/'m.onnx'))
     for n in (1, 6, N): assert np.allclose(s.run(None, {'series': X[:n]})[0], learn.get_X_preds(X[:n])[0].numpy(), rtol=1e-4, atol=1e-5)
+    assert s.get_inputs()[0].shape == ['batch', C, L] and s.get_outputs()[0].shape == ['batch', 3]
     assert json.loads(s.get_modelmeta().custom_metadata_map['target'])['classes'] == ['maybe', 'no', 'yes']
 
 @pytest.mark.parametrize('length', [1, 2, 7, 64])
@@ -395,11 +481,13 @@ def test_running_maximum(length):
     assert torch.equal(_cummax(x, -1)[0], x.cummax(-1).values)
 
 @onnx
-@pytest.mark.parametrize('name', ['steps', 'lists', 'several', 'forecast'])
+@pytest.mark.parametrize('name', ['steps', 'lists', 'several', 'forecast', 'far', 'far, several'])
 def test_onnx_targets(name, tmp_path):
     learn = make(y=targets[name][0], t=targets[name][1])
     s = session(export_onnx(to_predictor(learn), tmp_path/'m.onnx'))
-    assert np.allclose(s.run(None, {'series': X})[0], learn.get_X_preds(X)[0].numpy(), rtol=1e-4, atol=1e-4)
+    far = name.startswith('far')
+    assert np.allclose(s.run(None, {'series': X})[0], learn.get_X_preds(X)[0].numpy(), rtol=0 if far else 1e-4, atol=1e-4)
+    if far: assert torch.allclose(export_program(learn).module()(torch.from_numpy(X)), learn.get_X_preds(X)[0], rtol=0, atol=1e-4)
 
 @onnx
 @pytest.mark.parametrize('name', ['sample, channels', 'minmax', 'gaps', 'clip', 'robust'])
@@ -414,8 +502,18 @@ def test_what_cannot_be_exported_says_so(tmp_path):
     with pytest.raises(ValueError, match='cannot be exported to ONNX'): export_onnx(make(X=gaps, batch_tfms=tfms['gaps, median']), tmp_path/'m.onnx')
     with pytest.raises(ValueError, match='Expected a learner'): export_onnx(FCN(2, 3), tmp_path/'m.onnx')
     dls = get_ts_dls(X, y, splits=splits, sel_vars=[1], bs=8)
-    with pytest.raises(ValueError, match='before get_ts_dls'): export_onnx(ts_learner(dls, FCN, **TINY), tmp_path/'m.onnx')
+    p = to_predictor(ts_learner(dls, FCN, **TINY))
+    del p.config['series']['input']      # as in bundles of older versions
+    with pytest.raises(ValueError, match='before get_ts_dls'): export_onnx(p, tmp_path/'m.onnx')
     assert not list(tmp_path.iterdir())
+
+@onnx
+def test_onnx_selection(tmp_path):
+    dls = get_ts_dls(X, y, splits=splits, sel_vars=[1], sel_steps=slice(4, None, 2), batch_tfms=TSStandardize(by_step=True), bs=8)
+    learn = ts_learner(dls, FCN, **TINY)
+    for o in (learn, Predictor(learn.save_bundle(tmp_path/'b'))):
+        s = session(export_onnx(o, tmp_path/'m.onnx'))
+        assert np.allclose(s.run(None, {'series': X})[0], learn.get_X_preds(X)[0].numpy(), rtol=1e-4, atol=1e-5)
 
 @pytest.mark.parametrize('arch', ['FCN', 'MiniRocket', 'GRU'])
 def test_export_program(arch, tmp_path):

@@ -105,7 +105,7 @@ class TSDatasets:
     ):
         X = check_series(X)
         if len(X) == 0: raise ValueError(f"X has shape {tuple(X.shape)}: no series.")
-        n = len(X)
+        n, self.given_shape = len(X), tuple(X.shape[1:])   # channels and length before any selection
         self.split_idx, self._scan, self._placed = None, None, {}
         self.splits = None if splits is None else tuple(torch.from_numpy(s) for s in check_splits(splits, n))
         self.idxs = torch.arange(n)
