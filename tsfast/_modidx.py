@@ -481,6 +481,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'tsfast.deploy._is_header': ('deploy.html#_is_header', 'tsfast/deploy.py'),
                                'tsfast.deploy._is_text': ('deploy.html#_is_text', 'tsfast/deploy.py'),
                                'tsfast.deploy._label_is_last': ('deploy.html#_label_is_last', 'tsfast/deploy.py'),
+                               'tsfast.deploy._like_names': ('deploy.html#_like_names', 'tsfast/deploy.py'),
                                'tsfast.deploy._name_batch': ('deploy.html#_name_batch', 'tsfast/deploy.py'),
                                'tsfast.deploy._number': ('deploy.html#_number', 'tsfast/deploy.py'),
                                'tsfast.deploy._pipeline_of': ('deploy.html#_pipeline_of', 'tsfast/deploy.py'),

@@ -350,6 +350,12 @@ _IDS = ('', 'id', 'ids', 'index', 'unnamed: 0')
 def _counted(cells): # the names that pandas gives to columns without names
     return cells == [str(i) for i in range(len(cells))]
 
+def _like_names(cells, rows):
+    "Are numbers names of columns: steps that rise or fall, or whole ones above others?"
+    v = [_float(o) for o in cells]
+    rises = [a < b for a, b in zip(v, v[1:])]
+    return all(rises) or not any(rises) and len(set(v)) == len(v) or all(map(str.isdigit, cells)) and not all(o.isdigit() for row in rows for o in row)
+
 def _is_header(rows, want):
     "Is the first row one of names?"
     first, rest = rows[0], rows[1:]
@@ -361,7 +367,7 @@ def _is_header(rows, want):
     if _counted(numbers) and named and len(numbers) == want or _counted(first): return True
     if len(text) != 1 or text[0] not in (0, len(first) - 1): return False
     below = [o[text[0]] for o in rest]
-    if below and not any(map(_is_text, below)): return True      # text above numbers
+    if below and not any(map(_is_text, below)): return _like_names(numbers, rest)      # text above numbers
     return _counted(numbers) and len(numbers) > 2 and bool(below) and first[text[0]] not in below    # a label that comes once, of the series 0, 1, 2, …
 
 def _label_is_last(names, rows):
