@@ -214,7 +214,7 @@ def _examples(pipeline, shape):
 
 @contextmanager
 def _quiet():
-    "torch and onnxscript say much about their own code while they export"
+    "torch and onnxscript say much about their own code while they export. Filters and loggers belong to all threads, as does what torch itself switches: export in one at a time"
     loggers = [logging.getLogger(o) for o in ('onnxscript', 'onnx_ir', 'torch.onnx', 'torch.export')]
     levels = [o.level for o in loggers]
     with warnings.catch_warnings():

@@ -270,8 +270,8 @@ class _ForwardBudget(TorchFunctionMode):
     "Stops a forward pass whose feature maps are far larger than the weights and the series account for"
     def __init__(self, nbytes, channels, length):
         super().__init__()
-        # 4096 feature maps, or 64 maps of attention
-        self.once = 2**22 + 16*nbytes + 4*(2**12*channels*length + 2**6*length**2)
+        # 2048 feature maps, or 64 maps of attention
+        self.once = 2**22 + 4*nbytes + 4*(2**11*channels*length + 2**6*length**2)
         self.total = 256*self.once
 
     def spend(self, out):
