@@ -770,7 +770,8 @@ def test_tables_of_other_countries(tmp_path, enc, body):
 @pytest.mark.parametrize('data,texts', [
     (b'gr\xfcn,1,2,3\n', ['a.csv', 'UTF-8', '0xfc']), ('1;2\n3;4\n', ['a.csv', 'line 1: 2 values', 'semicolons', '1 × 3 = 3', 'UTF-8']), ('1,2,3\n1,2\n', ['line 2: 2 values', 'commas']),
     ('1,5;2.5;3\n', ['commas', 'points']), ('1;2;3\n4;x;6\n', ['line 2', "'x'", 'semicolons', 'Expected numbers']), ('1 2\n'.encode('utf-16'), ['2 values', 'spaces', 'UTF-16']),
-    ('1,2,3,4,5\n', ["call", "'id'", "'label'"]), ('"1,2,3\n' + '4,'*70000, ['a.csv']), ('a,b,c\n', ['no series']), ('up,1,2,3\n1,2,3\n', ['line 2: 3 values'])])
+    ('1,2,3,4,5\n', ["call", "'id'", "'label'"]), ('"1,2,3\n' + '4,'*70000, ['a.csv']), ('1,2,3,\n4,5,6,\n', ['end in a separator']), ('a,b,c,\n1,2,3,\n', ['end in a separator']),
+    ('a,b,c\n', ['no series']), ('up,1,2,3\n1,2,3\n', ['line 2: 3 values'])])
 def test_tables_that_cannot_be_read(tmp_path, data, texts):
     "The message names the file, the encoding and the separator"
     f = tmp_path/'a.csv'; f.write_bytes(data if isinstance(data, bytes) else data.encode())

@@ -119,8 +119,9 @@ def learner_config(
     shape = list(target.shape) if number else None if target.d is None else list(target.d)
     thresh = float(getattr(learn.loss_func, 'thresh', target.thresh)) if kind == 'multilabel' else None
     series = dict(channels=learn.dls.vars, length=learn.dls.len)
-    given = getattr(learn.dls.loaders[-1].dataset, 'given_shape', None)
-    if given and any(isinstance(f, SelectSeries) for f in pipeline.preprocessing): series['input'] = dict(zip(('channels', 'length'), given))
+    given = getattr(learn.dls.loaders[-1].dataset, 'given_shape', None)     # not in learners of older pickles
+    selects = any(isinstance(f, SelectSeries) for f in pipeline.preprocessing)
+    if given and selects: series['input'] = dict(zip(('channels', 'length'), given))
     new = 'input' in series or target.scaled and pipeline.mean.dtype == torch.float64     # the rest is read by older versions, too
     return dict(format=FORMAT, format_version=VERSION if new else 1, architecture=_arch(model), series=series, preprocessing=steps,
                 target=dict(kind=kind, classes=None if number else _classes(target), shape=shape, threshold=thresh, standardized=bool(target.scaled)),
@@ -198,13 +199,14 @@ def _pipeline_of(model):
     if isinstance(model, Learner):
         target, ds = _target(model), model.dls.loaders[-1].dataset
         shape = getattr(ds, 'given_shape', (None, None)) if any(v != slice(None) for v in (ds._vars, ds._steps)) else ds.shape
-        return learner_pipeline(model), shape, dict(kind=_KINDS[type(target)][0], classes=None if target.vocab is None else _classes(target))
+        classes = None if target.vocab is None else _classes(target)
+        return learner_pipeline(model), shape, dict(kind=_KINDS[type(target)][0], classes=classes)
     raise ValueError(f"This is a {type(model).__name__}. Expected a learner, or what load_bundle gives.")
 
 def _examples(pipeline, shape):
     if None in shape:
-        raise ValueError("This model selects channels or steps itself, and was saved by an older tsfast, which did not record how many its input has. "
-                         "Save the learner again, or select them before get_ts_dls.")
+        raise ValueError("This model selects channels or steps itself, and was saved by an older tsfast, which did not record how many "
+                         "its input has. Save the learner again, or select them before get_ts_dls.")
     gen = torch.Generator().manual_seed(0)
     shift, scale = next(((f.shift, f.scale) for f in pipeline.preprocessing if getattr(f, 'shift', None) is not None), (0., 1.))
     if any(isinstance(f, SelectSeries) for f in pipeline.preprocessing): shift, scale = (torch.as_tensor(o).mean() for o in (shift, scale))
@@ -214,7 +216,9 @@ def _examples(pipeline, shape):
 
 @contextmanager
 def _quiet():
-    "torch and onnxscript say much about their own code while they export. Filters and loggers belong to all threads, as does what torch itself switches: export in one at a time"
+    """torch and onnxscript say much about their own code while they export.
+
+    Filters and loggers belong to all threads, as does what torch's exporter itself switches: export in one thread at a time."""
     loggers = [logging.getLogger(o) for o in ('onnxscript', 'onnx_ir', 'torch.onnx', 'torch.export')]
     levels = [o.level for o in loggers]
     with warnings.catch_warnings():
@@ -271,7 +275,7 @@ def export_onnx(
     file, # where to write it, usually `.onnx`
     opset:int=18, # version of the operators
     tol:float=1e-4, # largest difference allowed between ONNX Runtime and torch, where ONNX Runtime is installed
-) -> Path: # the file; its input is `series` (batch, C, L), its output `probabilities` or `numbers` (float64 for scaled targets that are large beside their spread)
+) -> Path: # the file; its input is `series` (batch, C, L), its output `probabilities` or `numbers`
     "Preprocessing and network as an ONNX file, for any number of series"
     onnx = optional_import('onnx', 'Export to ONNX'); optional_import('onnxscript', 'Export to ONNX')
     pipeline, shape, target = _pipeline_of(model)
@@ -337,13 +341,15 @@ def _split(file, text, enc, widths, expected):
     tables = {}
     for sep in seen:
         try: tables[sep] = _rows(text, sep)
-        except csv.Error as e: raise ValueError(f"{file} cannot be read as a table ({enc.upper()}, separated by {_SEPARATORS[sep]}): {e}.") from None
+        except csv.Error as e:
+            raise ValueError(f"{file} cannot be read as a table ({enc.upper()}, separated by {_SEPARATORS[sep]}): {e}.") from None
     fits = next((sep for sep in seen if tables[sep] and len(tables[sep][0][1]) in widths), seen[0])
     for n, cells in tables[fits]:
         if len(cells) not in widths or len(cells) != len(tables[fits][0][1]):
             raise ValueError(f"{file}, line {n}: {len(cells)} values, separated by {_SEPARATORS[fits]}. Expected {expected}")
     return tables[fits], fits
 
+# %% ../nbs/31_deploy.ipynb #c57e3c5b
 _LABELS = ('label', 'labels', 'class', 'classes', 'y', 'target')
 _IDS = ('', 'id', 'ids', 'index', 'unnamed: 0')
 
@@ -352,15 +358,15 @@ def _counted(cells): # the names that pandas gives to columns without names
 
 def _like_names(cells, rows):
     "Are numbers names of columns: steps that rise or fall, or whole ones above others?"
-    v = [_float(o) for o in cells]
-    rises = [a < b for a, b in zip(v, v[1:])]
-    return all(rises) or not any(rises) and len(set(v)) == len(v) or all(map(str.isdigit, cells)) and not all(o.isdigit() for row in rows for o in row)
+    v = np.array([_float(o) for o in cells])
+    if (np.diff(v) > 0).all() or (np.diff(v) < 0).all(): return True
+    return all(map(str.isdigit, cells)) and not all(o.isdigit() for row in rows for o in row)
 
 def _is_header(rows, want):
     "Is the first row one of names?"
     first, rest = rows[0], rows[1:]
     text = [i for i, o in enumerate(first) if _is_text(o)]
-    if len(text) == len(first) or len(text) == len(first) - 1 and not first[0]: return True     # all of it, but for an empty cell over an index
+    if len(text) == len(first) or len(text) == len(first) - 1 and not first[0]: return True     # an empty cell stands over an index
     if len(first) == want: return _counted(first)
     named = {i for i, o in enumerate(first) if o.lower() in (*_LABELS, *_IDS)} & {0, 1, len(first) - 2, len(first) - 1}
     numbers = [o for i, o in enumerate(first) if i not in named and i not in text]
@@ -368,8 +374,10 @@ def _is_header(rows, want):
     if len(text) != 1 or text[0] not in (0, len(first) - 1): return False
     below = [o[text[0]] for o in rest]
     if below and not any(map(_is_text, below)): return _like_names(numbers, rest)      # text above numbers
-    return _counted(numbers) and len(numbers) > 2 and bool(below) and first[text[0]] not in below    # a label that comes once, of the series 0, 1, 2, …
+    # text above text: a label that comes once, of the series 0, 1, 2, …, is none
+    return _counted(numbers) and len(numbers) > 2 and bool(below) and first[text[0]] not in below
 
+# %% ../nbs/31_deploy.ipynb #05b626c1
 def _label_is_last(names, rows):
     "Of a table with one column more than values, neither end of which has a known name"
     first, last = (all(_is_text(o[i]) for o in rows) for i in (0, -1))
@@ -390,18 +398,22 @@ def _columns(file, header, rows, want):
     for places in ((0, 1), (0, n - 1), (n - 2, n - 1)):      # an id and a label
         for i, j in (places, places[::-1]):
             if names[i] in _IDS and names[j] in _LABELS: return [k for k in range(n) if k not in places], j
-    raise ValueError(f"{file}, line 1: {n} values. Expected {want}, or {want + 1} with a label or an id; for both, a first line that calls them "
-                     "'id' and 'label'.")
+    raise ValueError(f"{file}, line 1: {n} values. Expected {want}, or {want + 1} with a label or an id; for both, a first line that calls "
+                     "them 'id' and 'label'.")
 
+# %% ../nbs/31_deploy.ipynb #3b8832d7
 def _number(file, n, cell, sep, commas):
     try: return _float(cell.replace(',', '.') if commas else cell)
-    except ValueError: raise ValueError(f"{file}, line {n}: could not convert {cell[:40]!r} to a number; the cells are separated by {_SEPARATORS[sep]}. Expected numbers.") from None
+    except ValueError:
+        raise ValueError(f"{file}, line {n}: could not convert {cell[:40]!r} to a number; the cells are separated by {_SEPARATORS[sep]}. "
+                         "Expected numbers.") from None
 
 def _read_table(file, channels, length):
     "Series and labels of a text table"
     if channels is None or length is None:
-        raise ValueError(f"{file} has a series in each row, and nobody knows how many channels and steps it has: the model selects some itself, and was saved "
-                         "by an older tsfast, which did not record them. Save the learner again, or pass the series as .npy.")
+        raise ValueError(f"{file} has one series in each row, and their shape is not known: the model selects channels or steps itself, and "
+                         "was saved by an older tsfast, which did not record how many there are. Save the learner again, or pass the series "
+                         "as .npy.")
     want = channels*length
     text, enc = _decode(file, file.read_bytes())
     if not text.strip(): raise ValueError(f"{file} holds no series.")
@@ -411,23 +423,30 @@ def _read_table(file, channels, length):
     header = rows[0] if _is_header(rows, want) else None
     if header: lines, rows = lines[1:], rows[1:]
     if not rows: raise ValueError(f"{file} holds no series.")
+    if len(rows[0]) > want and not any(o[-1] for o in rows) and not (header and header[-1]):
+        raise ValueError(f"{file}: all rows end in a separator, or lack their last value. Remove the separator, or write NaN for what is "
+                         "missing.")
     values, label = _columns(file, header, rows, want)
     cells = [o[i] for o in rows for i in values]
     commas = sep == ';' and any(re.fullmatch(r'[+-]?\d*,\d+([eE][+-]?\d+)?', o) for o in cells)
-    if commas and any('.' in o for o in cells): raise ValueError(f"{file} has numbers with commas and numbers with points. Expected one decimal separator.")
+    if commas and any('.' in o for o in cells):
+        raise ValueError(f"{file} has numbers with commas and numbers with points. Expected one decimal separator.")
     X = [[_number(file, n, o[i], sep, commas) for i in values] for n, o in zip(lines, rows)]
     return np.array(X, np.float32).reshape(-1, channels, length), None if label is None else np.array([o[label] for o in rows])
 
+# %% ../nbs/31_deploy.ipynb #c1577822
 _SUFFIXES = '.npy, .ts, .tsv, .csv or .txt'
 
 def read_series(
-    file, # `.npy`: (n, C, L) or (n, L); `.ts`; `.tsv`, `.csv` or `.txt`: a series a row, channel after channel, with a label or an id before or after it, if there is one
+    file, # `.npy`: (n, C, L) or (n, L); `.ts`; `.tsv`, `.csv` or `.txt`: a series in each row, channel after channel, perhaps with a label and an id
     channels:int|None, # channels that a row of a table has; None: nobody knows, so that tables are refused
     length:int|None, # time steps that a row of a table has; None: the same
 ): # X: float32 (n, C, L); y: labels as texts or numbers, or None
     """Read unseen series for a model; a `ValueError` names the row that does not fit.
 
-    Tables may be separated by tabs, semicolons, commas or spaces, and be in UTF-8 or UTF-16; between semicolons, numbers may have decimal commas."""
+    Tables may be separated by tabs, semicolons, commas or spaces, in UTF-8 or UTF-16; between semicolons, numbers may have decimal commas.
+    An id or a label may stand before or after the values. A first line of names says which is which; else the column of text is the label,
+    or the first one."""
     file = Path(file)
     if not file.exists(): raise FileNotFoundError(f"There is no file {file}.")
     if file.is_dir(): raise IsADirectoryError(f"{file} is a folder. Expected a file of series: {_SUFFIXES}.")

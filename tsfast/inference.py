@@ -257,6 +257,7 @@ class _Budget(TorchFunctionMode):     # not a dispatch mode: that would load tor
             if self.total < 0 or self.calls < 0: raise ValueError("it takes far more memory than the weights of the bundle hold")
         return func(*args, **kwargs)
 
+# %% ../nbs/32_inference.ipynb #246b04a4
 def _each(o): # what stands in nested lists and tuples
     if isinstance(o, (list, tuple)):
         for v in o: yield from _each(v)
@@ -293,6 +294,7 @@ class _ForwardBudget(TorchFunctionMode):
         self.spend(out)
         return out
 
+# %% ../nbs/32_inference.ipynb #9f2d95ee
 def takes_length(
     model:nn.Module, # a network
     length:int, # steps of the series that it was trained on
@@ -301,6 +303,7 @@ def takes_length(
     if hasattr(model, 'seq_len'): return model.seq_len
     return length if 'seq_len' in getattr(model, 'init_args', ('seq_len',)) else None
 
+# %% ../nbs/32_inference.ipynb #4c57f4e1
 def _try_forward(model, channels, length, nbytes):
     "One series through the network, on a budget: its arguments may ask for what its weights do not show"
     if hasattr(model, 'fitted'): return      # fixed features, each of which stands in a buffer
@@ -309,6 +312,7 @@ def _try_forward(model, channels, length, nbytes):
     x = torch.zeros(1, channels, length)
     with torch.inference_mode(), _ForwardBudget(nbytes, channels, length): model(x)
 
+# %% ../nbs/32_inference.ipynb #d7882eb1
 def build_pipeline(
     cfg:dict, # a configuration that `check_config` has passed
     tensors:dict, # its tensors
@@ -353,9 +357,11 @@ def build_pipeline(
         with local_seed(0): _try_forward(res.eval().model, cfg['series']['channels'], cfg['series']['length'], nbytes)
     except Exception as e:
         series = ' × '.join(str(cfg['series'][k]) for k in ('channels', 'length'))
-        raise ValueError(f"{name}, with the arguments in {CONFIG}, cannot predict series of {series}: {str(e)[:300] or type(e).__name__}") from None
+        why = str(e)[:300] or type(e).__name__
+        raise ValueError(f"{name}, with the arguments in {CONFIG}, cannot predict series of {series}: {why}") from None
     return res
 
+# %% ../nbs/32_inference.ipynb #ec21f7ef
 def _check_stats(f, cfg, i):
     "Statistics must broadcast to the series, and arguments must have their types"
     where, bad = f'preprocessing[{i}]', lambda k, want: _refuse(f'preprocessing[{i}].arguments.{k}', getattr(f, k), want)
@@ -391,7 +397,8 @@ def _check_input(series, k, idx, is_slice):
     n = series.get('input', {}).get(k)
     if n is None: return
     left = range(n)[slice(*idx)] if is_slice else range(n) if idx is None else idx
-    if len(left) != series[k] or any(not -n <= i < n for i in left): _refuse(f'series.input.{k}', n, f'a number of which the selection leaves {series[k]}')
+    if len(left) != series[k] or any(not -n <= i < n for i in left):
+        _refuse(f'series.input.{k}', n, f'a number of which the selection leaves {series[k]}')
 
 # %% ../nbs/32_inference.ipynb #b3bddff1
 def _check_bs(bs):
@@ -399,7 +406,8 @@ def _check_bs(bs):
 
 def _bound_to_length(pipeline, target, length):
     "Why only series of the trained length can be predicted; None where any length will do"
-    if any(getattr(f, 'shift', None) is not None and f.shift.shape[-1] > 1 for f in pipeline.preprocessing): return 'its scaling has statistics for each step'
+    shifts = [getattr(f, 'shift', None) for f in pipeline.preprocessing]
+    if any(o is not None and o.shape[-1] > 1 for o in shifts): return 'its scaling has statistics for each step'
     if target['kind'] == 'classification' and target['shape']: return 'it gives a label for each step'
     if takes_length(pipeline.model, length) is not None: return f'a {type(pipeline.model).__name__} is built for one length'
 
@@ -438,7 +446,7 @@ class Predictor:
     @property
     def model(self) -> nn.Module: return self.pipeline.model
     @property
-    def input_shape(self) -> tuple: # channels and length of the series before the model selects some; (None, None) where an older bundle does not say
+    def input_shape(self) -> tuple: # channels and length before the model selects some; (None, None) where an older bundle does not say
         if not any(isinstance(o, SelectSeries) for o in self.pipeline.preprocessing): return self.shape
         return tuple(self.config['series'].get('input', {}).get(k) for k in ('channels', 'length'))
 
@@ -450,7 +458,7 @@ class Predictor:
         return self
 
     def _evaluated(self):
-        "The pipeline in evaluation mode: while somebody trains its model, other modules around the same tensors, since a mode belongs to all threads"
+        "The pipeline in evaluation mode; where its model is in training mode, a copy that shares its tensors, since threads share a mode"
         p = self.pipeline
         if not any(m.training for m in p.modules()): return p
         return copy.deepcopy(p, {id(t): t for t in (*p.parameters(), *p.buffers())}).eval()
@@ -460,12 +468,14 @@ class Predictor:
         (channels, length), n = self.shape, seen.shape[2]
         if seen.shape[1] != channels or n != length and self._bound:
             why = f'; {self._bound}' if self._bound and n != length else ''
-            raise ValueError(f"X has shape {shape}. Expected (n, {', '.join(map(str, self.input_shape if None not in self.input_shape else self.shape))}), the channels and length of the training series{why}.")
+            want = ', '.join(map(str, self.shape if None in self.input_shape else self.input_shape))
+            raise ValueError(f"X has shape {shape}. Expected (n, {want}), the channels and length of the training series{why}.")
         if torch.isfinite(seen).all(): return
         which = f"Among the series {i} to {i + len(x) - 1} some have"
         if torch.isinf(seen).any(): raise ValueError(f"{which} infinite values. Replace them first, with NaN or with np.clip.")
         if not any(isinstance(o, FillNaN) for o in self.pipeline.preprocessing):
-            mend = "Fill them first" if self._bound else "Fill them first; series of unequal length, which are padded with NaN, can be predicted one length at a time"
+            mend = "Fill them first"
+            if not self._bound: mend += "; series of unequal length, which are padded with NaN, can be predicted one length at a time"
             raise ValueError(f"{which} missing values (NaN), and this model was trained without a transform that deals with them. {mend}.")
 
     def _batches(self, X, bs, f):
@@ -483,11 +493,12 @@ class Predictor:
                 try: out.append(f(pipeline, x.to(self.device)).cpu())
                 except RuntimeError as e:
                     if seen.shape[2] == self.shape[1]: raise
-                    raise ValueError(f"{type(self.model).__name__} was trained on series of {self.shape[1]} steps, and cannot take {seen.shape[2]}: {' '.join(str(e).split())[:200]}") from None
+                    name, why = type(self.model).__name__, ' '.join(str(e).split())[:200]
+                    raise ValueError(f"{name} was trained on series of {self.shape[1]} steps, and cannot take {seen.shape[2]}: {why}") from None
         return torch.cat(out)
 
     def __call__(self,
-        X, # (n, C, L): series in the user's units; array, tensor, memory map or wide data frame. Where the network takes any length, of another length too
+        X, # (n, C, L): series in the user's units; array, tensor, memory map or wide frame; of any length that the network takes
         bs:int|None=None, # batch size
     ) -> Tensor: # probabilities, or numbers in the user's units, on the CPU
         "What `learn.get_X_preds(X, bs=bs)[0]` gives"
