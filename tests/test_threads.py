@@ -1,5 +1,5 @@
 "Bundles are loaded and predicted with from many threads at once: same numbers, and nothing that belongs to the process is touched"
-import random, sys, threading, warnings
+import functools, random, sys, threading, warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -83,8 +83,10 @@ def test_weights_that_change_are_seen(tmp_path):
     before = p(X)
     p.model.train()
     with torch.no_grad(): p.model.fc.bias += torch.tensor([1., -1.])
+    lock, calls = threading.Lock(), []       # a hook is no part of the model, and may hold what cannot be copied
+    p.model.fc.register_forward_hook(functools.partial(lambda lock, *args: calls.append(lock.locked()), lock))
     after = p(X)
-    assert not torch.allclose(before, after)
+    assert calls and not torch.allclose(before, after)
     p.model.eval()
     assert torch.equal(p(X), after)
 

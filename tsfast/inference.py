@@ -461,7 +461,8 @@ class Predictor:
         "The pipeline in evaluation mode; where its model is in training mode, a copy that shares its tensors, since threads share a mode"
         p = self.pipeline
         if not any(m.training for m in p.modules()): return p
-        return copy.deepcopy(p, {id(t): t for t in (*p.parameters(), *p.buffers())}).eval()
+        hooks = (h for m in p.modules() for k, o in vars(m).items() if k.endswith('_hooks') for h in o.values())
+        return copy.deepcopy(p, {id(o): o for o in (*p.parameters(), *p.buffers(), *hooks)}).eval()
 
     def _check(self, x, seen, i, shape):
         "Refuse a batch, its first series number `i`, that the model cannot take: `seen` is what is left of it after the selection"
