@@ -721,7 +721,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'tsfast.learner._public_name': ('learner.html#_public_name', 'tsfast/learner.py'),
                                 'tsfast.learner._quiet_copy': ('learner.html#_quiet_copy', 'tsfast/learner.py'),
                                 'tsfast.learner._results_figure': ('learner.html#_results_figure', 'tsfast/learner.py'),
-                                'tsfast.learner._say': ('learner.html#_say', 'tsfast/learner.py'),
                                 'tsfast.learner._two_series': ('learner.html#_two_series', 'tsfast/learner.py'),
                                 'tsfast.learner.check_padding': ('learner.html#check_padding', 'tsfast/learner.py'),
                                 'tsfast.learner.check_range': ('learner.html#check_range', 'tsfast/learner.py'),

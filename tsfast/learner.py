@@ -174,8 +174,8 @@ class TSLearner(Learner):
     @delegates(Learner.load)
     def load(self, file, device=None, **kwargs):
         "Read weights that `save` has written. Those of another shape are a `ValueError`; with `strict=False` they stay as they are here"
-        left = []
-        hook = get_model(self.model).register_load_state_dict_pre_hook(lambda model, sd, *args: left.extend(drop_misfits(model, sd, file, strict=args[2])))
+        left, strict = [], kwargs.get('strict', True)
+        hook = get_model(self.model).register_load_state_dict_pre_hook(lambda model, sd, *args: left.extend(drop_misfits(model, sd, file, strict)))
         try: super().load(file, device=device, **kwargs)
         except pickle.UnpicklingError as e: raise ValueError(f"{file} does not hold weights that learn.save has written. What learn.export has written is read by load_learner.") from e
         finally: hook.remove()
@@ -238,8 +238,6 @@ def renew_opt(
         learn.create_opt()
         if frozen: learn.freeze_to(frozen)
 
-def _say(shape): return 'no weight' if shape is None else f'shape {tuple(shape)}'
-
 def drop_misfits(
     model:nn.Module, # as it is
     state:dict, # weights from a file; changed with `strict=False`
@@ -250,7 +248,7 @@ def drop_misfits(
     here, there = ({k: tuple(v.shape) for k, v in o.items() if isinstance(v, Tensor)} for o in (model.state_dict(), state))
     misfits = [k for k in {**here, **there} if here.get(k) != there.get(k)]
     if misfits and strict:
-        shown = '; '.join(f"{k} has {_say(there.get(k))} in the file and {_say(here.get(k))} here" for k in misfits[:4]) + '; …'*(len(misfits) > 4)
+        shown = '; '.join(f"{k}: {there.get(k, 'nothing')} in the file, {here.get(k, 'nothing')} here" for k in misfits[:4]) + '; …'*(len(misfits) > 4)
         raise ValueError(f"{file} holds weights of another model: {shown}. Build the learner as it was when they were saved: ts_learner with the same architecture, arguments and classes. "
                          "Or load all but these, such as for other classes, with strict=False.")
     wrong = [k for k in misfits if k in here and k in there]
