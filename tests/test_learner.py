@@ -1,5 +1,6 @@
 "The learner: fastai works on it, seeds reproduce to the bit, predictions come in the user's words and units"
 import copy, os, random, subprocess, sys, warnings
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -625,7 +626,7 @@ def test_statistics_on_another_device():
 def test_a_metric_for_classes_meets_numbers(metric, name):
     "Classes written 1.0 and 2.0 are numbers, and an accuracy of 0.0 in each epoch would be all that is said"
     y = np.where(labels == 'up', 1., 2.)
-    with pytest.warns(UserWarning, match=f'{name}.*for classes.*TSClassification'): ts_learner(get_ts_dls(X, y, splits=splits, bs=16, device='cpu'), metrics=[mae, metric], **small)
+    with pytest.warns(UserWarning, match=f'for classes.*{name}.*TSClassification'): ts_learner(get_ts_dls(X, y, splits=splits, bs=16, device='cpu'), metrics=[mae, metric], **small)
     ts_learner(number_dls(), metrics=[mae, rmse, R2Score(), skm_known(skm.max_error), metrics_mse], **small); classifier(metrics=[metric])     # no warning
 
 @pytest.mark.parametrize('monitor', ['acuracy', 'time', 'train_accuracy'])
@@ -771,16 +772,17 @@ def test_padding_is_looked_at_in_each_batch_once(monkeypatch):
 
 # ---------------------------------------------------------------- losses of both signs, another default dtype
 
-def signed(pred, targ, reduction='mean'):
-    "A loss of both signs whose mean is 0, with gradients"
-    e = (pred.reshape(targ.shape) - targ).tanh(); e = e - e.detach().mean()
+def signed(pred, targ, center, scale, reduction='mean'):
+    "A loss of both signs, whose sum is 0 or rounding; its gradients are not"
+    e = (pred.reshape(targ.shape) - targ).tanh(); e = scale*(e - (e.detach() if center == 'each' else e.detach().mean()))
     return e if reduction == 'none' else e.mean() if reduction == 'mean' else e.sum()
 
 @pytest.mark.parametrize('scale', [1., 1e-12])
-def test_sample_weights_with_losses_that_cancel(scale):
+@pytest.mark.parametrize('center', ['each', 'all'])
+def test_sample_weights_with_losses_that_cancel(center, scale):
     def go(**k):
-        learn = quiet(ts_learner(number_dls(), InceptionTime, loss_func=lambda p, t, **kw: scale*signed(p, t, **kw), opt_func=lambda ps, lr: OptimWrapper(ps, torch.optim.SGD, lr=lr), seed=0, **small, **k))
-        learn.fit(2, 1e-2/scale); return weights(learn)
+        learn = quiet(ts_learner(number_dls(), InceptionTime, loss_func=partial(signed, center=center, scale=scale), opt_func=partial(OptimWrapper, opt=torch.optim.SGD), seed=0, **small, **k))
+        learn.fit(2, 1e-2/scale, wd=0.); return weights(learn)
     plain = go(); torch.testing.assert_close(go(sample_weight=np.full(n, 3.)), plain, atol=1e-5, rtol=1e-4)
     assert not torch.allclose(go(sample_weight=np.arange(n) % 2), plain, atol=1e-4)
 

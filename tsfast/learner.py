@@ -328,8 +328,8 @@ def _warn_of_class_metrics(
 ):
     "Warn where a metric for classes, such as accuracy, would be computed on numbers: it says nothing about them"
     names = [] if target is None or target.cat else [m.name for m in metrics if _is_for_classes(m)]
-    if names: warnings.warn(f"{', '.join(names)}: for classes, and the targets are numbers ({target}). If y holds classes, say so with tfms=[None, TSClassification()]; "
-                            "for numbers there are mae, rmse and R2Score().", stacklevel=3)
+    if names: warnings.warn(f"Metrics for classes ({', '.join(names)}) say nothing about numbers, which the targets are: {target}. "
+                            "If y holds classes, say so with tfms=[None, TSClassification()]; for numbers there are mae, rmse and R2Score().", stacklevel=3)
 
 def ts_learner(
     dls, # `TSDataLoaders`
