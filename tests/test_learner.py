@@ -77,7 +77,7 @@ def test_plain_fastai_learner(tmp_path):
     learn = quiet(Learner(class_dls(), Net(), metrics=accuracy, path=tmp_path))
     assert type(learn.loss_func) is CrossEntropyLossFlat
     assert 1e-8 < learn.lr_find(show_plot=False).valley < 10
-    learn.fit_one_cycle(8, 1e-2)
+    learn.fit_one_cycle(20, 1e-2)
     assert learn.validate()[1] > .8
     learn.show_results(max_n=2); assert len(plt.figure(plt.get_fignums()[-1]).axes) == 2
     assert learn.predict(X[50])[0] in learn.dls.vocab and learn.get_X_preds(X[:3])[2].dtype.kind == 'U'
