@@ -38,7 +38,8 @@ class FitFeatures(Callback):
         self.model.fit(training_batches(self.dls))
 
 class UserUnits(Callback):
-    "After the loss, undo target scaling, so that metrics and predictions are in the user's units. Unreduced losses are averaged over each series' known targets"
+    """After the loss, undo target scaling, so that metrics and predictions are in the user's units.
+    Unreduced losses are averaged over each series' known targets"""
     order = -4
     def after_loss(self):
         if self.yb and self.loss.numel() == self.yb[0].numel() > len(self.pred):
@@ -51,11 +52,13 @@ class UserUnits(Callback):
 
 def _nan_inside() -> str: # the message
     "NaN in a place where no model masks it"
-    return ("After the batch transforms and callbacks there is NaN before the end of a series, where no model masks it. Let transforms that move steps come before "
-            "TSNan2Value(keep_padding=True), with an order below 99; or fill the padding, with TSNan2Value().")
+    return ("After the batch transforms and callbacks there is NaN before the end of a series, where no model masks it. "
+            "Let transforms that move steps come before TSNan2Value(keep_padding=True), "
+            "with an order below 99; or fill the padding, with TSNan2Value().")
 
 class PaddingAtEnd(Callback):
-    "Raise if a batch with kept padding has NaN anywhere but at the end of a series: in the first epoch at once, later at the end of the epoch"
+    """Raise if a batch with kept padding has NaN anywhere but at the end of a series:
+    in the first epoch at once, later at the end of the epoch"""
     order, run_valid = 95, False # after MixUp and the like
     def before_fit(self): self.epoch_seen = False
     def before_train(self): self.nan_found = None
@@ -114,7 +117,7 @@ class SampleWeights(Callback):
         with self.learn.loss_not_reduced(): return self.learn.loss_func(pred, *self.yb).as_subclass(Tensor)
 
     def _share(self):
-        "What the loss multiplies the sum of its items by: 1 over the number of targets, of those that are known, or the sum of their class weights"
+        "What the loss multiplies the sum of its items by: 1 over the number of (known) targets, or over the sum of their class weights"
         pred = self.pred.detach().as_subclass(Tensor).requires_grad_()
         total, mean = self._each(pred).sum(), self.learn.loss_func(pred, *self.yb).as_subclass(Tensor)
         # of the slopes, since losses of both signs may cancel; flat everywhere, only the losses are left

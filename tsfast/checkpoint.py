@@ -102,7 +102,8 @@ def _arguments(cb):
     "Names of the arguments in the constructors of a callback's classes"
     return {a for c in type(cb).__mro__ if '__init__' in vars(c) for a in getattr(getattr(c.__init__, '__code__', None), 'co_varnames', ())[1:]}
 
-def _part(o): return hasattr(type(o), 'state_dict') and hasattr(type(o), 'load_state_dict')   # ask the type: Callback.__getattr__ delegates to the learner
+# ask the type: Callback.__getattr__ delegates to the learner
+def _part(o): return hasattr(type(o), 'state_dict') and hasattr(type(o), 'load_state_dict')
 
 def callback_state(
     cb:Callback, # of a learner that is training

@@ -117,8 +117,8 @@ def evaluating(
         for m, training in modes: m.training = training
 
 # %% ../nbs/00_core.ipynb #a0763762
-def rng_state() -> dict: # states of the generators of `random`, numpy and torch: of the CPU, of CUDA where it is initialised, of MPS where it exists
-    "The states of all global generators"
+def rng_state() -> dict: # states of the generators of `random`, numpy and torch
+    "The states of all global generators, those of CUDA where it is initialised and of MPS where it exists among them"
     state = dict(python=random.getstate(), numpy=np.random.get_state(), torch=torch.get_rng_state())
     if torch.cuda.is_available() and torch.cuda.is_initialized(): state['cuda'] = torch.cuda.get_rng_state_all()
     if torch.backends.mps.is_available(): state['mps'] = torch.mps.get_rng_state()

@@ -146,7 +146,8 @@ def _refuse_unknown_monitors(
     for cb in trackers:
         if cb.monitor in names: continue
         raise ValueError(f"{type(cb).__name__} monitors {cb.monitor!r}, which this training does not record.{suggest(cb.monitor, names)} "
-                         f"Recorded: {', '.join(names)}. Monitor one of these, or pass the metric to the learner, as in ts_learner(dls, metrics=accuracy).")
+                         f"Recorded: {', '.join(names)}. Monitor one of these, or pass the metric to the learner, "
+                         "as in ts_learner(dls, metrics=accuracy).")
 
 def _renew_opt(
     learn:TSLearner, # with an optimiser
@@ -171,7 +172,7 @@ def lr_find(self:TSLearner, *args, **kwargs):
 
 @patch
 def gather_args(self:TSLearner):
-    "The settings of this learner for fastai's `WandbCallback`, logged here as plain data: what fastai makes of them fails with fastcore 2.2"
+    "The settings for fastai's `WandbCallback`, logged here as plain data: what fastai makes of them fails with fastcore 2.2"
     import wandb
     wandb.config.update(_settings(self), allow_val_change=True)
     return {}
@@ -181,10 +182,11 @@ def _settings(
 ) -> dict: # plain data
     "What a training depends on, for a log"
     name, ds, model = (lambda o: getattr(o, '__name__', type(o).__name__)), learn.dls.train_ds, learn.model
-    return {'architecture': name(model), 'arguments': getattr(model, 'init_args', None), 'parameters': sum(p.numel() for p in model.parameters()),
-            'loss': name(learn.loss_func), 'optimiser': name(learn.opt_func), 'lr': learn.lr, 'wd': learn.wd, 'seed': learn.seed,
+    return {'architecture': name(model), 'arguments': getattr(model, 'init_args', None),
+            'parameters': sum(p.numel() for p in model.parameters()), 'loss': name(learn.loss_func),
+            'optimiser': name(learn.opt_func), 'lr': learn.lr, 'wd': learn.wd, 'seed': learn.seed, 'device': str(learn.dls.device),
             'batch size': learn.dls.bs, 'batches per epoch': len(learn.dls.train), 'training series': len(ds),
-            'channels': learn.dls.vars, 'length': learn.dls.len, 'target': str(getattr(ds, 'target', None)), 'device': str(learn.dls.device),
+            'channels': learn.dls.vars, 'length': learn.dls.len, 'target': str(getattr(ds, 'target', None)),
             'batch transforms': [str(f) for f in learn.dls.train.after_batch.fs], 'callbacks': [name(cb) for cb in learn.cbs]}
 
 # %% ../nbs/07_learner.ipynb #1b79ee41
@@ -328,8 +330,9 @@ def _warn_of_class_metrics(
 ):
     "Warn where a metric for classes, such as accuracy, would be computed on numbers: it says nothing about them"
     names = [] if target is None or target.cat else [m.name for m in metrics if _is_for_classes(m)]
-    if names: warnings.warn(f"Metrics for classes ({', '.join(names)}) say nothing about numbers, which the targets are: {target}. "
-                            "If y holds classes, say so with tfms=[None, TSClassification()]; for numbers there are mae, rmse and R2Score().", stacklevel=3)
+    if not names: return
+    warnings.warn(f"Metrics for classes ({', '.join(names)}) say nothing about numbers, which the targets are: {target}. "
+                  "If y holds classes, say so with tfms=[None, TSClassification()]; for numbers there are mae, rmse and R2Score().", stacklevel=3)
 
 def ts_learner(
     dls, # `TSDataLoaders`
@@ -362,7 +365,9 @@ def ts_learner(
         if model_kwargs: raise ValueError(f"{type(arch).__name__} is built already, so {', '.join(model_kwargs)} cannot reach it. Pass its class, or leave the arguments out.")
         model = arch
         double = next((n for n, p in model.named_parameters() if p.dtype == torch.float64), None)
-        if double is not None: raise ValueError(f"{type(arch).__name__} has parameters in float64, such as {double}, and series are float32. Convert it with model.float().")
+        if double is not None:
+            raise ValueError(f"{type(arch).__name__} has parameters in float64, such as {double}, and series are float32. "
+                             "Convert it with model.float().")
         check_range(getattr(model, 'init_args', {}).get('y_range'), target, built=True)
     else:
         check_range(y_range := model_kwargs.get('y_range'), target)
@@ -432,7 +437,8 @@ def _refuse_one_series(
     "Two dimensions are series of one channel: a `ValueError` where there are several, since X is one series then"
     shape = tuple(getattr(X, 'shape', ()))
     if len(shape) == 2 and dls.vars > 1:
-        raise ValueError(f"X has shape {shape}, which are {shape[0]} series of one channel; those of the training have {dls.vars}. Expected (n, {dls.vars}, {dls.len}). "
+        raise ValueError(f"X has shape {shape}, which are {shape[0]} series of one channel; those of the training have {dls.vars}. "
+                         f"Expected (n, {dls.vars}, {dls.len}). "
                          "One series of shape (channels, length) is passed as x[None], such as X[0][None].")
 
 def _refuse_length(
@@ -442,7 +448,8 @@ def _refuse_length(
     "A `ValueError` where `model` says that it takes no series of this length; one of another kind is tried"
     if not isinstance(model, TSModule): return
     if model.seq_len not in (None, seq_len):
-        raise ValueError(f"{type(model).__name__} was built for series of {model.seq_len} steps, and X has {seq_len}. Crop or resample X to {model.seq_len} steps, "
+        raise ValueError(f"{type(model).__name__} was built for series of {model.seq_len} steps, and X has {seq_len}. "
+                         f"Crop or resample X to {model.seq_len} steps, "
                          "or train an architecture that takes any length, such as InceptionTime.")
     if model.seq_len is None: model.check_len(seq_len)
 
@@ -512,7 +519,8 @@ def fit_ridge(self:Learner,
     alphas=np.logspace(-3, 3, 10), # penalties to choose from
     **kwargs, # of `tsfast.models.ridge.fit_ridge_head`: `scale`, `budget`, `max_size`
 ): # the learner
-    """Solve the linear head in closed form on the training split. Class scores are of ridge regression: their order means something, their probabilities do not.
+    """Solve the linear head in closed form on the training split. Class scores are those of a ridge regression:
+    their order means something, their probabilities do not.
 
     To train on from the solution, pass a low rate, such as `fit_one_cycle(5, 1e-4)`: the default of 1e-3 would undo it"""
     target = self.dls.train_ds.target
@@ -587,8 +595,10 @@ def _not_a_learner(
     content, # what is in it
 ) -> str: # the message
     "A file for `load_learner` that holds something else"
-    if isinstance(content, dict) and 'tsfast_checkpoint' in content: mend = "It is a checkpoint: repeat the call that was interrupted, with cbs=Checkpoint(path, resume=True)."
-    elif isinstance(content, dict): mend = f"It holds weights: build the learner as in training, and read them with learn.load({str(fname).removesuffix('.pth')!r})."
+    if isinstance(content, dict) and 'tsfast_checkpoint' in content:
+        mend = "It is a checkpoint: repeat the call that was interrupted, with cbs=Checkpoint(path, resume=True)."
+    elif isinstance(content, dict):
+        mend = f"It holds weights: build the learner as in training, and read them with learn.load({str(fname).removesuffix('.pth')!r})."
     else: mend = f"It holds a {type(content).__name__}."
     return f"{fname} is no learner that learn.export has written. {mend}"
 
@@ -600,7 +610,8 @@ def load_learner(
     "fastai's `load_learner`, for a learner that may come from another machine"
     file = Path(fname).absolute() if isinstance(fname, (str, PurePath)) else None
     if file is not None and file.is_dir():
-        raise ValueError(f"{fname} is a folder. A bundle is read by load_bundle({str(fname)!r}); load_learner takes a file that learn.export has written.")
+        raise ValueError(f"{fname} is a folder. A bundle is read by load_bundle({str(fname)!r}); "
+                         "load_learner takes a file that learn.export has written.")
     try: learn = _load_learner(fname, cpu, pickle_module)
     except AttributeError as e:
         if e.name != 'dls': raise
@@ -621,14 +632,15 @@ def _other_model(
     misfits:dict, # name -> (shape in the file, shape in the model)
 ) -> str: # the message
     "Weights of another model"
-    shown = '; '.join(f"{k}: {there} in the file, {here} here" for k, (there, here) in list(misfits.items())[:4]) + '; …'*(len(misfits) > 4)
-    return (f"{file} holds weights of another model: {shown}. Build the learner as it was when they were saved: ts_learner with the same architecture, "
-            "arguments and classes. Or load all but these, such as for other classes, with strict=False.")
+    shown = '; '.join(f"{k}: {there} in the file, {here} here" for k, (there, here) in list(misfits.items())[:4])
+    return (f"{file} holds weights of another model: {shown}{'; …'*(len(misfits) > 4)}. "
+            "Build the learner as it was when they were saved: ts_learner with the same architecture, arguments and classes. "
+            "Or load all but these, such as for other classes, with strict=False.")
 
 @patch
 @delegates(Learner.load)
 def load(self:TSLearner, file, device=None, **kwargs):
-    "Read weights that `save` has written. Those of another model are a `ValueError`; with `strict=False` what fits is read, and the rest stays"
+    "Read weights that `save` has written. Those of another model are a `ValueError`; `strict=False` reads what fits, and leaves the rest"
     model, strict, there, left = get_model(self.model), kwargs.get('strict', True), {}, []
     before = copy.deepcopy(model.state_dict())
     def look(_, state, *args):
@@ -638,7 +650,8 @@ def load(self:TSLearner, file, device=None, **kwargs):
     hook = model.register_load_state_dict_pre_hook(look)
     try: Learner.load(self, file, device=device, **kwargs)
     except pickle.UnpicklingError as e:
-        raise ValueError(f"{file} does not hold weights that learn.save has written. What learn.export has written is read by load_learner.") from e
+        raise ValueError(f"{file} does not hold weights that learn.save has written. "
+                         "What learn.export has written is read by load_learner.") from e
     except RuntimeError as e:
         hook.remove()
         model.load_state_dict(before)   # torch has loaded what fits

@@ -193,7 +193,8 @@ class TSModule(nn.Module):
 
     def __setattr__(self, name, value):
         if name == 'head' and 'head' not in self.head_names and 'init_args' in self.__dict__ and isinstance(value, nn.Module):
-            raise ValueError(f"The head of {type(self).__name__} is not called `head` but {' and '.join(self.head_names)}, so this one would never be used. "
+            raise ValueError(f"The head of {type(self).__name__} is not called `head` but {' and '.join(self.head_names)}, "
+                             "so this one would never be used. "
                              "Give the model another head with model.reset_head(c_out, custom_head=your_head).")
         super().__setattr__(name, value)
 
