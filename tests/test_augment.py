@@ -80,7 +80,8 @@ def test_order_of_the_list_does_not_matter(tfm, data):
     X[::3, :, 30:] = np.nan
     def batches(*tfms):
         torch.manual_seed(0)
-        dls = get_ts_dls(X, y, splits=splits, batch_tfms=[o() if isinstance(o, type) else o for o in tfms], bs=30, shuffle_train=False, device='cpu')
+        dls = get_ts_dls(X, y, splits=splits, batch_tfms=[o() if isinstance(o, type) else o for o in tfms], bs=30, shuffle_train=False,
+                         device='cpu')
         return [o[0].as_subclass(Tensor) for o in dls.train]
     first, last = batches(tfm(p=1), TSNan2Value, TSStandardize), batches(TSStandardize, TSNan2Value, tfm(p=1))
     assert all(torch.equal(a, b) and a.isfinite().all() for a, b in zip(first, last))

@@ -72,7 +72,7 @@ def test_validation_once_and_in_order(n, bs):
 @example(300, 512, False, None)
 @example(257, 32, True, True)
 def test_training_batches(n, bs, shuffle, drop_last):
-    "bs is lowered to n; no series is trained alone; less than a batch is left out, and only as asked for, or of four or more shuffled batches"
+    "bs is lowered to n; no series is trained alone; less than a batch is left out, if asked for or of four or more shuffled batches"
     dl = TSDataLoader(numbers(n), bs=bs, shuffle=shuffle, drop_last=drop_last); dl.reseed(0)
     out = [b.tolist() for b in dl.batches()]
     got, lens, bs = flat(out), [len(o) for o in out], min(bs, n)
@@ -94,7 +94,7 @@ def test_few_batches_are_evened_out():
     assert [len(b) for b in dl.batches()] == [8, 7] and not dl.drop_last and sorted(flat(ids(dl))) == list(range(15))
     assert [len(b) for b in two(15, 3, bs=8, drop_last=True).train.batches()] == [8]
     assert [len(b) for b in two(31, 3, bs=8).train.batches()] == [8]*3 and two(31, 3, bs=8).train.drop_last        # the fourth would have 7
-    assert [len(b) for b in dl.new(numbers(31)).batches()] == [8]*3                  # of the series that it has, not of those it was made from
+    assert [len(b) for b in dl.new(numbers(31)).batches()] == [8]*3        # as its own series ask for
     assert [len(b) for b in two(31, 3, bs=8).train.new(numbers(15)).batches()] == [8, 7]
 
 @quick
@@ -373,6 +373,14 @@ def test_without_targets():
     with pytest.raises(ValueError, match='had none'): dls.new_dl(numbered(2), [0, 1])
     assert [len(o.dataset) for o in get_ts_dls(numbered(30), device='cpu')] == [24, 6]
 
+def test_targets_of_single_series():
+    X, y = numbered(20), np.array(['a', 'b']*10)
+    dls = get_ts_dls(X, y, splits=(range(10), range(10, 20)), device='cpu')
+    pairs = list(zip(X[:3], y[:3]))
+    assert dls.test_dl(pairs, with_labels=True).one_batch()[1].tolist() == [0, 1, 0] and len(dls.test_dl(pairs).one_batch()) == 1
+    assert len(dls.test_dl(X, bs=4, shuffle=True)) == 5
+    with pytest.raises(ValueError, match="no argument 'batchsize'"): dls.test_dl(X, batchsize=4)
+
 def test_series_in_no_split_may_have_any_label():
     y = np.array(['a', 'b']*10 + ['?']*5)
     dls = get_ts_dls(numbered(25), y, splits=(range(10), range(10, 20)), device='cpu'); assert list(dls.vocab) == ['a', 'b']
@@ -458,20 +466,23 @@ def test_bad_values_in_memory_maps_are_refused(tmp_path, bad):
 # ---------------------------------------------------------------- arguments and samplers that would do nothing, or the wrong thing
 
 @pytest.mark.parametrize('kwargs,message', [
-    *[({k: lambda o: o}, 'would never call it') for k in ('after_item', 'before_batch', 'create_item', 'create_batch', 'create_batches', 'do_batch', 'retain', 'sample', 'shuffle_fn')],
-    (dict(persistent_workers=True), 'start anew'), (dict(n=5), "no argument 'n'"), (dict(indexed=False), "no argument 'indexed'"), (dict(verbose=True), "no argument 'verbose'"),
-    (dict(pin_memory_device='cuda'), "Did you mean 'pin_memory'"), (dict(do_setup=False), "no argument 'do_setup'")], ids=lambda o: next(iter(o)) if isinstance(o, dict) else '')
+    *[({k: lambda o: o}, 'would never call it') for k in ('after_item', 'before_batch', 'create_item', 'create_batch', 'create_batches',
+                                                          'do_batch', 'retain', 'sample', 'shuffle_fn')],
+    (dict(persistent_workers=True), 'start anew'), (dict(n=5), "no argument 'n'"), (dict(indexed=False), "no argument 'indexed'"),
+    (dict(verbose=True), "no argument 'verbose'"), (dict(do_setup=False), "no argument 'do_setup'"),
+    (dict(pin_memory_device='cuda'), "Did you mean 'pin_memory'")], ids=lambda o: next(iter(o)) if isinstance(o, dict) else '')
 def test_arguments_without_effect_are_refused(kwargs, message):
     with pytest.raises(ValueError, match=message): two(20, 5, **kwargs)
     with pytest.raises(ValueError, match=message): two(20, 5).valid.new(**kwargs)
 
-def test_arguments_with_an_effect(memmap):
+def test_arguments_with_an_effect(memmap, tmp_path):
     calls = []
-    dl = TSDataLoader(numbers(10), bs=5, before_iter=lambda: calls.append('before'), after_iter=lambda: calls.append('after'), get_idxs=lambda: [3, 1, 2])
+    dl = TSDataLoader(numbers(10), bs=5, before_iter=lambda: calls.append('before'), after_iter=lambda: calls.append('after'),
+                      get_idxs=lambda: [3, 1, 2])
     assert flat(ids(dl)) == [3, 1, 2] and calls == ['before', 'after']
     assert flat(ids(dl.new())) == [3, 1, 2] and len(calls) == 4
-    dl = TSDataLoader(TSDatasets(memmap[0]), bs=5, num_workers=1, timeout=60, wif=lambda: torch.set_default_dtype(torch.float64) or print('worker'))
-    assert len(list(dl)) == 10 and torch.get_default_dtype() == torch.float32
+    dl = TSDataLoader(TSDatasets(memmap[0]), bs=5, num_workers=1, timeout=60, wif=(tmp_path/'worker').touch)
+    assert len(list(dl)) == 10 and (tmp_path/'worker').exists()
 
 def test_state_is_that_of_a_fastai_loader():
     "It is made without fastai's __init__, which draws from the global generator"
@@ -482,18 +493,21 @@ def test_state_is_that_of_a_fastai_loader():
 
 @pytest.mark.parametrize('labels', [12, 19, 21, 24])
 def test_stratified_sampler_of_another_length(labels):
-    with pytest.raises(ValueError, match=rf'made for {labels} series; this split has 20.*StratifiedSampler\(y\[splits'): two(20, 4, sampler=StratifiedSampler(np.arange(labels) % 2))
+    with pytest.raises(ValueError, match=rf'made for {labels} series; this split has 20.*StratifiedSampler\(y\[splits'):
+        two(20, 4, sampler=StratifiedSampler(np.arange(labels) % 2))
 
 @pytest.mark.parametrize('sampler,bad', [(range(21), 20), ([0, -1], -1), ([[0, 1], [2, 99]], 99)])
 def test_indices_beyond_the_split(sampler, bad):
-    with pytest.raises(ValueError, match=f'index {bad}. Expected positions in this split, from 0 to 19'): list(two(20, 4, sampler=sampler).train)
+    with pytest.raises(ValueError, match=f'index {bad}. Expected positions in this split, from 0 to 19'):
+        list(two(20, 4, sampler=sampler).train)
 
 
 # ---------------------------------------------------------------- functions of X
 
 SHIFTED = numbered(40, C=2, L=6) + np.arange(6, dtype=np.float32)
 
-@pytest.mark.parametrize('f', [lambda x: x - x.mean(), lambda x: x/x.std(), lambda x: x/x.abs().max(), lambda x: x - x.mean(0), lambda x: x.flip(0), lambda x: x.cumsum(0)],
+@pytest.mark.parametrize('f', [lambda x: x - x.mean(), lambda x: x/x.std(), lambda x: x/x.abs().max(), lambda x: x - x.mean(0),
+                               lambda x: x.flip(0), lambda x: x.cumsum(0)],
                          ids=['mean', 'std', 'max', 'by step', 'reversed', 'sum'])
 @pytest.mark.parametrize('inplace', [True, False])
 @pytest.mark.parametrize('on_disk', [False, True])
@@ -502,11 +516,13 @@ def test_functions_that_depend_on_the_batch_are_refused(f, inplace, on_disk, tmp
     if on_disk: np.save(tmp_path/'X.npy', X); X = np.load(tmp_path/'X.npy', mmap_mode='r')
     with pytest.raises(ValueError, match='depend on the batch.*batch_tfms=TSStandardize'): TSDatasets(X, tfms=[f, None], inplace=inplace)
 
-@pytest.mark.parametrize('f,message', [(lambda x: x * torch.arange(40.)[:, None, None], 'fails for a part of the series .*RuntimeError'), (lambda x: x[1:], 'gives a series something else|fails')], ids=['weights', 'fewer'])
+@pytest.mark.parametrize('f,message', [(lambda x: x * torch.arange(40.)[:, None, None], 'fails for a part of the series .*RuntimeError'),
+                                       (lambda x: x[1:], 'gives a series something else|fails')], ids=['weights', 'fewer'])
 def test_functions_of_all_series_are_refused(f, message):
     with pytest.raises(ValueError, match=message): TSDatasets(SHIFTED, tfms=[f, None])
 
-@pytest.mark.parametrize('f', [lambda x: x - x.mean(2, keepdim=True), lambda x: x.diff(dim=2), lambda x: torch.fft.rfft(x).abs(), lambda x: x.mul_(2), lambda x: x[:, :1].numpy(),
+@pytest.mark.parametrize('f', [lambda x: x - x.mean(2, keepdim=True), lambda x: x.diff(dim=2), lambda x: torch.fft.rfft(x).abs(),
+                               lambda x: x.mul_(2), lambda x: x[:, :1].numpy(),
                                torch.nn.Conv1d(2, 3, 3).requires_grad_(False)], ids=['mean', 'diff', 'fft', 'in place', 'numpy', 'module'])
 def test_functions_of_each_series_give_the_same_for_both_settings(f):
     X, idx = SHIFTED.copy(), torch.tensor([3, 30, 7])
@@ -529,16 +545,19 @@ rng = np.random.default_rng(0)
 noise = rng.normal(size=(20, 3, 8))
 far = np.array([0., 1.7e9, 5.])[:, None]
 
-@pytest.mark.parametrize('X', [far + noise, torch.from_numpy(far + noise), (far + 3*noise).astype(np.int64), pd.DataFrame((far + noise)[:, 1]), (far + noise)[:, 1],
+@pytest.mark.parametrize('X', [far + noise, torch.from_numpy(far + noise), (far + 3*noise).astype(np.int64),
+                               pd.DataFrame((far + noise)[:, 1]), (far + noise)[:, 1],
                                np.where(rng.random(noise.shape) < .2, np.nan, far + noise), far*np.arange(1, 21)[:, None, None] + noise,
                                20240101. + rng.integers(0, 28, (20, 1, 8)), np.repeat((1.7e9 + np.arange(20.))[:, None, None], 8, 2)],
                          ids=['array', 'tensor', 'integers', 'frame', 'two dimensions', 'missing', 'levels', 'dates', 'constant series'])
 def test_lost_digits_are_told(X):
     message, = digits(X)
     channel = 1 if np.ndim(X) == 3 and X.shape[1] == 3 else 0
-    assert re.search(rf'Channel {channel} of X has values near (1\.[78]\d*|17\d+|202401\d+).* vary by .*Subtract a constant such as ', message), message
+    assert re.search(rf'Channel {channel} of X has values near (1\.[78]\d*|17\d+|202401\d+).* vary by .*Subtract a constant such as ',
+                     message), message
 
-@pytest.mark.parametrize('X', [noise, (far + noise).astype(np.float32), far*0 + 1e4 + noise, (noise*100).astype(np.int64), np.full((20, 1, 8), .1), np.full((20, 1, 8), 1e9 + 1),
+@pytest.mark.parametrize('X', [noise, (far + noise).astype(np.float32), far*0 + 1e4 + noise, (noise*100).astype(np.int64),
+                               np.full((20, 1, 8), .1), np.full((20, 1, 8), 1e9 + 1),
                                torch.from_numpy(noise).bfloat16(), noise*1e-30, np.full((20, 1, 8), 2**24) + 2*np.arange(8)],
                          ids=['near', 'float32', 'ten thousand', 'integers', 'constant', 'far constant', 'bfloat16', 'small', 'even'])
 def test_what_float32_holds_needs_no_warning(X): assert not digits(X)
@@ -554,7 +573,8 @@ def test_lost_digits_of_a_memory_map(tmp_path):
 # ---------------------------------------------------------------- series of other lengths
 
 @pytest.mark.parametrize('L', [4, 30, 31, 90])
-@pytest.mark.parametrize('tfms', [None, TSStandardize(by_var=True), TSStandardize(by_sample=True), [TSNan2Value(keep_padding=True)]], ids=str)
+@pytest.mark.parametrize('tfms', [None, TSStandardize(by_var=True), TSStandardize(by_sample=True), [TSNan2Value(keep_padding=True)]],
+                         ids=str)
 def test_new_series_of_another_length(L, tfms):
     X = rng.normal(size=(20, 2, 30)).astype(np.float32)
     dls = get_ts_dls(X, np.arange(20) % 2, splits=(range(10), range(10, 20)), batch_tfms=tfms, device='cpu')
@@ -575,7 +595,8 @@ def test_model_of_any_length_predicts_any_length():
 def test_lengths_that_statistics_or_labels_do_not_fit():
     X, y = rng.normal(size=(20, 2, 30)).astype(np.float32), np.arange(20) % 2
     make = lambda y=y, **k: get_ts_dls(X, y, splits=(range(10), range(10, 20)), device='cpu', **k)
-    with pytest.raises(ValueError, match='have 12 steps, and TSStandardize has statistics for each of 30 steps.*by_step=False'): make(batch_tfms=TSStandardize(by_step=True)).new_dl(X[..., :12])
+    with pytest.raises(ValueError, match='have 12 steps, and TSStandardize has statistics for each of 30 steps.*by_step=False'):
+        make(batch_tfms=TSStandardize(by_step=True)).new_dl(X[..., :12])
     make(batch_tfms=TSStandardize(by_step=True)).new_dl(X[:3])
     steps = np.where(X[:, 0] > 0, 'a', 'b')
     with pytest.raises(ValueError, match='a label for each of 30 steps'): make(steps, tfms=[None, TSClassification()]).new_dl(X[..., :12])
@@ -595,9 +616,13 @@ def test_lists_of_unequal_series():
     dls = get_ts_dls(lists, y, splits=(range(12), range(12, 18)), batch_tfms=[TSStandardize(), TSNan2Value()], device='cpu')
     assert (dls.vars, dls.len) == (2, 6)
     back = np.concatenate([dls.valid.decode(b)[0] for b in dls.valid])
-    for got, want in zip(back, lists[12:]): np.testing.assert_allclose(got[:, :want.shape[1]], want, atol=1e-5); assert np.isnan(got[:, want.shape[1]:]).all()
-    for dl in (dls.new_dl(lists[:5]), dls.test_dl(lists[:5])): assert dl.len == 6 and len(dl.dataset) == 5 and dl.one_batch()[0].isfinite().all()
-    assert dls.new_dl([o[0] for o in lists], bs=20).dataset.vars == 1 if dls.vars == 1 else True
+    for got, want in zip(back, lists[12:]):
+        np.testing.assert_allclose(got[:, :want.shape[1]], want, atol=1e-5)
+        assert np.isnan(got[:, want.shape[1]:]).all()
+    for dl in (dls.new_dl(lists[:5]), dls.test_dl(lists[:5])):
+        assert dl.len == 6 and len(dl.dataset) == 5 and dl.one_batch()[0].isfinite().all()
+    one = get_ts_dls([o[0] for o in lists], y, batch_tfms=TSNan2Value(), device='cpu')
+    assert one.vars == 1 and one.new_dl([o[0, :2] for o in lists]).len == 2
     assert get_ts_dl(lists, y, batch_tfms=TSNan2Value(), device='cpu').len == 6
 
 
@@ -634,7 +659,8 @@ def test_on_a_gpu(kwargs, where, tmp_path):
     given = np.load(tmp_path/'X.npy', mmap_mode='r') if where == 'memory map' else torch.from_numpy(X).to(where)
     tfms = [TSStandardize(by_var=True), TSStandardize(by_sample=True), TSNan2Value()]
     dls = get_ts_dls(given, y, splits=(range(30), range(30, 50)), bs=8, batch_tfms=tfms, device='cuda', **kwargs)
-    assert all(o.is_cuda for b in dls.train for o in b) and sorted(flat(b[1].tolist() for b in dls.train.new(drop_last=False))) == sorted(y[:30])
+    assert all(o.is_cuda for b in dls.train for o in b)
+    assert sorted(flat(b[1].tolist() for b in dls.train.new(drop_last=False))) == sorted(y[:30])
     x, t = zip(*(dls.valid.decode(b) for b in dls.valid))
     assert torch.cat(x).device.type == 'cpu' and np.allclose(torch.cat(x), X[30:], atol=1e-3) and np.array_equal(torch.cat(t), y[30:])
     dls.show_batch(max_n=2)
@@ -649,10 +675,13 @@ def generators(): return random.getstate(), np.random.get_state()[1].tolist(), t
 @pytest.mark.parametrize('num_workers', [0, 1])
 def test_loaders_for_prediction_touch_no_global_generator(num_workers, memmap):
     mm, X = memmap
-    dls = get_ts_dls(mm if num_workers else X, np.arange(50) % 2, splits=(range(30), range(30, 50)), batch_tfms=[TSStandardize(), TSNan2Value()], num_workers=num_workers, bs=8, device='cpu')
+    dls = get_ts_dls(mm if num_workers else X, np.arange(50) % 2, splits=(range(30), range(30, 50)),
+                     batch_tfms=[TSStandardize(), TSNan2Value()], num_workers=num_workers, bs=8, device='cpu')
     want = torch.cat([b[0].as_subclass(Tensor) for b in dls.new_dl(X, bs=9)])
     def read(i):
-        loaders = dls.new_dl(X, bs=9), dls.test_dl(X, bs=9), dls.test_dl(list(X), bs=9), dls.valid.new(dls.valid.dataset.new(X), bs=9), TSDataLoader(dls.valid.dataset.new(X), bs=9, after_batch=dls.after_batch)
+        ds = dls.valid.dataset.new(X)
+        loaders = (dls.new_dl(X, bs=9), dls.test_dl(X, bs=9), dls.test_dl(list(X), bs=9), dls.valid.new(ds, bs=9),
+                   TSDataLoader(ds, bs=9, after_batch=dls.after_batch))
         return all(torch.equal(torch.cat([b[0].as_subclass(Tensor) for b in dl]), want) for dl in loaders[:2 if num_workers else None])
     random.seed(7); np.random.seed(7); torch.manual_seed(7)
     before = generators()
@@ -676,7 +705,8 @@ def test_lambdas_and_worker_processes(memmap, monkeypatch):
     class Context:
         def get_start_method(self): return 'spawn'
     monkeypatch.setattr(torch.multiprocessing, 'get_context', lambda *a: Context())
-    with pytest.raises(ValueError, match="'spawn'.*<lambda>.*cannot be sent.*def at the top of a module.*num_workers=0"): next(iter(make(f)))
+    with pytest.raises(ValueError, match="'spawn'.*<lambda>.*cannot be sent.*def at the top of a module.*num_workers=0"):
+        next(iter(make(f)))
     with pytest.raises(ValueError, match='lambda'): next(iter(make(of_a_module, wif=lambda: None)))
     assert len(list(TSDataLoader(TSDatasets(memmap[0], tfms=[f, None]), bs=10))) == 5
     session = type(sys)('__main__'); session.of_a_module = of_a_module
@@ -697,7 +727,8 @@ def test_what_worker_processes_are_sent_of_a_memory_map(name, mode, tmp_path):
     "Its place in the file, and not what it holds; but for copy on write, whose changes are in memory alone"
     from tsfast.data.core import _Reader
     np.arange(1000*3*10, dtype='>f8').reshape(1000, 3, 10).tofile(tmp_path/'X.bin')
-    mm = np.memmap(tmp_path/'X.bin', '>f8', mode, 80_000, (500, 3, 10)) if name == 'whole' else np.memmap(tmp_path/'X.bin', '>f8', mode, 0, (1000, 3, 10))
+    offset, n = (80_000, 500) if name == 'whole' else (0, 1000)
+    mm = np.memmap(tmp_path/'X.bin', '>f8', mode, offset, (n, 3, 10))
     X = dict(views(mm))[name]
     if mode != 'r': X[0] = -1
     ds = TSDatasets(X, np.arange(len(X)) % 2, tfms=[of_a_module, None])
@@ -715,7 +746,8 @@ def test_tta(target, capsys):
     y = np.repeat(['a', 'b'], 20) if target == 'classes' else X.mean((1, 2))*1e3 + 5e3
     tfm = TSClassification() if target == 'classes' else TSRegression(standardize=True)
     def make(noise):
-        dls = get_ts_dls(X, y, splits=(range(0, 40, 2), range(1, 40, 2)), tfms=[None, tfm], batch_tfms=[TSStandardize(), noise], bs=8, device='cpu')
+        dls = get_ts_dls(X, y, splits=(range(0, 40, 2), range(1, 40, 2)), tfms=[None, tfm], batch_tfms=[TSStandardize(), noise], bs=8,
+                         device='cpu')
         return ts_learner(dls, InceptionTime, nf=4, depth=3, seed=0)
     learn, calm = make(TSNoise(.5, p=1)), make(TSNoise(.5, p=0))
     for k, n in ((0, 20), (1, 20)):
@@ -732,7 +764,8 @@ def test_tta(target, capsys):
 def test_target_scales_must_agree():
     "The metrics of the second would be in another unit"
     X, far = numbered(20), np.arange(20.)*10 + 800
-    sets = lambda a, b: TSDataLoaders.from_dsets(*(TSDatasets(X, o, tfms=[None, TSRegression(standardize=True)]) for o in (a, b)), device='cpu')
+    sets = lambda a, b: TSDataLoaders.from_dsets(*(TSDatasets(X, o, tfms=[None, TSRegression(standardize=True)]) for o in (a, b)),
+                                                 device='cpu')
     for other in (far + 5, far*1.01, -far):
         with pytest.raises(ValueError, match='scale their targets differently.*train.new'): sets(far, other)
     assert sets(far, far[::-1].copy()).valid.dataset.target.scaled and sets(far, far.astype(np.float32))
@@ -741,9 +774,11 @@ def test_target_scales_must_agree():
     train = TSDatasets(X, far, tfms=[None, TSRegression(standardize=True)])
     learn = ts_learner(TSDataLoaders.from_dsets(train, train.new(X, far + 5), bs=8, device='cpu'), InceptionTime, nf=4, depth=3)
     with learn.no_bar(): assert np.allclose(learn.get_preds()[1], far + 5)
-    with pytest.raises(ValueError, match='1 and 2 channels'): TSDataLoaders.from_dsets(TSDatasets(X), TSDatasets(numbered(4, C=2)), device='cpu')
+    with pytest.raises(ValueError, match='1 and 2 channels'):
+        TSDataLoaders.from_dsets(TSDatasets(X), TSDatasets(numbered(4, C=2)), device='cpu')
 
-@pytest.mark.parametrize('idx', [0, 2, -1, -3, np.int64(2), np.int64(-1), torch.tensor(1), torch.tensor(-2), slice(1, 4), slice(None, None, 2), [3, 1], [-1, 0], np.array([2, 2]), torch.tensor([4, 0]),
+@pytest.mark.parametrize('idx', [0, 2, -1, -3, np.int64(2), np.int64(-1), torch.tensor(1), torch.tensor(-2), slice(1, 4),
+                                 slice(None, None, 2), [3, 1], [-1, 0], np.array([2, 2]), torch.tensor([4, 0]),
                                  np.arange(6) % 2 == 0, torch.arange(6) > 3, [True, False]*3], ids=str)
 def test_statistics_go_with_their_series(idx):
     X = (rng.normal(size=(6, 2, 9)) * (1 + np.arange(6))[:, None, None] + 10*np.arange(6)[:, None, None]).astype(np.float32)
@@ -752,14 +787,18 @@ def test_statistics_go_with_their_series(idx):
     got = dl.decode((part,))[0].as_subclass(Tensor)
     np.testing.assert_allclose(got.reshape(-1, 2, 9), X[idx if isinstance(idx, slice) else np.asarray(idx)].reshape(-1, 2, 9), atol=1e-4)
 
-@pytest.mark.parametrize('idx', [(0, 1), (slice(None), 0), np.s_[..., :3], None, torch.ones(6, 2, 9, dtype=torch.bool)], ids=['channel', 'one channel', 'steps', 'none', 'values'])
+@pytest.mark.parametrize('idx', [(0, 1), (slice(None), 0), np.s_[..., :3], None, torch.ones(6, 2, 9, dtype=torch.bool)],
+                         ids=['channel', 'one channel', 'steps', 'none', 'values'])
 def test_parts_of_series_have_no_statistics(idx):
-    xb = get_ts_dl(noise[:6, :2].repeat(2, 2)[..., :9].astype(np.float32), bs=6, batch_tfms=TSStandardize(by_sample=True), device='cpu').one_batch()[0]
+    xb = get_ts_dl(noise[:6, :2].repeat(2, 2)[..., :9].astype(np.float32), bs=6, batch_tfms=TSStandardize(by_sample=True),
+                   device='cpu').one_batch()[0]
     assert xb.undo is not None and xb[idx].undo is None and xb[0][0].undo is None
 
 def drawn(axes): return [np.stack([o.get_ydata() for o in ax.lines]) for ax in axes]
 
-@pytest.mark.parametrize('tfms', [[TSNan2Value()], [TSStandardize(), TSNan2Value()], [TSStandardize(by_sample=True), TSNan2Value(method='mean')], [TSStandardize(), TSNan2Value(keep_padding=True)]], ids=str)
+@pytest.mark.parametrize('tfms', [[TSNan2Value()], [TSStandardize(), TSNan2Value()],
+                                  [TSStandardize(by_sample=True), TSNan2Value(method='mean')],
+                                  [TSStandardize(), TSNan2Value(keep_padding=True)]], ids=str)
 def test_pictures_show_what_the_user_gave(tfms):
     "Missing values are gaps, and padding is not drawn, though the model sees numbers there"
     X = (noise*3 + 50).astype(np.float32); X[:, :, 6:] = np.nan; X[0, 0, 2] = np.nan; X[1, :, 4:] = np.nan
@@ -770,4 +809,5 @@ def test_pictures_show_what_the_user_gave(tfms):
     assert axes[0].get_xlim() == (0, 5) and axes[1].get_xlim() == (0, 3)
 
 def test_one_member_of_a_class():
-    with pytest.raises(ValueError, match=r"'b' has one member.*splits=get_splits\(y, stratify=False\)"): get_ts_dls(numbered(20), ['a']*19 + ['b'], device='cpu')
+    with pytest.raises(ValueError, match=r"'b' has one member.*splits=get_splits\(y, stratify=False\)"):
+        get_ts_dls(numbered(20), ['a']*19 + ['b'], device='cpu')

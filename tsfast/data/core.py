@@ -319,7 +319,7 @@ class TSDatasets:
         if not isinstance(self.X, Tensor): return self.X, self.y
         home = self.X.device
         to = torch.device(device) if device is not None and home.type == 'cpu' else home
-        if to.type != 'cuda' and to != home or to.type == 'cpu': return self.X, self.y
+        if to.type == 'cpu' or (to != home and to.type != 'cuda'): return self.X, self.y
         if to not in self._placed:
             fits = to == home or self.X.nbytes < share * torch.cuda.mem_get_info(to)[0]
             self._placed.clear()
@@ -388,7 +388,7 @@ def _loader_args(
     for k in kwargs:
         if k in _ITEM_ARGS:
             raise ValueError(f"{k} is for loaders that read one item at a time. This one reads whole batches and would never call it. "
-                             "Functions of batches go into batch_tfms, functions of each series into tfms[0], an order of your own into sampler.")
+                             "Functions of batches go into batch_tfms, functions of each series into tfms[0], an order into sampler.")
         if k == 'persistent_workers':
             raise ValueError("persistent_workers=True has no effect here: worker processes start anew in each epoch. Leave it out.")
         if k not in LOADER_ARGS:
@@ -813,18 +813,20 @@ class TSDataLoaders(DataLoaders):
     def test_dl(self,
         test_items, # series (n, C, L), or `TSDatasets`, or a list of single series (C, L) or of (series, target)
         rm_type_tfms=None, # of fastai
-        with_labels:bool=False, # are there targets?
+        with_labels:bool=False, # take the targets of a list of (series, target)
         **kwargs, # of `TSDataLoader`
     ):
         "A loader for unseen data, as fastai asks for it"
         if isinstance(test_items, TSDatasets): return self.loaders[-1].new(test_items, **{'shuffle': False, 'drop_last': False, **kwargs})
+        y = None
         if is_listy(test_items) and len(test_items) and isinstance(test_items[0], tuple):
             if with_labels and isinstance(test_items[0][0], TSTensor): return self._items_dl(test_items)
+            if with_labels: y = [o[1] for o in test_items]
             test_items = [o[0] for o in test_items]
         if is_listy(test_items):
             test_items = check_series([o if isinstance(o, Tensor) else np.asarray(o) for o in test_items], 'test_items')
         kwargs.pop('process', None)   # of fastai's tabular loader
-        return self.new_dl(test_items, **kwargs)
+        return self.new_dl(test_items, y, **kwargs)
 
     def _items_dl(self, items):
         "A loader for items of the own data sets, which have been through the transforms of X and y"
