@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from tsfast.core import seeded
+from tsfast.models.fcn import FCN
 from tsfast.models.heads import TSModule, body_head_params
-from tsfast.models.registry import build_ts_model, get_arch, list_models
+from tsfast.models.registry import build_ts_model, get_arch, list_models, model_modules, register_model
 
 C_IN, L, B = 3, 40, 6
 # widths that keep the tests quick, for whichever architecture has such an argument
@@ -36,9 +37,51 @@ def trainable(m): return [p for p in m.parameters() if p.requires_grad]
 def arch(request): return request.param
 
 
-def test_registry():
-    assert {'InceptionTime', 'XceptionTime'} <= set(ARCHS)
-    assert all(get_arch(o.upper()) is get_arch(o) for o in ARCHS)
+def own(name, module='__main__', base=FCN):
+    "A class such as a script, or another module, would define"
+    return type(name, (base,), dict(__module__=module, __init__=lambda self, c_in, c_out, **kwargs: base.__init__(self, c_in, c_out, **kwargs)))
+
+@pytest.fixture
+def archs(monkeypatch):
+    "A registry that may be changed"
+    from tsfast.models import registry
+    monkeypatch.setattr(registry, '_archs', dict(registry._archs))
+    return registry._archs
+
+
+def test_every_architecture_is_registered():
+    "Each public class of `tsfast.models` that can be built from channels and classes alone, or with a length; its name is found in any case"
+    found = {k: o for m in model_modules() for k, o in vars(m).items() if isinstance(o, type) and issubclass(o, TSModule) and o.__module__ == m.__name__ and k[0] != '_'}
+    bases = {'TSModule', 'SequenceModule', 'FeatureModel', 'MiniRocketHead'}
+    assert set(ARCHS) == set(found) - bases and {'InceptionTime', 'XceptionTime'} <= set(ARCHS)
+    for k in ARCHS: assert all(get_arch(o) is found[k] for o in (k, k.upper(), k.lower()))
+    assert list_models('*ROCKET*') == ['MiniRocket', 'MultiRocket', 'MultiRocketHydra']
+    with pytest.raises(KeyError, match="Did you mean 'InceptionTime'"): get_arch('InceptonTime')
+
+
+def test_names_that_differ_in_case(archs):
+    "The exact name wins; a name that could mean both is an error"
+    mine = register_model(own('fcn'))
+    assert get_arch('FCN') is FCN and get_arch('fcn') is mine
+    with pytest.raises(KeyError, match="'FCN' or 'fcn'"): get_arch('Fcn')
+
+
+@pytest.mark.parametrize('script', ['__main__', '__mp_main__'])
+def test_a_script_takes_a_name(archs, script, monkeypatch):
+    "With a warning, and where tsfast's own class was not imported before, too"
+    del archs['ResNet']
+    monkeypatch.delitem(sys.modules, 'tsfast.models.resnet'); monkeypatch.delattr('tsfast.models.resnet')
+    with pytest.warns(UserWarning, match="already an architecture 'ResNet', in tsfast.models.resnet"): mine = register_model(own('ResNet', script))
+    assert get_arch('ResNet') is get_arch('resnet') is mine
+    again = register_model(own('ResNet', script))      # a cell that is run again says nothing
+    assert get_arch('ResNet') is again
+    with pytest.raises(ValueError, match='already an architecture'): register_model(own('FCN', 'my_models'))
+
+
+def test_a_definition_repeated_is_none_of_its_own(archs):
+    "What a notebook of tsfast does: it defines the class that its module holds"
+    copy_of = type('FCN', (TSModule,), {k: v for k, v in vars(FCN).items() if k not in ('__dict__', '__weakref__')} | dict(__module__='__main__'))
+    assert register_model(copy_of) is copy_of and get_arch('FCN') is FCN
 
 
 def test_signature(arch):
