@@ -17,9 +17,9 @@ from .registry import register_model
 
 # %% ../../nbs/models/22_hydra.ipynb #112afb3b
 @lru_cache
-def _cpu_kernels(): # numba is imported on first use, and not missed where it is absent
+def _cpu_kernels(): # numba loads on first use; where it is absent, or does not work with what is installed beside it, plain torch serves
     try: from tsfast.models.kernels.hydra_cpu import hydra_counts
-    except ImportError: return None
+    except Exception: return None
     return hydra_counts
 
 class HydraBackbonePlus(nn.Module):

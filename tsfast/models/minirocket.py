@@ -8,7 +8,7 @@ __all__ = ['KERNELS', 'fit_dilations', 'golden_quantiles', 'draw_channels', 'sum
            'MiniRocketHead', 'MiniRocket']
 
 # %% ../../nbs/models/20_minirocket.ipynb #13543781
-import copy, functools, importlib.util
+import copy, functools, importlib, os
 from itertools import combinations
 import numpy as np
 import torch
@@ -132,7 +132,10 @@ def ppv_torch(
 
 # %% ../../nbs/models/20_minirocket.ipynb #c6a8874d
 @functools.cache
-def _installed(module): return importlib.util.find_spec(module) is not None
+def _usable(module): # numba and triton load on first use; where one is absent, or does not work with what is installed beside it, plain torch serves
+    try: importlib.import_module(module)
+    except Exception: return False
+    return True
 
 def pick_backend(
     x:Tensor, # the input
@@ -141,12 +144,14 @@ def pick_backend(
     "The fastest implementation for `x`; export and compile always take plain torch"
     if backend not in ('auto', 'torch', 'numba', 'triton'): raise ValueError(f"backend is {backend!r}. Expected 'auto', 'torch', 'numba' or 'triton'.")
     if torch.compiler.is_compiling() or torch.jit.is_tracing(): return 'torch'
-    if backend == 'numba' and (x.device.type != 'cpu' or x.dtype != torch.float32): raise ValueError(f"backend='numba' takes float32 on the CPU; this input is {x.dtype} on {x.device}.")
-    if backend == 'triton' and x.dtype != torch.float32: raise ValueError(f"backend='triton' takes float32; this input is {x.dtype}.")
+    kind = x.device.type
+    fits = dict(numba=kind == 'cpu', triton=kind == 'cuda' or os.environ.get('TRITON_INTERPRET') == '1')   # Triton's interpreter runs on the CPU
+    if backend in fits and not (fits[backend] and x.dtype == torch.float32):
+        raise ValueError(f"backend={backend!r} takes float32 on {'the CPU' if backend == 'numba' else 'a CUDA GPU'}; this input is {x.dtype} on {x.device}. backend='auto' takes what fits.")
     if backend != 'auto': return backend
     if x.dtype == torch.float32:
-        if x.device.type == 'cpu' and _installed('numba'): return 'numba'
-        if x.device.type == 'cuda' and _installed('triton'): return 'triton'
+        if kind == 'cpu' and _usable('tsfast.models.kernels.rocket_cpu'): return 'numba'
+        if kind == 'cuda' and _usable('triton'): return 'triton'
     return 'torch'
 
 # %% ../../nbs/models/20_minirocket.ipynb #2cf4e440
