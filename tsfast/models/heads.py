@@ -39,8 +39,8 @@ def as_range(
     y_range:tuple, # (low, high): numbers, or lists with a number for each of several targets
 ) -> Tensor: # (2,), or (2, …): low and high
     "The ends of a range of targets; a `ValueError` where they are none"
-    try: ends = torch.stack(torch.broadcast_tensors(*(torch.as_tensor(o, dtype=torch.float64) for o in y_range)))
-    except (TypeError, ValueError, RuntimeError): ends = torch.tensor([])
+    try: ends = torch.stack(torch.broadcast_tensors(*(torch.as_tensor(o, dtype=torch.float64, device='cpu') for o in y_range)))
+    except (TypeError, ValueError, RuntimeError): ends = torch.tensor([], device='cpu')
     if len(ends) != 2 or not (ends.isfinite().all() and (ends[0] < ends[1]).all()): raise ValueError(f"y_range is {y_range}. Expected (low, high), finite numbers with low < high.")
     return ends
 
