@@ -1,5 +1,6 @@
 "The contract of every registered architecture: a new model needs no new test"
 import copy, inspect, io, pickle, subprocess, sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ from torch import nn
 
 from tsfast.core import seeded
 from tsfast.models.fcn import FCN
-from tsfast.models.heads import TSModule, body_head_params
+from tsfast.models.heads import NotPlain, TSModule, body_head_params
 from tsfast.models.registry import build_ts_model, get_arch, list_models, model_modules, register_model
+from tsfast.models.utils import attribution_copy, get_layers
 
 C_IN, L, B = 3, 40, 6
 # widths that keep the tests quick, for whichever architecture has such an argument
@@ -137,6 +139,46 @@ def test_reset_head(arch):
     assert predict(m, x).shape == (B, 5) and m.c_out == 5
 
 
+def test_a_head_that_is_assigned(arch):
+    "`model.head = …` is called, where the model has such a part, and refused elsewhere; what is built from the arguments knows that they no longer say all"
+    m, x, seen = make(arch).eval(), series(), []
+    class Head(nn.Module):
+        def forward(self, z): seen.append(z); return z.flatten(1)[:, :1]
+    if 'head' not in m.head_names:
+        with pytest.raises(ValueError, match='never be called.*reset_head'): m.head = Head()
+        assert 'head' not in dict(m.named_children())
+    else:
+        m.head = Head()
+        assert predict(m, x).shape == (B, 1) and len(seen) == 1 and isinstance(m.init_args['custom_head'], NotPlain)
+    setattr(m, m.head_names[-1], Head())
+    assert predict(m, x).shape == (B, 1) and isinstance(m.init_args['custom_head'], NotPlain)
+    assert predict(m.reset_head(3), x).shape == (B, 3) and m.init_args['custom_head'] is None
+
+
+def test_attribution_copy(arch):
+    "Equal outputs; each layer without weights is called once, no maximum has windows that overlap, and the model itself stays as it is"
+    m, x = make(arch).eval(), series()
+    before, calls = repr(m), Counter()
+    c = attribution_copy(m, x[:1])
+    for l in get_layers(c, lambda l: not l.state_dict()): l.register_forward_pre_hook(lambda l, _: calls.update([l]))
+    torch.testing.assert_close(predict(c, x), predict(m, x), atol=1e-5, rtol=1e-5)
+    acts = [l for l in c.modules() if isinstance(l, (nn.ReLU, nn.GELU, nn.Sigmoid, nn.MaxPool1d))]
+    assert set(calls.values()) <= {1} and all(calls[l] == 1 for l in acts)
+    assert all(l.stride >= l.kernel_size for l in acts if isinstance(l, nn.MaxPool1d))
+    assert repr(m) == before and not calls.keys() & set(m.modules())
+    assert c.state_dict().keys() == m.state_dict().keys() and not any(p is q for p, q in zip(c.parameters(), m.parameters()))
+
+
+@pytest.mark.parametrize('ks,stride,padding,length', [(3, 1, 1, 20), (3, 2, 1, 20), (5, 2, 2, 21), (4, 3, 0, 20), (2, 1, 0, 9), (3, 3, 0, 20)])
+def test_overlapping_windows(ks, stride, padding, length):
+    "In a copy for attribution, a maximum over windows that overlap has the same outputs and gradients; other ones stay"
+    m, x = nn.Sequential(nn.Conv1d(3, 4, 1), nn.MaxPool1d(ks, stride, padding), nn.ReLU()), series(length=length) - 3
+    c = attribution_copy(m, x)
+    assert torch.equal(c(x), m(x)) and isinstance(c[1], nn.MaxPool1d) == (stride == ks)
+    grads = [torch.autograd.grad(o(x).square().sum(), o[0].weight)[0] for o in (m, c)]
+    torch.testing.assert_close(*grads, atol=1e-5, rtol=1e-5)
+
+
 def test_options(arch):
     "y_range, fc_dropout and custom_head have their effect"
     x = series()
@@ -217,10 +259,10 @@ def test_half(arch):
 
 
 def test_no_device_is_chosen(arch):
-    "Built under another default device, a model lives there"
-    with torch.device('meta'):
-        m = build_ts_model(arch, C_IN, 2, seq_len=L)
-    assert {p.device.type for p in m.parameters()} == {'meta'}
+    "Built under another default device, a model lives there, buffers and all; what it draws from a seed is drawn on the CPU"
+    kwargs = {'random_state': 0} if 'random_state' in inspect.signature(get_arch(arch)).parameters else {}
+    with torch.device('meta'): m = build_ts_model(arch, C_IN, 1, seq_len=L, y_range=(0, 1), **kwargs)
+    assert {p.device.type for p in (*m.parameters(), *m.buffers())} == {'meta'}
 
 
 # torch's own recurrent layers keep a list of their weights, which export notices; the exported numbers are compared below

@@ -151,6 +151,10 @@ def record_init(
     return __init__
 
 # %% ../../nbs/models/02_heads.ipynb #e0dcc9af
+def _no_head(model):
+    return (f"{type(model).__name__} has no part 'head', so this module would never be called: its head is made of {' and '.join(map(repr, model.head_names))}. "
+            "Use model.reset_head(c_out, custom_head=…), which takes a module, a class or a function.")
+
 class TSModule(nn.Module):
     "Base of all architectures: `(B, C, L)` to `forward_features`, then `forward_head`"
     min_len = 1             # shortest series that the architecture can use, in time steps
@@ -160,6 +164,14 @@ class TSModule(nn.Module):
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if '__init__' in vars(cls): cls.__init__ = record_init(cls.__init__)
+
+    def __setattr__(self, name, value):
+        built = self.__dict__.get('init_args')
+        if built is not None and isinstance(value, nn.Module):
+            if name == 'head' and name not in self._modules: raise ValueError(_no_head(self))
+            # whoever builds this model again from its arguments must know that they no longer say all
+            if name in self.head_names and 'custom_head' in built: self.init_args = {**built, 'custom_head': plain(value)}
+        super().__setattr__(name, value)
 
     def __init__(self,
         c_in:int, # channels of the series
