@@ -1,5 +1,5 @@
 "The contract of every registered architecture: a new model needs no new test"
-import copy, inspect, io, pickle, subprocess, sys
+import copy, inspect, io, pickle, random, subprocess, sys
 from collections import Counter
 
 import numpy as np
@@ -221,21 +221,35 @@ def test_state(arch):
     assert torch.equal(predict(other, x), predict(m, x))
 
 
+FRESH = """if True:
+    import sys, torch
+    from pathlib import Path
+    from tsfast.models.registry import build_ts_model, list_models
+    list_models()
+    assert not {'fastai', 'fastcore', 'numba', 'triton', 'sktime', 'matplotlib'} & set(sys.modules)
+    folder, threads = sys.argv[1:]
+    torch.set_num_threads(int(threads))
+    bad = []
+    for o in sorted(Path(folder).glob('*.pt')):
+        pickled, kwargs, state, x, y = torch.load(o, weights_only=False)
+        built = build_ts_model(o.stem, **kwargs).eval()
+        built.load_state_dict(state)
+        with torch.no_grad(): bad += [(o.stem, k) for k, m in dict(pickled=pickled.eval(), built=built).items() if not getattr(m, 'fitted', True) or not torch.equal(m(x), y)]
+    assert not bad, bad
+    assert 'fastai' not in sys.modules"""
+
+
 def test_state_in_a_fresh_process(tmp_path):
-    "Saved, loaded in a fresh process (one for all architectures, since each costs seconds): bit-equal predictions"
+    "Saved, loaded in a fresh process (one for all architectures, since each costs seconds): equal predictions of the pickled model, and of one that is built there and takes the state"
     x = series()
     for name in ARCHS:
         m = make(name)
-        torch.save((m, x, predict(m, x)), tmp_path/f'{name}.pt')
-    code = f"""import torch; from pathlib import Path
-torch.set_num_threads({torch.get_num_threads()})
-bad = []
-for o in sorted(Path({str(tmp_path)!r}).glob('*.pt')):
-    m, x, y = torch.load(o, weights_only=False)
-    with torch.no_grad():
-        if not torch.equal(m.eval()(x), y): bad.append(o.stem)
-assert not bad, bad"""
-    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+        if hasattr(m, 'zero_init'):
+            for p in trainable(m): nn.init.normal_(p, std=.1)       # a head of zeros would predict zeros
+        ps = inspect.signature(get_arch(name)).parameters
+        kwargs = {k: v for k, v in m.init_args.items() if k in ps and k not in ('random_state', 'device')}
+        torch.save((m, kwargs, m.state_dict(), x, predict(m, x)), tmp_path/f'{name}.pt')
+    r = subprocess.run([sys.executable, '-W', 'error', '-c', FRESH, str(tmp_path), str(torch.get_num_threads())], capture_output=True, text=True)
     assert not r.returncode, r.stderr
 
 
@@ -281,11 +295,18 @@ def test_batches_do_not_matter(arch):
     assert torch.allclose(torch.cat([predict(m, o) for o in x.split(3)]), predict(m, x), atol=1e-5)
 
 
-def test_no_global_generator_is_touched(arch):
-    if 'random_state' not in inspect.signature(get_arch(arch)).parameters: pytest.skip('draws nothing of its own')
-    state, np_state = torch.get_rng_state(), np.random.get_state()[1].copy()
-    a, b = make(arch, seed=3), make(arch, seed=3)
-    assert torch.equal(torch.get_rng_state(), state) and (np.random.get_state()[1] == np_state).all()
+def test_no_global_generator_is_touched(arch, monkeypatch):
+    "With a `random_state`, building and fitting neither draw from global generators nor seed them, not even for a moment: other threads may draw"
+    ps = inspect.signature(get_arch(arch)).parameters
+    if 'random_state' not in ps: pytest.skip('draws nothing of its own')
+    def build():
+        m = build_ts_model(arch, C_IN, 2, seq_len=L, random_state=3, **{k: v for k, v in (SMALL | dict(zero_init=False)).items() if k in ps})
+        return m.fit(series(32))
+    for o, k in ((torch, 'manual_seed'), (torch, 'set_rng_state'), (np.random, 'seed'), (np.random, 'set_state'), (random, 'seed'), (random, 'setstate')):
+        monkeypatch.setattr(o, k, lambda *args, name=f'{o.__name__}.{k}': pytest.fail(f'{name} was called'))
+    state, np_state, own = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    a, b = build(), build()
+    assert torch.equal(torch.get_rng_state(), state) and (np.random.get_state()[1] == np_state).all() and random.getstate() == own
     assert all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values()))
 
 
