@@ -90,8 +90,6 @@ def test_state():
     for k in ('raw', 'diff'): assert torch.equal(getattr(again.backbone, k).biases, getattr(m.backbone, k).biases)
     d = copy.deepcopy(m).double()
     assert d(x.double()).isfinite().all() and d.backbone(x.double()).dtype == torch.float64
-    program = torch.export.export(m, (x[:5],), dynamic_shapes=({0: torch.export.Dim('batch')},))
-    for n in (1, 12): assert torch.allclose(program.module()(x[:n]), m(x[:n]), atol=1e-3)
     assert m.backbone(x[:0]).shape == (0, m.head_nf)
 
 

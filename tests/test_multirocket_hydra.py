@@ -57,16 +57,6 @@ def test_state(fitted):
         assert copy.deepcopy(m).double()(x.double()).isfinite().all()
 
 
-def test_export(fitted):
-    m, x = fitted[0].eval(), series(40, 1)[0]
-    program = torch.export.export(m, (x,), dynamic_shapes=[{0: torch.export.Dim('batch', min=1)}])
-    backends = [m.backbone.multirocket, m.backbone.hydra]
-    for o in backends: o.backend = 'torch'
-    try: torch.testing.assert_close(program.module()(x[:9]), m(x[:9]), atol=1e-3, rtol=1e-3)
-    finally:
-        for o in backends: o.backend = 'auto'
-
-
 def test_options_and_errors():
     x, y = series(20)
     state = torch.get_rng_state()
