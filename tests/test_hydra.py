@@ -135,7 +135,7 @@ def test_memory_is_bounded(monkeypatch):
     # responses of a chunk: series * groups * kernels * steps * 4 bytes
     assert sum(sizes) == 300 and len(sizes) > 1 and max(sizes) * 64*8*16*4 <= 2**22
     monkeypatch.undo()
-    torch.testing.assert_close(z, m.counts(x).flatten(1).clamp_min(0), atol=1e-3, rtol=1e-3)
+    assert_features_agree(z, m.counts(x).flatten(1).clamp_min(0), tol=1e-4)
 
 
 def test_strange_series():
@@ -192,10 +192,12 @@ def test_double_and_half():
     x = series(20, 2, 40)
     m = HydraPlus(2, 3, 40, g=8, random_state=0, zero_init=False).fit(x).eval()
     with torch.no_grad():
-        ref = m(x)
-        torch.testing.assert_close(copy.deepcopy(m).double()(x.double()).float(), ref, atol=1e-3, rtol=1e-3)
+        assert_features_agree(copy.deepcopy(m).double().backbone(x.double()), m.backbone(x), tol=1e-4)
+        assert copy.deepcopy(m).double()(x.double()).isfinite().all()
         assert copy.deepcopy(m).half()(x.half()).dtype == torch.float16
-        with torch.autocast('cpu', dtype=torch.bfloat16): assert torch.equal(m.forward_features(x), m.forward_features(x.clone()))
+        for m.backbone.backend in ('numba', 'torch'):
+            ref = m.forward_features(x)
+            with torch.autocast('cpu', dtype=torch.bfloat16): assert torch.equal(m.forward_features(x), ref)     # features in full precision
 
 
 def test_ridge_equals_scikit_learn():
