@@ -12,7 +12,7 @@ def series(*shape, seed=0): return torch.randn(*shape, generator=torch.Generator
 
 
 def literal_outputs(X, m):
-    "For each feature of a fitted `m`: the convolution that it looks at, (n, steps), less its bias, from the formula: a weighted sum of nine steps, in float64"
+    "For each feature of a fitted `m`: the convolution that it looks at, (n, steps), less its bias, as a weighted sum of nine steps in float64"
     channels, biases, f, L = m.channels.numpy(), m.biases.numpy().astype(np.float64), 0, X.shape[2]
     for i, (d, per) in enumerate(zip(m.dilations, m.per_dilation)):
         padded = np.pad(X.astype(np.float64), ((0, 0), (0, 0), (4*d, 4*d)))
@@ -27,7 +27,8 @@ def literal_outputs(X, m):
 def assert_features_agree(a, b, tol=1e-5, most=1e-3):
     """Features of ROCKETs agree to `tol`, but for a share `most` of them.
 
-    They are counts of comparisons. Across batch sizes, thread counts and processors a sum may be rounded otherwise, and then a value that lies within rounding of its threshold falls on the other side."""
+    They are counts of comparisons. Across batch sizes, thread counts and processors a sum may be rounded otherwise,
+    and then a value that lies within rounding of its threshold falls on the other side."""
     a, b = (o.detach().numpy() if isinstance(o, torch.Tensor) else np.asarray(o) for o in (a, b))
     assert a.shape == b.shape
     differs = ~np.isclose(a, b, atol=tol, rtol=tol)

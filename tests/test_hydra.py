@@ -105,7 +105,8 @@ def test_any_batch_any_number_of_threads():
 class TF32(TorchFunctionMode):
     "Convolutions and matrix products of float32 as a GPU may compute them: from numbers of 10 bits"
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func in (torch.conv1d, torch.Tensor.__matmul__, torch.matmul): args = [self.round(o) if isinstance(o, torch.Tensor) else o for o in args]
+        if func in (torch.conv1d, torch.Tensor.__matmul__, torch.matmul):
+            args = [self.round(o) if isinstance(o, torch.Tensor) else o for o in args]
         return func(*args, **kwargs or {})
     def round(self, x): return ((x.view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32) if x.dtype == torch.float32 else x
 
@@ -197,7 +198,7 @@ def test_double_and_half():
         assert copy.deepcopy(m).half()(x.half()).dtype == torch.float16
         for m.backbone.backend in ('numba', 'torch'):
             ref = m.forward_features(x)
-            with torch.autocast('cpu', dtype=torch.bfloat16): assert torch.equal(m.forward_features(x), ref)     # features in full precision
+            with torch.autocast('cpu', dtype=torch.bfloat16): assert torch.equal(m.forward_features(x), ref)
 
 
 def test_ridge_equals_scikit_learn():

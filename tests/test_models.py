@@ -20,7 +20,7 @@ ARCHS = list_models()
 
 
 def make(name, c_out=2, c_in=C_IN, seq_len=L, fit=True, seed=0, **kwargs):
-    "A small model of the architecture, fitted where it needs that; a head that starts from zeros, and would predict nothing else, has random weights"
+    "A small model of the architecture, fitted where it needs that; a head that would start from zeros has random weights"
     ps = inspect.signature(get_arch(name)).parameters
     with seeded(seed):
         m = build_ts_model(name, c_in, c_out, seq_len=seq_len, **{**{k: v for k, v in SMALL.items() if k in ps}, **({'random_state': 0} if 'random_state' in ps else {}), **kwargs})
@@ -43,7 +43,8 @@ def arch(request): return request.param
 
 def own(name, module='__main__', base=FCN):
     "A class such as a script, or another module, would define"
-    return type(name, (base,), dict(__module__=module, __init__=lambda self, c_in, c_out, **kwargs: base.__init__(self, c_in, c_out, **kwargs)))
+    def __init__(self, c_in, c_out, **kwargs): base.__init__(self, c_in, c_out, **kwargs)
+    return type(name, (base,), dict(__module__=module, __init__=__init__))
 
 @pytest.fixture
 def archs(monkeypatch):
@@ -54,8 +55,9 @@ def archs(monkeypatch):
 
 
 def test_every_architecture_is_registered():
-    "Each public class of `tsfast.models` that can be built from channels and classes alone, or with a length; its name is found in any case"
-    found = {k: o for m in model_modules() for k, o in vars(m).items() if isinstance(o, type) and issubclass(o, TSModule) and o.__module__ == m.__name__ and k[0] != '_'}
+    "Each public `TSModule` of `tsfast.models` but for the bases; its name is found in any case"
+    classes = {k: o for m in model_modules() for k, o in vars(m).items() if isinstance(o, type) and o.__module__ == m.__name__}
+    found = {k: o for k, o in classes.items() if issubclass(o, TSModule) and k[0] != '_'}
     bases = {'TSModule', 'SequenceModule', 'FeatureModel', 'MiniRocketHead'}
     assert set(ARCHS) == set(found) - bases and {'InceptionTime', 'XceptionTime'} <= set(ARCHS)
     for k in ARCHS: assert all(get_arch(o) is found[k] for o in (k, k.upper(), k.lower()))
@@ -75,7 +77,8 @@ def test_a_script_takes_a_name(archs, script, monkeypatch):
     "With a warning, and where tsfast's own class was not imported before, too"
     del archs['ResNet']
     monkeypatch.delitem(sys.modules, 'tsfast.models.resnet'); monkeypatch.delattr('tsfast.models.resnet')
-    with pytest.warns(UserWarning, match="already an architecture 'ResNet', in tsfast.models.resnet"): mine = register_model(own('ResNet', script))
+    with pytest.warns(UserWarning, match="already an architecture 'ResNet', in tsfast.models.resnet"):
+        mine = register_model(own('ResNet', script))
     assert get_arch('ResNet') is get_arch('resnet') is mine
     again = register_model(own('ResNet', script))      # a cell that is run again says nothing
     assert get_arch('ResNet') is again
@@ -84,7 +87,8 @@ def test_a_script_takes_a_name(archs, script, monkeypatch):
 
 def test_a_definition_repeated_is_none_of_its_own(archs):
     "What a notebook of tsfast does: it defines the class that its module holds"
-    copy_of = type('FCN', (TSModule,), {k: v for k, v in vars(FCN).items() if k not in ('__dict__', '__weakref__')} | dict(__module__='__main__'))
+    parts = {k: v for k, v in vars(FCN).items() if k not in ('__dict__', '__weakref__')}
+    copy_of = type('FCN', (TSModule,), parts | dict(__module__='__main__'))
     assert register_model(copy_of) is copy_of and get_arch('FCN') is FCN
 
 
@@ -142,7 +146,7 @@ def test_reset_head(arch):
 
 
 def test_a_head_that_is_assigned(arch):
-    "`model.head = …` is called, where the model has such a part, and refused elsewhere; what is built from the arguments knows that they no longer say all"
+    "`model.head = …` is called, where the model has such a part, and refused elsewhere; `init_args` hold that the head is no default one"
     m, x, seen = make(arch).eval(), series(), []
     class Head(nn.Module):
         def forward(self, z): seen.append(z); return z.flatten(1)[:, :1]
@@ -236,20 +240,24 @@ FRESH = """if True:
         pickled, kwargs, state, x, y = torch.load(o, weights_only=False)
         built = build_ts_model(o.stem, **kwargs).eval()
         built.load_state_dict(state)
-        with torch.no_grad(): bad += [(o.stem, k) for k, m in dict(pickled=pickled.eval(), built=built).items() if not getattr(m, 'fitted', True) or not torch.equal(m(x), y)]
+        for k, m in dict(pickled=pickled.eval(), built=built).items():
+            with torch.no_grad(): same = torch.equal(m(x), y)
+            if not same or not getattr(m, 'fitted', True): bad.append((o.stem, k))
     assert not bad, bad
     assert 'fastai' not in sys.modules"""
 
 
 def test_state_in_a_fresh_process(tmp_path):
-    "Saved, loaded in a fresh process (one for all architectures, since each costs seconds): equal predictions of the pickled model, and of one that is built there and takes the state"
+    """Saved, loaded in a fresh process (one for all architectures, since each costs seconds): equal predictions of the pickled model,
+    and of one that is built there and takes the state"""
     x = series()
     for name in ARCHS:
         m = make(name)
         ps = inspect.signature(get_arch(name)).parameters
         kwargs = {k: v for k, v in m.init_args.items() if k in ps and k not in ('random_state', 'device')}
         torch.save((m, kwargs, m.state_dict(), x, predict(m, x)), tmp_path/f'{name}.pt')
-    r = subprocess.run([sys.executable, '-W', 'error', '-c', FRESH, str(tmp_path), str(torch.get_num_threads())], capture_output=True, text=True)
+    cmd = [sys.executable, '-W', 'error', '-c', FRESH, str(tmp_path), str(torch.get_num_threads())]
+    r = subprocess.run(cmd, capture_output=True, text=True)
     assert not r.returncode, r.stderr
 
 
@@ -298,13 +306,14 @@ def test_batches_do_not_matter(arch):
 
 
 def test_no_global_generator_is_touched(arch, monkeypatch):
-    "With a `random_state`, building and fitting neither draw from global generators nor seed them, not even for a moment: other threads may draw"
+    "With a `random_state`, building and fitting neither draw from global generators nor seed them for a moment: other threads may draw"
     ps = inspect.signature(get_arch(arch)).parameters
     if 'random_state' not in ps: pytest.skip('draws nothing of its own')
     def build():
-        m = build_ts_model(arch, C_IN, 2, seq_len=L, random_state=3, **{k: v for k, v in (SMALL | dict(zero_init=False)).items() if k in ps})
-        return m.fit(series(32))
-    for o, k in ((torch, 'manual_seed'), (torch, 'set_rng_state'), (np.random, 'seed'), (np.random, 'set_state'), (random, 'seed'), (random, 'setstate')):
+        kwargs = {k: v for k, v in (SMALL | dict(zero_init=False)).items() if k in ps}
+        return build_ts_model(arch, C_IN, 2, seq_len=L, random_state=3, **kwargs).fit(series(32))
+    seeds = (torch, 'manual_seed'), (torch, 'set_rng_state'), (np.random, 'seed'), (np.random, 'set_state'), (random, 'seed'), (random, 'setstate')
+    for o, k in seeds:
         monkeypatch.setattr(o, k, lambda *args, name=f'{o.__name__}.{k}': pytest.fail(f'{name} was called'))
     state, np_state, own = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
     a, b = build(), build()

@@ -172,15 +172,17 @@ class OnMPS(torch.Tensor):
         kwargs, name, plain = kwargs or {}, getattr(func, '__name__', ''), lambda o: o.as_subclass(torch.Tensor)
         if name == 'cpu': return plain(args[0])
         if name == 'copy_': plain(args[0]).copy_(plain(args[1])); return args[0]
-        if name == 'double' or any(o is torch.float64 for o in (*args, *kwargs.values())): raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
+        if name == 'double' or any(o is torch.float64 for o in (*args, *kwargs.values())):
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
         tensors = [o for a in args for o in (a if isinstance(a, (list, tuple)) else (a,)) if isinstance(o, torch.Tensor)]
-        if any(type(o) is torch.Tensor and o.ndim for o in tensors): raise RuntimeError('Expected all tensors to be on the same device, but found at least two devices, mps and cpu!')
+        if any(type(o) is torch.Tensor and o.ndim for o in tensors):
+            raise RuntimeError('Expected all tensors to be on the same device, but found at least two devices, mps and cpu!')
         return super().__torch_function__(func, types, args, kwargs)
 
 
 def on_mps(m): # a model whose parameters and buffers lie there
     for part in m.modules():
-        for k, v in part._parameters.items(): part._parameters[k] = nn.Parameter(v.detach().as_subclass(OnMPS), requires_grad=v.requires_grad)
+        for k, v in part._parameters.items(): part._parameters[k] = nn.Parameter(v.detach().as_subclass(OnMPS))
         for k, v in part._buffers.items(): part._buffers[k] = v.as_subclass(OnMPS)
     return m
 

@@ -32,12 +32,14 @@ def pick_name(
     names, # the names that exist
     what:str='name', # what is being named, for the message
 ) -> str: # the name as it stands in `names`
-    "Find `name` in `names`: as it is written, else without regard to case. A `KeyError` suggests the nearest, or lists those that differ only in case"
+    "Find `name` in `names`: as it is written, else without regard to case; a `KeyError` suggests the nearest, or names those that differ in case"
     shown = sorted({str(o) for o in names})
     if str(name) in shown: return str(name)
     alike = [o for o in shown if o.lower() == str(name).lower()]
     if len(alike) == 1: return alike[0]
-    if alike: raise KeyError(f"{name!r} could mean {' or '.join(map(repr, alike))}, which differ only in upper and lower case. Write the {what} exactly.")
+    if alike:
+        several = ' or '.join(map(repr, alike))
+        raise KeyError(f"{name!r} could mean {several}, which differ only in upper and lower case. Write the {what} exactly.")
     listed = ', '.join(shown[:12]) + (', …' if len(shown) > 12 else '')
     raise KeyError(f"There is no {what} {name!r}.{suggest(name, names)} Known: {listed}.")
 

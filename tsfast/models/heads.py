@@ -152,7 +152,8 @@ def record_init(
 
 # %% ../../nbs/models/02_heads.ipynb #e0dcc9af
 def _no_head(model):
-    return (f"{type(model).__name__} has no part 'head', so this module would never be called: its head is made of {' and '.join(map(repr, model.head_names))}. "
+    parts = ' and '.join(map(repr, model.head_names))
+    return (f"{type(model).__name__} has no part 'head', so this module would never be called: its head is made of {parts}. "
             "Use model.reset_head(c_out, custom_head=…), which takes a module, a class or a function.")
 
 class TSModule(nn.Module):

@@ -17,12 +17,12 @@ from .registry import register_model
 
 # %% ../../nbs/models/22_hydra.ipynb #112afb3b
 @lru_cache
-def _cpu_kernels(): # numba loads on first use; where it is absent, or does not work with what is installed beside it, plain torch serves
+def _cpu_kernels(): # numba loads on first use; where it is absent, or fails to import, plain torch serves
     try: from tsfast.models.kernels.hydra_cpu import hydra_counts
     except Exception: return None
     return hydra_counts
 
-def _response_dtype(x): # CUDA may convolve float32 in TF32, which has 10 bits: other kernels would win than on a CPU. float64 has no such short cut
+def _response_dtype(x): # CUDA may convolve float32 in TF32, which has 10 bits: other kernels would win than on a CPU; float64 stays float64
     return torch.float64 if x.device.type == 'cuda' and x.dtype == torch.float32 else x.dtype
 
 class HydraBackbonePlus(nn.Module):

@@ -132,7 +132,7 @@ def ppv_torch(
 
 # %% ../../nbs/models/20_minirocket.ipynb #c6a8874d
 @functools.cache
-def _usable(module): # numba and triton load on first use; where one is absent, or does not work with what is installed beside it, plain torch serves
+def _usable(module): # numba and triton load on first use; where one is absent, or fails to import, plain torch serves
     try: importlib.import_module(module)
     except Exception: return False
     return True
@@ -145,9 +145,11 @@ def pick_backend(
     if backend not in ('auto', 'torch', 'numba', 'triton'): raise ValueError(f"backend is {backend!r}. Expected 'auto', 'torch', 'numba' or 'triton'.")
     if torch.compiler.is_compiling() or torch.jit.is_tracing(): return 'torch'
     kind = x.device.type
-    fits = dict(numba=kind == 'cpu', triton=kind == 'cuda' or os.environ.get('TRITON_INTERPRET') == '1')   # Triton's interpreter runs on the CPU
-    if backend in fits and not (fits[backend] and x.dtype == torch.float32):
-        raise ValueError(f"backend={backend!r} takes float32 on {'the CPU' if backend == 'numba' else 'a CUDA GPU'}; this input is {x.dtype} on {x.device}. backend='auto' takes what fits.")
+    interpreted = os.environ.get('TRITON_INTERPRET') == '1'    # Triton's interpreter runs on the CPU
+    needs = dict(numba=('the CPU', kind == 'cpu'), triton=('a CUDA GPU', kind == 'cuda' or interpreted))
+    where, fits = needs.get(backend, ('', True))
+    if where and not (fits and x.dtype == torch.float32):
+        raise ValueError(f"backend={backend!r} takes float32 on {where}; this input is {x.dtype} on {x.device}. backend='auto' takes what fits.")
     if backend != 'auto': return backend
     if x.dtype == torch.float32:
         if kind == 'cpu' and _usable('tsfast.models.kernels.rocket_cpu'): return 'numba'

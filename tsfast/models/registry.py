@@ -37,8 +37,8 @@ def register_model(
     if old.__module__ not in (cls.__module__, *_SCRIPTS):
         if not own: raise ValueError(f"{_taken(cls, old)} Choose another name.")
         if _same_definition(cls, old): return cls
-        warnings.warn(f"{_taken(cls, old)} In this process the name now means yours; a bundle that holds the name means the other one when it is loaded elsewhere. "
-                      "Choose another name.", stacklevel=2)
+        warnings.warn(f"{_taken(cls, old)} In this process the name now means yours; a bundle that holds the name "
+                      "means the other one when it is loaded elsewhere. Choose another name.", stacklevel=2)
     if not issubclass(cls, TSModule): cls.__init__ = record_init(cls.__init__)   # a TSModule does so anyway
     _archs[cls.__name__] = cls
     return cls

@@ -107,10 +107,13 @@ def attribution_copy(
     model:nn.Module, # any module whose activations are modules
     x:Tensor, # a batch, such as (1, C, L): one forward pass shows which layers are called more than once
 ) -> nn.Module: # with the weights of `model`, and equal outputs
-    "A copy of `model` for DeepLift and DeepLiftShap: each layer without weights is called once in a forward pass, and no maximum has windows that overlap"
+    """A copy of `model` for DeepLift and DeepLiftShap.
+
+    Each layer without weights is called once in a forward pass, and the windows of no maximum overlap."""
     model, calls = copy.deepcopy(model), Counter()
     _replace(model, {l: _DisjointPool(l) for l in get_layers(model, _overlaps)})
-    hooks = [l.register_forward_pre_hook(lambda l, _: calls.update([l])) for l in get_layers(model, lambda l: not [*l.parameters(), *l.buffers()])]
+    bare = get_layers(model, lambda l: not [*l.parameters(), *l.buffers()])
+    hooks = [l.register_forward_pre_hook(lambda l, _: calls.update([l])) for l in bare]
     with evaluating(model), torch.no_grad(): model(x)
     for h in hooks: h.remove()
     _replace(model, {l: _InTurn(copy.deepcopy(l) for _ in range(n)) for l, n in calls.items() if n > 1})

@@ -90,5 +90,6 @@ def ppv_features(
     with torch.cuda.device_of(x):            # Triton launches on the current device, which may be another GPU
         for i in range(0, B, rows):
             xs = x[i:i + rows]
-            _ppv[(len(xs)*pairs,)](xs, out[i:], *args, bounds, index, biases, L, C, pairs, len(biases), T=T, F=F, enable_fp_fusion=False)   # rounding as everywhere else
+            # without fusion, for rounding as everywhere else
+            _ppv[(len(xs)*pairs,)](xs, out[i:], *args, bounds, index, biases, L, C, pairs, len(biases), T=T, F=F, enable_fp_fusion=False)
     return out.div_(steps)
