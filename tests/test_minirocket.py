@@ -223,6 +223,19 @@ def test_get_features(tmp_path):
     assert_features_agree(a, get_minirocket_features(list(x.split(7)), m.backbone))
 
 
+@pytest.mark.parametrize('use_cuda', [None, True])
+def test_features_on_the_second_gpu(monkeypatch, use_cuda):
+    "Series go to the device of the model, not to the current one"
+    from types import SimpleNamespace
+    from tsfast.models import minirocket
+    class There(nn.Module):
+        def buffers(self): return [SimpleNamespace(device=torch.device('cuda', 1))]
+        def forward(self, x): return x.flatten(1)
+    devices = []
+    monkeypatch.setattr(minirocket, 'iter_chunks', lambda X, chunksize, device: (devices.append(device), iter([torch.from_numpy(X)]))[1])
+    assert get_minirocket_features(normal(3, 1, 9), There(), use_cuda=use_cuda).shape == (3, 9, 1) and devices == [torch.device('cuda', 1)]
+
+
 def test_memory_does_not_grow(tmp_path):
     "The peak above the result is the same for 4 times the series: one chunk is held at a time"
     code = '''if True:

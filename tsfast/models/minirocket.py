@@ -291,8 +291,10 @@ def get_minirocket_features(
     "Features of all series, a chunk at a time: a chunk goes to the device, its features come back, and memory holds no more than that and the result"
     model = getattr(model, 'backbone', model)
     buf = next(iter((*model.buffers(), *model.parameters())))
-    device = buf.device if use_cuda is None else torch.device('cuda' if use_cuda else 'cpu')
-    if device.type != buf.device.type: model = copy.deepcopy(model).to(device)   # the caller's stays where it is
+    device = buf.device
+    if use_cuda is not None and use_cuda != (device.type == 'cuda'):
+        device = torch.device('cuda' if use_cuda else 'cpu')
+        model = copy.deepcopy(model).to(device)   # the caller's stays where it is
     out, parts, i = None, [], 0
     X = check_series(o) if hasattr(o, 'ndim') or hasattr(o, 'columns') else o
     with torch.no_grad():
