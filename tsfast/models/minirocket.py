@@ -292,9 +292,8 @@ def get_minirocket_features(
     model = getattr(model, 'backbone', model)
     buf = next(iter((*model.buffers(), *model.parameters())))
     device = buf.device
-    if use_cuda is not None and use_cuda != (device.type == 'cuda'):
-        device = torch.device('cuda' if use_cuda else 'cpu')
-        model = copy.deepcopy(model).to(device)   # the caller's stays where it is
+    kind = device.type if use_cuda is None else 'cuda' if use_cuda else 'cpu'
+    if kind != device.type: model, device = copy.deepcopy(model).to(kind), torch.device(kind)   # the caller's stays where it is
     out, parts, i = None, [], 0
     X = check_series(o) if hasattr(o, 'ndim') or hasattr(o, 'columns') else o
     with torch.no_grad():
