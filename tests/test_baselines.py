@@ -1,5 +1,5 @@
 "FCN, ResNet, LSTM-FCN, GRU-FCN and the plain recurrent networks."
-import copy, inspect, pickle, warnings
+import copy, inspect, pickle
 import pytest, torch
 from torch import nn
 from tsfast.models.fcn import FCN
@@ -48,14 +48,6 @@ def test_targets(arch):
     seen = []
     def head(nf, c_out, seq_len): seen.append((nf, c_out, seq_len)); return nn.Identity()
     make(arch, custom_head=head); assert seen == [(m.head_nf, 2, 12)]
-
-@pytest.mark.parametrize('arch', ARCHS)
-def test_export_with_dynamic_batch(arch):
-    m, x = make(arch).eval(), torch.randn(4, 3, 12)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')                        # torch's own, of its exporter
-        prog = torch.export.export(m, (x,), dynamic_shapes=({0: torch.export.Dim('batch')},)).module()
-    for n in (1, 7): xi = torch.randn(n, 3, 12); close(prog(xi), m(xi))
 
 @pytest.mark.parametrize('arch', [a for a in ARCHS if a not in FCNS])
 def test_any_length(arch):

@@ -1,33 +1,21 @@
 "MiniRocket: equal to a literal form and to sktime, stateful, streamed"
 import copy, os, pickle, subprocess, sys
-from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from helpers_models import assert_features_agree, literal_outputs, normal
 from tsfast.models.minirocket import MiniRocket, MiniRocketFeatures, MiniRocketHead, fit_dilations, get_minirocket_features, golden_quantiles, pick_backend
+from tsfast.models.multirocket import MultiRocketFeatures
 
 BACKENDS = ['torch', 'numba']
-normal = lambda *shape: np.random.default_rng(1).normal(size=shape).astype(np.float32)
 
 
 def literal(X, m):
-    "MiniRocket's features, and how near the nearest output lies to each bias, from the formula: a weighted sum of nine steps, in float64"
-    n, C, L = X.shape
-    channels, biases, f = m.channels.numpy(), m.biases.numpy().astype(np.float64), 0
-    out, gap = np.empty((n, len(biases))), np.empty((n, len(biases)))
-    for i, (d, per) in enumerate(zip(m.dilations, m.per_dilation)):
-        padded = np.pad(X.astype(np.float64), ((0, 0), (0, 0), (4*d, 4*d)))
-        for k, twos in enumerate(combinations(range(9), 3)):
-            xs = padded[:, channels[84*i + k]].sum(1)
-            c = sum((2 if j in twos else -1) * xs[:, j*d:j*d + L] for j in range(9))
-            if (i + k) % 2: c = c[:, 4*d:L - 4*d]
-            for _ in range(per):
-                out[:, f], gap[:, f] = (c > biases[f]).mean(1), np.abs(c - biases[f]).min(1)
-                f += 1
-    return out, gap
+    "MiniRocket's features, and how near the nearest output lies to each bias"
+    return [np.stack(o, 1) for o in zip(*(((c > 0).mean(1), np.abs(c).min(1)) for c in literal_outputs(X, m)))]
 
 
 def assert_same(z, ref, gap, most=0.005):
@@ -44,12 +32,11 @@ def test_literal(C, L):
     for m.backend in BACKENDS: assert_same(m(torch.from_numpy(X)).numpy(), ref, gap, most=0.002 if L > 9 else 0.005)
 
 
-def test_backends_are_bit_equal():
+def test_backends_agree():
     for C, L in ((1, 30), (1, 200), (5, 45)):
         X = torch.from_numpy(normal(37, C, L))
         m = MiniRocketFeatures(C, L, random_state=0).fit(X)
-        a, b = [m(X) for m.backend in BACKENDS]
-        assert torch.equal(a, b)
+        assert_features_agree(*[m(X) for m.backend in BACKENDS])
 
 
 @pytest.mark.parametrize('C,L', [(1, 9), (1, 10), (1, 33), (1, 150), (2, 12), (6, 100)])
@@ -182,16 +169,6 @@ def with_weights(m):
     return m.eval()
 
 
-def test_save_and_load_in_a_fresh_process(tmp_path):
-    m, x = fitted(); with_weights(m)
-    torch.save(dict(state=m.state_dict(), x=x), tmp_path/'m.pt')
-    code = (f"import torch; from tsfast.models.minirocket import MiniRocket; o = torch.load({str(tmp_path/'m.pt')!r}); m = MiniRocket(2, 3, 30, 1000).eval(); "
-            f"m.load_state_dict(o['state']); assert m.fitted; torch.save(m(o['x']).detach(), {str(tmp_path/'y.pt')!r}); "
-            "import sys; assert 'fastai' not in sys.modules")
-    subprocess.run([sys.executable, '-W', 'error', '-c', code], check=True, env=os.environ | dict(PYTHONPATH=os.pathsep.join([os.getcwd(), *filter(None, [os.environ.get('PYTHONPATH')])])))
-    assert torch.equal(torch.load(tmp_path/'y.pt'), m(x).detach())
-
-
 def test_copies_and_dtypes():
     m, x = fitted(); with_weights(m)
     y = m(x).detach()
@@ -204,12 +181,8 @@ def test_copies_and_dtypes():
     empty = m.backbone(x[:0]); assert empty.shape == (0, m.head_nf)
 
 
-def test_export_and_compile_take_torch():
-    m, x = fitted(nf=200); with_weights(m)
-    batch = torch.export.Dim('batch')
-    program = torch.export.export(m, (x[:5],), dynamic_shapes=({0: batch},))
-    for n in (1, 3, 20): assert torch.allclose(program.module()(x[:n]), m(x[:n]), atol=1e-5)
-    with pytest.raises(ValueError): torch.export.export(MiniRocket(2, 3, 30, 200).eval(), (x[:5],))
+def test_an_unfitted_model_is_not_exported():
+    with pytest.raises(ValueError): torch.export.export(MiniRocket(2, 3, 30, 200).eval(), (torch.zeros(5, 2, 30),))
 
 
 def test_gradients():
@@ -242,12 +215,25 @@ def test_heads():
 def test_get_features(tmp_path):
     m, x = fitted()
     a = get_minirocket_features(x, m, chunksize=6)
-    assert a.shape == (20, m.head_nf, 1) and a.dtype == np.float32 and np.array_equal(a[..., 0], m.features(x).numpy())
+    assert a.shape == (20, m.head_nf, 1) and a.dtype == np.float32
+    assert_features_agree(a[..., 0], m.features(x))
     np.save(tmp_path/'x.npy', x.numpy())
     b = get_minirocket_features(np.load(tmp_path/'x.npy', mmap_mode='r'), m.backbone, to_np=False, use_cuda=False)
-    assert isinstance(b, torch.Tensor) and np.array_equal(a, b)
-    c = get_minirocket_features(list(x.split(7)), m.backbone)
-    assert np.array_equal(a, c)
+    assert isinstance(b, torch.Tensor); assert_features_agree(a, b)
+    assert_features_agree(a, get_minirocket_features(list(x.split(7)), m.backbone))
+
+
+@pytest.mark.parametrize('use_cuda', [None, True])
+def test_features_on_the_second_gpu(monkeypatch, use_cuda):
+    "Series go to the device of the model, not to the current one"
+    from types import SimpleNamespace
+    from tsfast.models import minirocket
+    class There(nn.Module):
+        def buffers(self): return [SimpleNamespace(device=torch.device('cuda', 1))]
+        def forward(self, x): return x.flatten(1)
+    devices = []
+    monkeypatch.setattr(minirocket, 'iter_chunks', lambda X, chunksize, device: (devices.append(device), iter([torch.from_numpy(X)]))[1])
+    assert get_minirocket_features(normal(3, 1, 9), There(), use_cuda=use_cuda).shape == (3, 9, 1) and devices == [torch.device('cuda', 1)]
 
 
 def test_memory_does_not_grow(tmp_path):
@@ -288,27 +274,87 @@ def test_triton():
             z = m(x)
             m.backend = 'triton'
             if gpu: m, x = m.cuda(), x.cuda()
-            assert torch.equal(m(x).cpu(), z)"""
+            assert ((m(x).cpu() - z).abs() > 1e-5).float().mean() <= 1e-3   # of counts of comparisons, a few may be rounded otherwise"""
     env = os.environ | dict(PYTHONPATH=os.getcwd()) | ({} if torch.cuda.is_available() else dict(TRITON_INTERPRET='1'))
     subprocess.run([sys.executable, '-c', code], check=True, env=env)
+
+
+def test_triton_launches_where_its_input_is(monkeypatch):
+    "Triton launches on the current device, which is not always that of the input: launches happen inside of `torch.cuda.device_of(x)`"
+    from contextlib import contextmanager
+    from tsfast.models.kernels import rocket_cuda
+    there, launched = [], []
+    @contextmanager
+    def device_of(x): there.append(x); yield; there.pop()
+    class Kernel:
+        def __getitem__(self, grid): return lambda x, out, *args, **kwargs: (out.zero_(), launched.append((grid, len(x), len(there))))
+    for k, v in (('triton', object()), ('_ppv', Kernel())): monkeypatch.setattr(rocket_cuda, k, v)
+    monkeypatch.setattr(torch.cuda, 'device_of', device_of)
+    m, x = fitted(nf=84)
+    b = m.backbone
+    assert rocket_cuda.ppv_features(x, b.dilations, b.per_dilation, b.channels, b.biases).shape == (20, 84)
+    assert launched == [((20*84*len(b.dilations),), 20, 1)]
 
 
 def test_threads_agree():
     from tsfast.models.kernels.rocket_cpu import ppv_features
     m, x = fitted(c_in=3, L=50)
     args = x.numpy()[:, :3].repeat(5, 0), m.backbone.dilations, m.backbone.per_dilation, m.backbone.channels.numpy(), m.backbone.biases.numpy()
-    assert all(np.array_equal(ppv_features(*args, threads=t), ppv_features(*args)) for t in (2, 3, 8))
+    for t in (2, 3, 8): assert_features_agree(ppv_features(*args, threads=t), ppv_features(*args))
 
 
-def test_numba_loads_on_use():
-    code = ("import sys; from tsfast.models.minirocket import MiniRocket; from tsfast.models.registry import list_models; list_models(); assert 'numba' not in sys.modules and 'triton' not in sys.modules")
-    subprocess.run([sys.executable, '-c', code], check=True, env=os.environ | dict(PYTHONPATH=os.getcwd()))
+NO_CACHE = """if True:
+    import numba.core.caching
+    numba.core.caching.CacheImpl._locator_classes = []      # as where neither the package nor the home folder can be written
+    import numpy as np, torch
+    from tsfast.models import hydra, minirocket
+    from tsfast.models.kernels.rocket_cpu import jit
+    assert minirocket.pick_backend(torch.zeros(1, 1, 9)) == 'numba' and hydra._cpu_kernels() is not None
+    @jit()
+    def total(x):
+        s = 0.
+        for v in x: s += v
+        return s
+    assert total(np.arange(4.)) == 6 and not total.stats.cache_path"""
+
+
+def test_numba_without_a_cache():
+    subprocess.run([sys.executable, '-c', NO_CACHE], check=True, env=os.environ | dict(PYTHONPATH=os.getcwd()))
+
+
+@pytest.fixture
+def broken_kernels(monkeypatch):
+    "numba is there, but the kernels cannot be loaded"
+    from tsfast.models import hydra, minirocket
+    class Broken:
+        def find_spec(self, name, path=None, target=None):
+            if name.startswith('tsfast.models.kernels.'): raise RuntimeError('numba does not work here')
+    for k in [o for o in sys.modules if o.startswith('tsfast.models.kernels.')]: monkeypatch.delitem(sys.modules, k)
+    monkeypatch.setattr(sys, 'meta_path', [Broken(), *sys.meta_path])
+    caches = minirocket._usable, hydra._cpu_kernels
+    for f in caches: f.cache_clear()
+    yield
+    for f in caches: f.cache_clear()
+
+
+def test_plain_torch_serves_where_numba_does_not_work(broken_kernels):
+    from tsfast.models.hydra import HydraBackbonePlus
+    m, x = fitted(nf=200)
+    assert pick_backend(x) == 'torch' and m(x).isfinite().all()
+    assert HydraBackbonePlus(2, 2, 30, g=4)(x).isfinite().all()
+    m.backbone.backend = 'numba'
+    with pytest.raises(RuntimeError, match='does not work here'): m(x)     # asked for by name: the reason is shown
 
 
 def test_backend_choice():
     x = torch.zeros(1, 1, 9)
     assert pick_backend(x) == 'numba' and pick_backend(x.double()) == 'torch' and pick_backend(x, 'torch') == 'torch'
-    with pytest.raises(ValueError, match='float32'): pick_backend(x.double(), 'numba')
+    for backend, where in (('numba', 'the CPU'), ('triton', 'a CUDA GPU')):
+        with pytest.raises(ValueError, match=f'takes float32 on {where}; this input is torch.float64 on cpu'): pick_backend(x.double(), backend)
+    if not os.environ.get('TRITON_INTERPRET'):
+        for make in (lambda: MiniRocketFeatures(1, 9, 84, backend='triton'), lambda: MultiRocketFeatures(1, 10, 672, backend='triton')):
+            m = make(); m.fit(np.ones((2, 1, m.seq_len), np.float32))
+            with pytest.raises(ValueError, match="backend='triton' takes float32 on a CUDA GPU.*'auto'"): m(torch.zeros(1, 1, m.seq_len))
     with pytest.raises(ValueError, match='Expected'): pick_backend(x, 'cuda')
 
 

@@ -1,5 +1,6 @@
 "The contract of every registered architecture: a new model needs no new test"
-import copy, inspect, io, pickle, subprocess, sys
+import copy, inspect, io, pickle, random, subprocess, sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -7,8 +8,10 @@ import torch
 from torch import nn
 
 from tsfast.core import seeded
-from tsfast.models.heads import TSModule, body_head_params
-from tsfast.models.registry import build_ts_model, get_arch, list_models
+from tsfast.models.fcn import FCN
+from tsfast.models.heads import NotPlain, TSModule, body_head_params, head_params
+from tsfast.models.registry import build_ts_model, get_arch, list_models, model_modules, register_model
+from tsfast.models.utils import attribution_copy, get_layers
 
 C_IN, L, B = 3, 40, 6
 # widths that keep the tests quick, for whichever architecture has such an argument
@@ -17,10 +20,12 @@ ARCHS = list_models()
 
 
 def make(name, c_out=2, c_in=C_IN, seq_len=L, fit=True, seed=0, **kwargs):
-    "A small model of the architecture, fitted where it needs that"
+    "A small model of the architecture, fitted where it needs that; a head that would start from zeros has random weights"
     ps = inspect.signature(get_arch(name)).parameters
     with seeded(seed):
         m = build_ts_model(name, c_in, c_out, seq_len=seq_len, **{**{k: v for k, v in SMALL.items() if k in ps}, **({'random_state': 0} if 'random_state' in ps else {}), **kwargs})
+        for p in head_params(m):
+            if not p.any(): nn.init.normal_(p, std=.1)
     if fit and not getattr(m, 'fitted', True): m.fit(series(32, c_in, seq_len))
     return m
 
@@ -36,9 +41,55 @@ def trainable(m): return [p for p in m.parameters() if p.requires_grad]
 def arch(request): return request.param
 
 
-def test_registry():
-    assert {'InceptionTime', 'XceptionTime'} <= set(ARCHS)
-    assert all(get_arch(o.upper()) is get_arch(o) for o in ARCHS)
+def own(name, module='__main__', base=FCN):
+    "A class such as a script, or another module, would define"
+    def __init__(self, c_in, c_out, **kwargs): base.__init__(self, c_in, c_out, **kwargs)
+    return type(name, (base,), dict(__module__=module, __init__=__init__))
+
+@pytest.fixture
+def archs(monkeypatch):
+    "A registry that may be changed"
+    from tsfast.models import registry
+    monkeypatch.setattr(registry, '_archs', dict(registry._archs))
+    return registry._archs
+
+
+def test_every_architecture_is_registered():
+    "Each public `TSModule` of `tsfast.models` but for the bases; its name is found in any case"
+    classes = {k: o for m in model_modules() for k, o in vars(m).items() if isinstance(o, type) and o.__module__ == m.__name__}
+    found = {k: o for k, o in classes.items() if issubclass(o, TSModule) and k[0] != '_'}
+    bases = {'TSModule', 'SequenceModule', 'FeatureModel', 'MiniRocketHead'}
+    assert set(ARCHS) == set(found) - bases and {'InceptionTime', 'XceptionTime'} <= set(ARCHS)
+    for k in ARCHS: assert all(get_arch(o) is found[k] for o in (k, k.upper(), k.lower()))
+    assert list_models('*ROCKET*') == ['MiniRocket', 'MultiRocket', 'MultiRocketHydra']
+    with pytest.raises(KeyError, match="Did you mean 'InceptionTime'"): get_arch('InceptonTime')
+
+
+def test_names_that_differ_in_case(archs):
+    "The exact name wins; a name that could mean both is an error"
+    mine = register_model(own('fcn'))
+    assert get_arch('FCN') is FCN and get_arch('fcn') is mine
+    with pytest.raises(KeyError, match="'FCN' or 'fcn'"): get_arch('Fcn')
+
+
+@pytest.mark.parametrize('script', ['__main__', '__mp_main__'])
+def test_a_script_takes_a_name(archs, script, monkeypatch):
+    "With a warning, and where tsfast's own class was not imported before, too"
+    del archs['ResNet']
+    monkeypatch.delitem(sys.modules, 'tsfast.models.resnet'); monkeypatch.delattr('tsfast.models.resnet')
+    with pytest.warns(UserWarning, match="already an architecture 'ResNet', in tsfast.models.resnet"):
+        mine = register_model(own('ResNet', script))
+    assert get_arch('ResNet') is get_arch('resnet') is mine
+    again = register_model(own('ResNet', script))      # a cell that is run again says nothing
+    assert get_arch('ResNet') is again
+    with pytest.raises(ValueError, match='already an architecture'): register_model(own('FCN', 'my_models'))
+
+
+def test_a_definition_repeated_is_none_of_its_own(archs):
+    "What a notebook of tsfast does: it defines the class that its module holds"
+    parts = {k: v for k, v in vars(FCN).items() if k not in ('__dict__', '__weakref__')}
+    copy_of = type('FCN', (TSModule,), parts | dict(__module__='__main__'))
+    assert register_model(copy_of) is copy_of and get_arch('FCN') is FCN
 
 
 def test_signature(arch):
@@ -94,6 +145,46 @@ def test_reset_head(arch):
     assert predict(m, x).shape == (B, 5) and m.c_out == 5
 
 
+def test_a_head_that_is_assigned(arch):
+    "`model.head = …` is called, where the model has such a part, and refused elsewhere; `init_args` hold that the head is no default one"
+    m, x, seen = make(arch).eval(), series(), []
+    class Head(nn.Module):
+        def forward(self, z): seen.append(z); return z.flatten(1)[:, :1]
+    if 'head' not in m.head_names:
+        with pytest.raises(ValueError, match='never be called.*reset_head'): m.head = Head()
+        assert 'head' not in dict(m.named_children())
+    else:
+        m.head = Head()
+        assert predict(m, x).shape == (B, 1) and len(seen) == 1 and isinstance(m.init_args['custom_head'], NotPlain)
+    setattr(m, m.head_names[-1], Head())
+    assert predict(m, x).shape == (B, 1) and isinstance(m.init_args['custom_head'], NotPlain)
+    assert predict(m.reset_head(3), x).shape == (B, 3) and m.init_args['custom_head'] is None
+
+
+def test_attribution_copy(arch):
+    "Equal outputs; each layer without weights is called once, no maximum has windows that overlap, and the model itself stays as it is"
+    m, x = make(arch).eval(), series()
+    before, calls = repr(m), Counter()
+    c = attribution_copy(m, x[:1])
+    for l in get_layers(c, lambda l: not l.state_dict()): l.register_forward_pre_hook(lambda l, _: calls.update([l]))
+    torch.testing.assert_close(predict(c, x), predict(m, x), atol=1e-5, rtol=1e-5)
+    acts = [l for l in c.modules() if isinstance(l, (nn.ReLU, nn.GELU, nn.Sigmoid, nn.MaxPool1d))]
+    assert set(calls.values()) <= {1} and all(calls[l] == 1 for l in acts)
+    assert all(l.stride >= l.kernel_size for l in acts if isinstance(l, nn.MaxPool1d))
+    assert repr(m) == before and not calls.keys() & set(m.modules())
+    assert c.state_dict().keys() == m.state_dict().keys() and not any(p is q for p, q in zip(c.parameters(), m.parameters()))
+
+
+@pytest.mark.parametrize('ks,stride,padding,length', [(3, 1, 1, 20), (3, 2, 1, 20), (5, 2, 2, 21), (4, 3, 0, 20), (2, 1, 0, 9), (3, 3, 0, 20)])
+def test_overlapping_windows(ks, stride, padding, length):
+    "In a copy for attribution, a maximum over windows that overlap has the same outputs and gradients; other ones stay"
+    m, x = nn.Sequential(nn.Conv1d(3, 4, 1), nn.MaxPool1d(ks, stride, padding), nn.ReLU()), series(length=length) - 3
+    c = attribution_copy(m, x)
+    assert torch.equal(c(x), m(x)) and isinstance(c[1], nn.MaxPool1d) == (stride == ks)
+    grads = [torch.autograd.grad(o(x).square().sum(), o[0].weight)[0] for o in (m, c)]
+    torch.testing.assert_close(*grads, atol=1e-5, rtol=1e-5)
+
+
 def test_options(arch):
     "y_range, fc_dropout and custom_head have their effect"
     x = series()
@@ -136,21 +227,37 @@ def test_state(arch):
     assert torch.equal(predict(other, x), predict(m, x))
 
 
+FRESH = """if True:
+    import sys, torch
+    from pathlib import Path
+    from tsfast.models.registry import build_ts_model, list_models
+    list_models()
+    assert not {'fastai', 'fastcore', 'numba', 'triton', 'sktime', 'matplotlib'} & set(sys.modules)
+    folder, threads = sys.argv[1:]
+    torch.set_num_threads(int(threads))
+    bad = []
+    for o in sorted(Path(folder).glob('*.pt')):
+        pickled, kwargs, state, x, y = torch.load(o, weights_only=False)
+        built = build_ts_model(o.stem, **kwargs).eval()
+        built.load_state_dict(state)
+        for k, m in dict(pickled=pickled.eval(), built=built).items():
+            with torch.no_grad(): same = torch.equal(m(x), y)
+            if not same or not getattr(m, 'fitted', True): bad.append((o.stem, k))
+    assert not bad, bad
+    assert 'fastai' not in sys.modules"""
+
+
 def test_state_in_a_fresh_process(tmp_path):
-    "Saved, loaded in a fresh process (one for all architectures, since each costs seconds): bit-equal predictions"
+    """Saved, loaded in a fresh process (one for all architectures, since each costs seconds): equal predictions of the pickled model,
+    and of one that is built there and takes the state"""
     x = series()
     for name in ARCHS:
         m = make(name)
-        torch.save((m, x, predict(m, x)), tmp_path/f'{name}.pt')
-    code = f"""import torch; from pathlib import Path
-torch.set_num_threads({torch.get_num_threads()})
-bad = []
-for o in sorted(Path({str(tmp_path)!r}).glob('*.pt')):
-    m, x, y = torch.load(o, weights_only=False)
-    with torch.no_grad():
-        if not torch.equal(m.eval()(x), y): bad.append(o.stem)
-assert not bad, bad"""
-    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+        ps = inspect.signature(get_arch(name)).parameters
+        kwargs = {k: v for k, v in m.init_args.items() if k in ps and k not in ('random_state', 'device')}
+        torch.save((m, kwargs, m.state_dict(), x, predict(m, x)), tmp_path/f'{name}.pt')
+    cmd = [sys.executable, '-W', 'error', '-c', FRESH, str(tmp_path), str(torch.get_num_threads())]
+    r = subprocess.run(cmd, capture_output=True, text=True)
     assert not r.returncode, r.stderr
 
 
@@ -174,21 +281,23 @@ def test_half(arch):
 
 
 def test_no_device_is_chosen(arch):
-    "Built under another default device, a model lives there"
-    with torch.device('meta'):
-        m = build_ts_model(arch, C_IN, 2, seq_len=L)
-    assert {p.device.type for p in m.parameters()} == {'meta'}
+    "Built under another default device, a model lives there, buffers and all; what it draws from a seed is drawn on the CPU"
+    kwargs = {'random_state': 0} if 'random_state' in inspect.signature(get_arch(arch)).parameters else {}
+    with torch.device('meta'): m = build_ts_model(arch, C_IN, 1, seq_len=L, y_range=(0, 1), **kwargs)
+    assert {p.device.type for p in (*m.parameters(), *m.buffers())} == {'meta'}
 
 
 # torch's own recurrent layers keep a list of their weights, which export notices; the exported numbers are compared below
 @pytest.mark.filterwarnings("ignore:The tensor attribute.* assigned during export:UserWarning")
 def test_export(arch):
-    "`torch.export` with a dynamic batch gives the same numbers"
-    m, x = make(arch).eval(), series()
+    "`torch.export` with a dynamic batch gives the same numbers as the readable form in torch"
+    m, x = make(arch, seq_len=12).eval(), series(length=12)
     program = torch.export.export(m, (x,), dynamic_shapes=({0: torch.export.Dim('batch', min=1, max=4096)},))
-    for n in (2, 9):
-        other = series(n, seed=n)
-        assert torch.allclose(program.module()(other), predict(m, other), atol=1e-4)
+    for o in m.modules():
+        if hasattr(o, 'backend'): o.backend = 'torch'
+    for n in (1, 2, 9):
+        other = series(n, length=12, seed=n)
+        torch.testing.assert_close(program.module()(other), predict(m, other), atol=1e-4, rtol=1e-4)
 
 
 def test_batches_do_not_matter(arch):
@@ -196,11 +305,19 @@ def test_batches_do_not_matter(arch):
     assert torch.allclose(torch.cat([predict(m, o) for o in x.split(3)]), predict(m, x), atol=1e-5)
 
 
-def test_no_global_generator_is_touched(arch):
-    if 'random_state' not in inspect.signature(get_arch(arch)).parameters: pytest.skip('draws nothing of its own')
-    state, np_state = torch.get_rng_state(), np.random.get_state()[1].copy()
-    a, b = make(arch, seed=3), make(arch, seed=3)
-    assert torch.equal(torch.get_rng_state(), state) and (np.random.get_state()[1] == np_state).all()
+def test_no_global_generator_is_touched(arch, monkeypatch):
+    "With a `random_state`, building and fitting neither draw from global generators nor seed them for a moment: other threads may draw"
+    ps = inspect.signature(get_arch(arch)).parameters
+    if 'random_state' not in ps: pytest.skip('draws nothing of its own')
+    def build():
+        kwargs = {k: v for k, v in (SMALL | dict(zero_init=False)).items() if k in ps}
+        return build_ts_model(arch, C_IN, 2, seq_len=L, random_state=3, **kwargs).fit(series(32))
+    seeds = (torch, 'manual_seed'), (torch, 'set_rng_state'), (np.random, 'seed'), (np.random, 'set_state'), (random, 'seed'), (random, 'setstate')
+    for o, k in seeds:
+        monkeypatch.setattr(o, k, lambda *args, name=f'{o.__name__}.{k}': pytest.fail(f'{name} was called'))
+    state, np_state, own = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    a, b = build(), build()
+    assert torch.equal(torch.get_rng_state(), state) and (np.random.get_state()[1] == np_state).all() and random.getstate() == own
     assert all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values()))
 
 

@@ -9,7 +9,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from tsfast.models.fcn import FCN
-from tsfast.models.feature_model import FeatureModel
+from tsfast.models.feature_model import FeatureModel, FeatureNorm
+from tsfast.models.hydra import SparseScaler
 from tsfast.models.ridge import fit_ridge_head, ridge_loo, ridge_targets, set_linear_head
 from tsfast.models.rnn_attention import RNNAttentionPlus
 from tsfast.models.xception_time import XceptionTime
@@ -161,6 +162,59 @@ def test_one_number_a_series():
     fit_ridge_head(m, batches(x, y.float()))
     ref = make_pipeline(StandardScaler(), RidgeCV(ALPHAS)).fit(m.features(x, to_np=True).astype(float), y.numpy())
     np.testing.assert_allclose(m.eval()(x).detach()[:, 0], ref.predict(m.features(x, to_np=True)), atol=1e-4)
+
+
+class OnMPS(torch.Tensor):
+    "A tensor that says it lies on a device without float64, and works there alone: it may be copied, to and fro"
+    device = torch.device('mps')
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        kwargs, name, plain = kwargs or {}, getattr(func, '__name__', ''), lambda o: o.as_subclass(torch.Tensor)
+        if name == 'cpu': return plain(args[0])
+        if name == 'copy_': plain(args[0]).copy_(plain(args[1])); return args[0]
+        if name == 'double' or any(o is torch.float64 for o in (*args, *kwargs.values())):
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
+        tensors = [o for a in args for o in (a if isinstance(a, (list, tuple)) else (a,)) if isinstance(o, torch.Tensor)]
+        if any(type(o) is torch.Tensor and o.ndim for o in tensors):
+            raise RuntimeError('Expected all tensors to be on the same device, but found at least two devices, mps and cpu!')
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def on_mps(m): # a model whose parameters and buffers lie there
+    for part in m.modules():
+        for k, v in part._parameters.items(): part._parameters[k] = nn.Parameter(v.detach().as_subclass(OnMPS))
+        for k, v in part._buffers.items(): part._buffers[k] = v.as_subclass(OnMPS)
+    return m
+
+
+def mps(o): return o.as_subclass(OnMPS)
+
+
+@pytest.mark.parametrize('budget', [0, 2**28])
+def test_solution_on_a_device_without_float64(budget):
+    "Features and targets go to the CPU, where the solution is found"
+    x, y = classes(3)
+    z, t = torch.cat([x.mean(-1), x.std(-1)], 1), ridge_targets(y, 3).float()
+    ref, s = (ridge_loo([(wrap(a), wrap(b)) for a, b in batches(z, t)], budget=budget) for wrap in (lambda o: o, mps))
+    torch.testing.assert_close(s.coef, ref.coef)
+    for y, n in ((y, 3), (nn.functional.one_hot(y).float(), 3), (y.float(), None)):
+        got = ridge_targets(mps(y), n)
+        assert type(got) is torch.Tensor and torch.equal(got, ridge_targets(y, n))
+
+
+def test_head_on_a_device_without_float64():
+    "The head takes solution and statistics where it lies; so do the scalings of fixed features"
+    x, y = classes(3)
+    plain, m = Tiny(2, 3), on_mps(Tiny(2, 3))
+    s = fit_ridge_head(plain, batches(x, y), n_classes=3)
+    set_linear_head(m, s.coef, s.intercept, s.mean, s.var)
+    for k, v in plain.state_dict().items():
+        if k != 'head.0.num_batches_tracked': torch.testing.assert_close(m.state_dict()[k].as_subclass(torch.Tensor), v)
+    norm = plain.head[0]
+    on_mps(FeatureNorm(8)).set_stats(mps(norm.running_mean), mps(norm.running_var))
+    z = plain.features(x).abs()
+    a, b = SparseScaler(8).fit([z]), on_mps(SparseScaler(8)).fit([mps(z)])
+    for k in ('mean', 'scale'): torch.testing.assert_close(getattr(b, k).as_subclass(torch.Tensor), getattr(a, k))
 
 
 def test_targets():

@@ -1,5 +1,5 @@
 "The attention-RNN family and TST: the page's numbers, an effect for every argument, and masks that mask."
-import copy, inspect, math, pickle, warnings
+import copy, inspect, math, pickle
 import pytest, torch
 from torch import nn
 from torch.nn import functional as F
@@ -308,11 +308,3 @@ def test_portable(arch):
     assert torch.equal(copy.deepcopy(m)(x), y) and torch.equal(pickle.loads(pickle.dumps(m))(x), y)
     assert copy.deepcopy(m).double()(x.double()).dtype == torch.float64
     assert copy.deepcopy(m).half().state_dict()['head.weight'].dtype == torch.float16
-
-@pytest.mark.parametrize('arch', [*FAMILY, TST])
-def test_export_with_dynamic_batch(arch):
-    m, x = make(arch, 3, 2, 10).eval(), torch.randn(4, 3, 10)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')                        # torch's own, of its exporter
-        prog = torch.export.export(m, (x,), dynamic_shapes=({0: torch.export.Dim('batch')},)).module()
-    for n in (1, 7): xi = torch.randn(n, 3, 10); close(prog(xi), m(xi))

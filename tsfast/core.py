@@ -32,10 +32,14 @@ def pick_name(
     names, # the names that exist
     what:str='name', # what is being named, for the message
 ) -> str: # the name as it stands in `names`
-    "Find `name` in `names` without regard to case; a `KeyError` suggests the nearest"
-    lower = {str(o).lower(): str(o) for o in names}
-    if str(name).lower() in lower: return lower[str(name).lower()]
-    shown = sorted(lower.values())
+    "Find `name` in `names`: as it is written, else without regard to case; a `KeyError` suggests the nearest, or names those that differ in case"
+    shown = sorted({str(o) for o in names})
+    if str(name) in shown: return str(name)
+    alike = [o for o in shown if o.lower() == str(name).lower()]
+    if len(alike) == 1: return alike[0]
+    if alike:
+        several = ' or '.join(map(repr, alike))
+        raise KeyError(f"{name!r} could mean {several}, which differ only in upper and lower case. Write the {what} exactly.")
     listed = ', '.join(shown[:12]) + (', …' if len(shown) > 12 else '')
     raise KeyError(f"There is no {what} {name!r}.{suggest(name, names)} Known: {listed}.")
 

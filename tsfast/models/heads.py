@@ -39,8 +39,8 @@ def as_range(
     y_range:tuple, # (low, high): numbers, or lists with a number for each of several targets
 ) -> Tensor: # (2,), or (2, …): low and high
     "The ends of a range of targets; a `ValueError` where they are none"
-    try: ends = torch.stack(torch.broadcast_tensors(*(torch.as_tensor(o, dtype=torch.float64) for o in y_range)))
-    except (TypeError, ValueError, RuntimeError): ends = torch.tensor([])
+    try: ends = torch.stack(torch.broadcast_tensors(*(torch.as_tensor(o, dtype=torch.float64, device='cpu') for o in y_range)))
+    except (TypeError, ValueError, RuntimeError): ends = torch.tensor([], device='cpu')
     if len(ends) != 2 or not (ends.isfinite().all() and (ends[0] < ends[1]).all()): raise ValueError(f"y_range is {y_range}. Expected (low, high), finite numbers with low < high.")
     return ends
 
@@ -159,6 +159,11 @@ def record_init(
     return __init__
 
 # %% ../../nbs/models/02_heads.ipynb #e0dcc9af
+def _no_head(model):
+    parts = ' and '.join(map(repr, model.head_names))
+    return (f"{type(model).__name__} has no part 'head', so this module would never be called: its head is made of {parts}. "
+            "Use model.reset_head(c_out, custom_head=…), which takes a module, a class or a function.")
+
 class TSModule(nn.Module):
     "Base of all architectures: `(B, C, L)` to `forward_features`, then `forward_head`"
     min_len = 1             # shortest series that the architecture can use, in time steps
@@ -168,6 +173,14 @@ class TSModule(nn.Module):
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if '__init__' in vars(cls): cls.__init__ = record_init(cls.__init__)
+
+    def __setattr__(self, name, value):
+        built = self.__dict__.get('init_args')
+        if built is not None and isinstance(value, nn.Module):
+            if name == 'head' and name not in self._modules: raise ValueError(_no_head(self))
+            # whoever builds this model again from its arguments must know that they no longer say all
+            if name in self.head_names and 'custom_head' in built: self.init_args = {**built, 'custom_head': plain(value)}
+        super().__setattr__(name, value)
 
     def __init__(self,
         c_in:int, # channels of the series
@@ -198,13 +211,6 @@ class TSModule(nn.Module):
         if self.seq_len is not None and x.shape[2] != self.seq_len: raise ValueError(f"{name} was built for series of {self.seq_len} steps; this input has {x.shape[2]}.")
         if self.seq_len is None: self.check_len(x.shape[2])
         return x
-
-    def __setattr__(self, name, value):
-        if name == 'head' and 'head' not in self.head_names and 'init_args' in self.__dict__ and isinstance(value, nn.Module):
-            raise ValueError(f"The head of {type(self).__name__} is not called `head` but {' and '.join(self.head_names)}, "
-                             "so this one would never be used. "
-                             "Give the model another head with model.reset_head(c_out, custom_head=your_head).")
-        super().__setattr__(name, value)
 
     def make_head(self, c_out, d=None, y_range=None, fc_dropout=0.):
         "The default head, as `{name: module}` with the names in `head_names`"

@@ -11,16 +11,19 @@ from functools import lru_cache, reduce
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from ..core import generator, local_seed
-from .feature_model import FeatureModel, Fitted, RunningStats, check_reusable, iter_chunks, usable_var
+from ..core import as_device, generator, local_seed
+from .feature_model import FeatureModel, Fitted, RunningStats, as_double, check_reusable, iter_chunks, usable_var
 from .registry import register_model
 
 # %% ../../nbs/models/22_hydra.ipynb #112afb3b
 @lru_cache
-def _cpu_kernels(): # numba is imported on first use, and not missed where it is absent
+def _cpu_kernels(): # numba loads on first use; where it is absent, or fails to import, plain torch serves
     try: from tsfast.models.kernels.hydra_cpu import hydra_counts
-    except ImportError: return None
+    except Exception: return None
     return hydra_counts
+
+def _response_dtype(x): # CUDA may convolve float32 in TF32, which has 10 bits: other kernels would win than on a CPU; float64 stays float64
+    return torch.float64 if x.device.type == 'cuda' and x.dtype == torch.float32 else x.dtype
 
 class HydraBackbonePlus(nn.Module):
     "Hydra's features: `(B, c_in, L)` to `(B, num_features)`, ordered by dilation, then maxima before minima, group, kernel"
@@ -49,14 +52,16 @@ class HydraBackbonePlus(nn.Module):
         self.dilations = tuple(2**i for i in range(int(math.log2((seq_len - 1) / 8)) + 1))
         self.n_raw = g - g//2 if use_diff else g       # groups that see the series itself
         self.num_features = len(self.dilations) * 2 * g * k
-        gen = generator(random_state)
-        w = torch.randn(len(self.dilations), g, k, 9, generator=gen)
+        gen, built = generator(random_state), torch.get_default_device()
+        # drawn on the CPU, so that every device has the same; kept wherever the model is built
+        w = torch.randn(len(self.dilations), g, k, 9, generator=gen, device='cpu')
         w -= w.mean(-1, keepdim=True)
-        self.register_buffer('weight', w / w.abs().sum(-1, keepdim=True))       # (D, g, k, 9)
+        self.register_buffer('weight', (w / w.abs().sum(-1, keepdim=True)).to(built))       # (D, g, k, 9)
         m = min(c_in, max_c_in, max(2, c_in//2))
-        drawn = torch.rand(len(self.dilations), g, c_in, generator=gen).argsort(-1)[..., :m]
-        self.register_buffer('channels', torch.zeros(len(self.dilations), g, c_in).scatter_(-1, drawn, 1.))     # (D, g, c_in), 1 for a channel of the group
-        if device is not None: self.to(device)
+        drawn = torch.rand(len(self.dilations), g, c_in, generator=gen, device='cpu').argsort(-1)[..., :m]
+        channels = torch.zeros(len(self.dilations), g, c_in, device='cpu').scatter_(-1, drawn, 1.)
+        self.register_buffer('channels', channels.to(built))                                # (D, g, c_in), 1 for a channel of the group
+        if device is not None: self.to(as_device(device))
 
     def forward(self, x:Tensor) -> Tensor: # (B, c_in, L)
         if torch.is_autocast_enabled(x.device.type):
@@ -69,8 +74,8 @@ class HydraBackbonePlus(nn.Module):
         if able and self.backend != 'torch' and _cpu_kernels() is not None: z = self.counts_numba(x)
         elif self.backend == 'numba' and not traced: raise ValueError(f"backend='numba' takes float32 series on the CPU, and needs numba; got {dtype} on {x.device}. backend='auto' takes what fits.")
         else:
-            # a chunk's responses, at one dilation: 4 MB, which stay in a CPU's cache, or 256 MB, which keep a GPU busy
-            size = x.shape[0] if traced else max(1, 2**(20 if x.device.type == 'cpu' else 26) // (self.g*self.k*x.shape[-1]))
+            # a chunk's responses, at one dilation: 4 MB, which stay in a CPU's cache, or 256 MB (of float64), which keep a GPU busy
+            size = x.shape[0] if traced else max(1, 2**(20 if x.device.type == 'cpu' else 25) // (self.g*self.k*x.shape[-1]))
             z = torch.cat([self.counts(o) for o in x.split(size)]) if size < x.shape[0] else self.counts(x)
         if self.clip: z = z.clamp_min(0)
         return z.flatten(1).to(dtype if dtype.is_floating_point else z.dtype)   # (B, D*2*g*k)
@@ -91,11 +96,15 @@ class HydraBackbonePlus(nn.Module):
             out.append(torch.cat(parts, 2))                                     # (B, 2, g, k)
         return torch.stack(out, 1)
 
-    def group_counts(self, x:Tensor, w:Tensor, ch:Tensor, d:int) -> Tensor: # (B, c_in, L), (h, k, 9), (h, c_in) to (B, 2, h, k)
-        h, k, n = *w.shape[:2], x.shape[1]
+    def responses(self, x:Tensor, w:Tensor, ch:Tensor, d:int) -> Tensor: # (B, c_in, L), (h, k, 9), (h, c_in) to (B, h, k, L)
+        h, k, n, dtype, wide = *w.shape[:2], x.shape[1], x.dtype, _response_dtype(x)
+        x, w, ch = x.to(wide), w.to(wide), ch.to(wide)
         # convolution is linear: add up a group's channels first
         z = F.conv1d(x if n == 1 else ch @ x, w.reshape(h*k, 1, 9), padding=4*d, dilation=d, groups=1 if n == 1 else h)
-        z = z.unflatten(1, (h, k))                                              # (B, h, k, L)
+        return z.unflatten(1, (h, k)).to(dtype)
+
+    def group_counts(self, x:Tensor, w:Tensor, ch:Tensor, d:int) -> Tensor: # (B, c_in, L), (h, k, 9), (h, c_in) to (B, 2, h, k)
+        z = self.responses(x, w, ch, d)                                         # (B, h, k, L)
         hi, lo = reduce(torch.maximum, z.unbind(2)), reduce(torch.minimum, z.unbind(2))     # (B, h, L)
         free_hi = free_lo = torch.ones_like(hi, dtype=torch.bool)               # steps that no kernel has won yet: of equal ones the first wins
         soft, hard = [], []
@@ -135,7 +144,7 @@ class SparseScaler(Fitted):
     ):
         "Take mean, standard deviation and share of zeros from the training features"
         stats, zeros = RunningStats(), 0
-        for z in chunks: stats.add(self.root(z)); zeros = zeros + (z == 0).double().sum(0)
+        for z in chunks: stats.add(self.root(z)); zeros = zeros + as_double((z == 0).sum(0))
         if not stats.n: raise ValueError("There are no series to fit on. Expected at least one.")
         # a feature that does not vary is only centred
         sd = usable_var(stats.mean, stats.var).sqrt()
@@ -174,9 +183,9 @@ class HydraPlus(FeatureModel):
         self.seq_len = seq_len
         self.scaler = SparseScaler(self.head_nf) if sparse_scale else None
         # the head's first weights come from the same seed
-        with local_seed(None if gen is None else int(torch.randint(2**31 - 1, (), generator=gen))):
+        with local_seed(None if gen is None else int(torch.randint(2**31 - 1, (), generator=gen, device='cpu'))):
             self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
-        if device is not None: self.to(device)
+        if device is not None: self.to(as_device(device))
 
     def forward_features(self, x:Tensor) -> Tensor:
         z = self.backbone(x)                                                    # (B, head_nf)

@@ -8,13 +8,13 @@ __all__ = ['KERNELS', 'fit_dilations', 'golden_quantiles', 'draw_channels', 'sum
            'MiniRocketHead', 'MiniRocket']
 
 # %% ../../nbs/models/20_minirocket.ipynb #13543781
-import copy, functools, importlib.util
+import copy, functools, importlib, os
 from itertools import combinations
 import numpy as np
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from ..core import check_series, generator
+from ..core import check_series, generator, local_seed
 from .feature_model import FeatureModel, Fitted, check_reusable, iter_chunks
 from .registry import register_model
 
@@ -132,7 +132,10 @@ def ppv_torch(
 
 # %% ../../nbs/models/20_minirocket.ipynb #c6a8874d
 @functools.cache
-def _installed(module): return importlib.util.find_spec(module) is not None
+def _usable(module): # numba and triton load on first use; where one is absent, or fails to import, plain torch serves
+    try: importlib.import_module(module)
+    except Exception: return False
+    return True
 
 def pick_backend(
     x:Tensor, # the input
@@ -141,12 +144,16 @@ def pick_backend(
     "The fastest implementation for `x`; export and compile always take plain torch"
     if backend not in ('auto', 'torch', 'numba', 'triton'): raise ValueError(f"backend is {backend!r}. Expected 'auto', 'torch', 'numba' or 'triton'.")
     if torch.compiler.is_compiling() or torch.jit.is_tracing(): return 'torch'
-    if backend == 'numba' and (x.device.type != 'cpu' or x.dtype != torch.float32): raise ValueError(f"backend='numba' takes float32 on the CPU; this input is {x.dtype} on {x.device}.")
-    if backend == 'triton' and x.dtype != torch.float32: raise ValueError(f"backend='triton' takes float32; this input is {x.dtype}.")
+    kind = x.device.type
+    interpreted = os.environ.get('TRITON_INTERPRET') == '1'    # Triton's interpreter runs on the CPU
+    needs = dict(numba=('the CPU', kind == 'cpu'), triton=('a CUDA GPU', kind == 'cuda' or interpreted))
+    where, fits = needs.get(backend, ('', True))
+    if where and not (fits and x.dtype == torch.float32):
+        raise ValueError(f"backend={backend!r} takes float32 on {where}; this input is {x.dtype} on {x.device}. backend='auto' takes what fits.")
     if backend != 'auto': return backend
     if x.dtype == torch.float32:
-        if x.device.type == 'cpu' and _installed('numba'): return 'numba'
-        if x.device.type == 'cuda' and _installed('triton'): return 'triton'
+        if kind == 'cpu' and _usable('tsfast.models.kernels.rocket_cpu'): return 'numba'
+        if kind == 'cuda' and _usable('triton'): return 'triton'
     return 'torch'
 
 # %% ../../nbs/models/20_minirocket.ipynb #2cf4e440
@@ -284,8 +291,9 @@ def get_minirocket_features(
     "Features of all series, a chunk at a time: a chunk goes to the device, its features come back, and memory holds no more than that and the result"
     model = getattr(model, 'backbone', model)
     buf = next(iter((*model.buffers(), *model.parameters())))
-    device = buf.device if use_cuda is None else torch.device('cuda' if use_cuda else 'cpu')
-    if device.type != buf.device.type: model = copy.deepcopy(model).to(device)   # the caller's stays where it is
+    device = buf.device
+    kind = device.type if use_cuda is None else 'cuda' if use_cuda else 'cpu'
+    if kind != device.type: model, device = copy.deepcopy(model).to(kind), torch.device(kind)   # the caller's stays where it is
     out, parts, i = None, [], 0
     X = check_series(o) if hasattr(o, 'ndim') or hasattr(o, 'columns') else o
     with torch.no_grad():
@@ -326,7 +334,7 @@ class MiniRocket(FeatureModel):
         seq_len:int, # length of the series, at least 9
         num_features:int=10_000, # features wanted; rounded down to a multiple of 84
         max_dilations_per_kernel:int=32, # most dilations to use
-        random_state:int|torch.Generator|None=None, # seed of the choice of channels and series
+        random_state:int|torch.Generator|None=None, # seed of the choice of channels and series, and of the head
         bn:bool=True, # normalise the features
         fc_dropout:float=0., # dropout before the linear layer
         *,
@@ -338,4 +346,6 @@ class MiniRocket(FeatureModel):
         backbone = MiniRocketFeatures(c_in, seq_len, num_features, max_dilations_per_kernel, random_state, backend=backend)
         super().__init__(c_in, backbone, backbone.num_features, seq_len, bn=bn)
         self.seq_len = seq_len
-        self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
+        # the head's first weights come from the same seed
+        with local_seed(None if random_state is None else backbone.seed + 2):
+            self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)

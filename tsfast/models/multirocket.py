@@ -9,7 +9,7 @@ __all__ = ['pool_torch', 'multi_torch', 'PooledFeatures', 'Differences', 'MultiR
 import numpy as np
 import torch
 from torch import nn, Tensor
-from ..core import generator
+from ..core import generator, local_seed
 from .feature_model import FeatureModel, Fitted, check_reusable, iter_chunks
 from .minirocket import MiniRocketFeatures, convolve, crops
 from .registry import register_model
@@ -135,7 +135,7 @@ class MultiRocket(FeatureModel):
         seq_len:int, # length of the series, at least 10
         num_features:int=50_000, # features wanted; rounded down to a multiple of 672
         max_dilations_per_kernel:int=32, # most dilations to use
-        random_state:int|torch.Generator|None=None, # seed of the choice of channels and series
+        random_state:int|torch.Generator|None=None, # seed of the choice of channels and series, and of the head
         bn:bool=True, # normalise the features
         fc_dropout:float=0., # dropout before the linear layer
         *,
@@ -147,4 +147,6 @@ class MultiRocket(FeatureModel):
         backbone = MultiRocketFeatures(c_in, seq_len, num_features, max_dilations_per_kernel, random_state, backend=backend)
         super().__init__(c_in, backbone, backbone.num_features, seq_len, bn=bn)
         self.seq_len = seq_len
-        self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
+        # the head's first weights come from the same seed
+        with local_seed(None if random_state is None else backbone.raw.seed + 2):
+            self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)

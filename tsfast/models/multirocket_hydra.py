@@ -91,5 +91,5 @@ class MultiRocketHydra(FeatureModel):
         super().__init__(c_in, backbone, backbone.num_features, seq_len, bn=bn, zero_init=zero_init)
         self.seq_len = seq_len
         # the head's first weights come from the same seed
-        with local_seed(None if gen is None else int(torch.randint(2**31 - 1, (), generator=gen))):
+        with local_seed(None if gen is None else int(torch.randint(2**31 - 1, (), generator=gen, device='cpu'))):
             self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)

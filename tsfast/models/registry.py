@@ -6,7 +6,7 @@
 __all__ = ['register_model', 'model_modules', 'list_models', 'get_arch', 'build_ts_model']
 
 # %% ../../nbs/models/03_registry.ipynb #26a04af1
-import fnmatch, importlib, inspect, pkgutil
+import fnmatch, importlib, inspect, pkgutil, warnings
 from torch import nn
 from ..core import pick_name, suggest
 from .attention import SequenceModule
@@ -14,17 +14,31 @@ from .heads import TSModule, record_init
 
 # %% ../../nbs/models/03_registry.ipynb #e57758a5
 _archs = {}
+_SCRIPTS = ('__main__', '__mp_main__')   # a script or notebook, and a script in a worker process
+
+def _same_definition(a, b): # is one class the other, written down twice? An architecture's own notebook defines it again
+    methods = lambda cls: {k: inspect.getsource(inspect.unwrap(f)) for k, f in vars(cls).items() if inspect.isfunction(f)}
+    try: return a.__doc__ == b.__doc__ and inspect.signature(a) == inspect.signature(b) and methods(a) == methods(b)
+    except OSError: return False   # the source of one of them is not at hand
+
+def _taken(cls, old): return f"There is already an architecture {cls.__name__!r}, in {old.__module__}."
 
 def register_model(
     cls:type, # an architecture: `Arch(c_in, c_out, …)`
 ) -> type: # `cls`; its instances keep the arguments they were built with, in `init_args`
-    "Class decorator that makes an architecture known by its name, to `ts_learner`, to the command line and to the contract tests"
+    """Class decorator that makes an architecture known by its name, to `ts_learner`, to the command line and to the contract tests.
+
+    A name that another module has taken is a `ValueError`. A script or a notebook may take it, with a warning."""
     ps = list(inspect.signature(cls).parameters)
     if ps[:2] != ['c_in', 'c_out']: raise ValueError(f"{cls.__name__} starts with the arguments {ps[:2]}. Expected an architecture that starts with (c_in, c_out).")
+    own = cls.__module__ in _SCRIPTS
+    if own: model_modules()   # so that the names of tsfast are known, whatever was imported first
     old = _archs.get(cls.__name__, cls)
-    if cls.__module__ == '__main__' and old.__module__ != '__main__': return cls   # a notebook that tries a variant: a name keeps its meaning
-    if old.__module__ not in (cls.__module__, '__main__'):
-        raise ValueError(f"There is already an architecture {cls.__name__!r}, in {old.__module__}. Choose another name.")
+    if old.__module__ not in (cls.__module__, *_SCRIPTS):
+        if not own: raise ValueError(f"{_taken(cls, old)} Choose another name.")
+        if _same_definition(cls, old): return cls
+        warnings.warn(f"{_taken(cls, old)} In this process the name now means yours; a bundle that holds the name "
+                      "means the other one when it is loaded elsewhere. Choose another name.", stacklevel=2)
     if not issubclass(cls, TSModule): cls.__init__ = record_init(cls.__init__)   # a TSModule does so anyway
     _archs[cls.__name__] = cls
     return cls

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 from ..core import evaluating
-from .feature_model import RunningStats, usable_var
+from .feature_model import RunningStats, as_double, usable_var
 
 # %% ../../nbs/models/05_ridge.ipynb #133b9529
 class FeatureBatches:
@@ -29,7 +29,7 @@ class FeatureBatches:
             for o, name in ((z, 'features'), (t, 'targets')):
                 if not torch.isfinite(o).all(): raise ValueError(f"The {name} hold NaN or infinite values. Fill the gaps of the series, or leave such series out, first.")
             z = z if z.device.type in ('cpu', 'cuda') else z.cpu()       # float64 is needed
-            stats.add(z); targets.append(t.to(z.device, torch.float64)); sums.append(z.double().sum(1))
+            stats.add(z); targets.append(as_double(t).to(z.device)); sums.append(z.double().sum(1))
             size += z.numel()*z.element_size()
             if size > budget: self.held = None
             if self.held is not None: self.held.append(z)
@@ -44,7 +44,7 @@ class FeatureBatches:
     def __iter__(self): # (number of the first series, (b, p) in float64, centred and scaled)
         i = 0
         for z in (self.held if self.held is not None else (o[0] for o in self.batches)):
-            z = z.to(self.mean)
+            z = as_double(z).to(self.mean.device)
             off = (z.sum(1) - self.sums[i:i + len(z)]).abs().mean() if i + len(z) <= self.n else torch.inf
             if off > 1e-6*self.sums.abs().mean() + 0.05*self.sums.std():
                 raise ValueError("The batches changed between two passes. Use a loader that does not shuffle, and transforms that are not random.")
@@ -193,13 +193,13 @@ class LinearHead:
         "Write a linear map of the features into the head; the normalisation takes their statistics, and the linear layer allows for that"
         if coef.shape != self.fc.weight.shape:
             raise ValueError(f"The solution maps {coef.shape[1]} features to {coef.shape[0]} outputs, the head {self.fc.in_features} to {self.fc.out_features}.")
-        coef, intercept, mean, var = (o.detach().to(self.device, torch.float64) for o in (coef, intercept, mean, var))
+        coef, intercept, mean, var = (as_double(o.detach()).cpu() for o in (coef, intercept, mean, var))
         if self.norm is not None:
             if hasattr(self.norm, 'set_stats'): self.norm.set_stats(mean, var)
             else: self.norm.running_mean.copy_(mean); self.norm.running_var.copy_(var)
             if self.norm.affine: self.norm.weight.fill_(1.); self.norm.bias.zero_()
             # what the normalisation will do, with its statistics rounded as they now are
-            m, s = self.norm.running_mean.double(), (self.norm.running_var.double() + self.norm.eps).sqrt()
+            m, s = self.norm.running_mean.cpu().double(), (self.norm.running_var.cpu().double() + self.norm.eps).sqrt()
             coef, intercept = coef*s, intercept + coef @ m
         self.fc.weight.copy_(coef); self.fc.bias.copy_(intercept)
 
@@ -222,12 +222,12 @@ def ridge_targets(
     "Targets of a ridge regression: numbers as they are; for classes 1 where the class is that of the column, and -1 elsewhere"
     y = y.detach()
     y = y.as_subclass(Tensor) if type(y) is not Tensor else y
-    if n_classes is None: return y.double().reshape(len(y), -1)
+    if n_classes is None: return as_double(y).reshape(len(y), -1)
     if y.is_floating_point():
         if y.ndim < 2 or y.shape[-1] != n_classes: raise ValueError(f"The targets are floats with shape {tuple(y.shape)}. Expected integer classes, or (b, {n_classes}) with 0 and 1 for each label.")
-        return (2*y.double() - 1).reshape(len(y), -1)
+        return (2*as_double(y) - 1).reshape(len(y), -1)
     if y.numel() and not 0 <= int(y.min()) <= int(y.max()) < n_classes: raise ValueError(f"Classes lie between {int(y.min())} and {int(y.max())}. Expected 0 to {n_classes - 1}.")
-    return (2*nn.functional.one_hot(y.long(), n_classes).double() - 1).reshape(len(y), -1)
+    return (2*as_double(nn.functional.one_hot(y.long(), n_classes)) - 1).reshape(len(y), -1)
 
 class _HeadBatches: # (features, targets), anew whenever it is read
     def __init__(self, head, batches, n_classes): self.head, self.batches, self.n_classes = head, batches, n_classes

@@ -4,11 +4,16 @@
 
 # %% auto #0
 __all__ = ['count_parameters', 'is_conv', 'is_bn', 'is_linear', 'is_conv_linear', 'is_affine_layer', 'get_layers', 'check_weight',
-           'check_bias']
+           'check_bias', 'attribution_copy']
 
 # %% ../../nbs/models/00_utils.ipynb #dface844
+import copy
+from collections import Counter
 import numpy as np
-from torch import nn
+import torch
+from torch import nn, Tensor
+from torch.nn import functional as F
+from ..core import evaluating
 
 # %% ../../nbs/models/00_utils.ipynb #fbea957b
 def count_parameters(
@@ -70,3 +75,46 @@ def check_bias(
 ) -> tuple[np.ndarray, np.ndarray]: # mean and standard deviation of each layer's bias
     "Means and standard deviations of the biases"
     return _check_param(model, 'bias', cond, verbose)
+
+# %% ../../nbs/models/00_utils.ipynb #b9ab0960
+class _InTurn(nn.ModuleList):
+    "Copies of one module that are called in turn"
+    at = -1
+    def forward(self, *args, **kwargs):
+        self.at = (self.at + 1) % len(self)
+        return self[self.at](*args, **kwargs)
+
+class _DisjointPool(nn.Module):
+    "A maximum over windows that overlap, as one over windows that do not: `(B, C, L)` to the same as `pool`"
+    def __init__(self, pool:nn.MaxPool1d):
+        super().__init__()
+        self.ks, self.stride, self.padding = (o[0] if isinstance(o, tuple) else o for o in (pool.kernel_size, pool.stride, pool.padding))
+        self.pool = nn.MaxPool1d(self.ks)
+
+    def forward(self, x:Tensor) -> Tensor:
+        x = F.pad(x, (self.padding, self.padding), mode='replicate')    # the outermost values again, which change no maximum
+        return self.pool(x.unfold(-1, self.ks, self.stride).flatten(-2))
+
+def _overlaps(l):
+    return isinstance(l, nn.MaxPool1d) and l.stride < l.kernel_size and l.dilation in (1, (1,)) and not l.ceil_mode and not l.return_indices
+
+def _replace(model, new): # `new`: {module: what stands in its place}
+    for parent in list(model.modules()):
+        for name, l in list(parent._modules.items()):
+            if l in new: setattr(parent, name, new[l].train(l.training))
+
+def attribution_copy(
+    model:nn.Module, # any module whose activations are modules
+    x:Tensor, # a batch, such as (1, C, L): one forward pass shows which layers are called more than once
+) -> nn.Module: # with the weights of `model`, and equal outputs
+    """A copy of `model` for DeepLift and DeepLiftShap.
+
+    Each layer without weights is called once in a forward pass, and the windows of no maximum overlap."""
+    model, calls = copy.deepcopy(model), Counter()
+    _replace(model, {l: _DisjointPool(l) for l in get_layers(model, _overlaps)})
+    bare = get_layers(model, lambda l: not [*l.parameters(), *l.buffers()])
+    hooks = [l.register_forward_pre_hook(lambda l, _: calls.update([l])) for l in bare]
+    with evaluating(model), torch.no_grad(): model(x)
+    for h in hooks: h.remove()
+    _replace(model, {l: _InTurn(copy.deepcopy(l) for _ in range(n)) for l, n in calls.items() if n > 1})
+    return model

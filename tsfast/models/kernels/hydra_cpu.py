@@ -7,14 +7,13 @@ __all__ = ['hydra_counts']
 
 # %% ../../../nbs/models/kernels/01_hydra_cpu.ipynb #65255824
 import numpy as np
-from numba import njit
-from .rocket_cpu import run_threads
+from .rocket_cpu import jit, run_threads
 
 # %% ../../../nbs/models/kernels/01_hydra_cpu.ipynb #20bc7f10
 # sums along time may be reordered, but NaN and infinity keep their meaning
 _fast = {'contract', 'reassoc', 'nsz'}
 
-@njit(cache=True, nogil=True, fastmath=_fast)
+@jit(fastmath=_fast)
 def _compete(x, L, d, w, hi, lo, ihi, ilo, soft, hard):
     "One group `w` (k, 9) over a padded series `x`: what each kernel wins as maximum (summed) and as minimum (counted)"
     k = w.shape[0]
@@ -43,7 +42,7 @@ def _compete(x, L, d, w, hi, lo, ihi, ilo, soft, hard):
             n += np.int32(1) if ilo[t] == i else np.int32(0)
         soft[a], hard[a] = s, n
 
-@njit(cache=True, nogil=True, fastmath=_fast)
+@jit(fastmath=_fast)
 def _series(X, w, channels, dilations, n_raw, out, first, stop):
     "Counts of the series `first` to `stop`"
     _, C, L = X.shape

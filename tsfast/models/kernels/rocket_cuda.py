@@ -87,7 +87,9 @@ def ppv_features(
     out = torch.empty(B, len(biases), device=x.device)
     T, F = min(256, max(16, 1 << (L - 1).bit_length())), 8
     rows = max(1, (2**31 - 1) // pairs)      # programs in one launch
-    for i in range(0, B, rows):
-        xs = x[i:i + rows]
-        _ppv[(len(xs)*pairs,)](xs, out[i:], *args, bounds, index, biases, L, C, pairs, len(biases), T=T, F=F, enable_fp_fusion=False)   # rounding as everywhere else
+    with torch.cuda.device_of(x):            # Triton launches on the current device, which may be another GPU
+        for i in range(0, B, rows):
+            xs = x[i:i + rows]
+            # without fusion, for rounding as everywhere else
+            _ppv[(len(xs)*pairs,)](xs, out[i:], *args, bounds, index, biases, L, C, pairs, len(biases), T=T, F=F, enable_fp_fusion=False)
     return out.div_(steps)
