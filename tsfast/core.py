@@ -155,12 +155,13 @@ def _shaped(X, name):
 def check_series(
     X, # array, tensor, memory map, wide data frame or list of series: (n, C, L) or (n, L), of numbers
     name:str='X', # how to call it in messages
+    warn:bool=True, # tell of data that looks channels-last: False where the number of channels is known, and checked
 ): # the same data with three dimensions, without a copy where none is needed: numpy array, memory map or tensor
     """Check the shape and kind of `X`, and give it three dimensions; a `ValueError` says how to mend what does not fit.
 
     Series of different lengths in a list are padded by `pad_series`. A warning tells of data that looks channels-last"""
     X = _shaped(X, name)
-    if X.shape[2] < min(3, X.shape[1]):
+    if warn and X.shape[2] < min(3, X.shape[1]):
         warnings.warn(f"{name} has shape {tuple(X.shape)}, and is read as series of {X.shape[2]} step{'s'*(X.shape[2] > 1)} with {X.shape[1]} channels. "
                       f"If it is channels-last, (n_series, length, n_channels), pass {name}.transpose(0, 2, 1).", stacklevel=3)
     return X

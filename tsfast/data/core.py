@@ -293,7 +293,7 @@ class TSDatasets:
     ) -> tuple: # (x, y) or (x,): plain tensors on the device of X
         "One batch, indexed once"
         X, y = store if store is not None else (self.X, self.y)
-        x = X[rows.to(X.device)] if isinstance(X, Tensor) else np.asarray(X[rows.cpu().numpy()])
+        x = X[rows.to(X.device)].contiguous() if isinstance(X, Tensor) else np.asarray(X[rows.cpu().numpy()])
         if not self._ready: x = self._prepare(x)
         return (x,) if y is None else (x, y[rows.to(y.device)].to(x.device))
 
@@ -348,7 +348,7 @@ class TSDatasets:
         y=None, # targets in the user's vocabulary
     ):
         "Other series with the same transforms and targets; a label never seen in training is a `ValueError`"
-        X = check_series(X)
+        X = check_series(X, warn=False)
         res = copy.copy(self)
         res.y, res._ready = None, not isinstance(X, np.memmap)
         res.X = res._prepare(X) if res._ready else X
@@ -833,7 +833,7 @@ class TSDataLoaders(DataLoaders):
         if isinstance(test_items, TSDatasets): return self.loaders[-1].new(test_items, **{'shuffle': False, 'drop_last': False, **kwargs})
         if is_listy(test_items) and len(test_items) and isinstance(test_items[0], tuple): test_items = [o[0] for o in test_items]
         if is_listy(test_items):
-            test_items = check_series([o if isinstance(o, Tensor) else np.asarray(o) for o in test_items], 'test_items')
+            test_items = check_series([o if isinstance(o, Tensor) else np.asarray(o) for o in test_items], 'test_items', warn=False)
         kwargs.pop('process', None)   # of fastai's tabular loader
         return self.new_dl(test_items, **kwargs)
 
