@@ -51,60 +51,74 @@ def is_whole(
 _MEND = ("Expected (n_series, n_channels, length), or (n_series, length) for one channel. "
          "One series of shape (length,) becomes x[None, None]; channels-last data becomes X.transpose(0, 2, 1).")
 
-_LONG = {'id', 'ids', 'sid', 'unique_id', 'series', 'series_id', 'case', 'case_id', 'instance', 'instance_id', 'sample_id', 'subject', 'subject_id', 'unit_id',
-         'time', 'times', 'timestamp', 'date', 'datetime', 'ds', 'step', 'steps', 'time_step', 'timestep', 'time_idx', 'time_index', 'dim', 'dim_id'}
-_LONG_MEND = ("Expected a wide frame: a row a series, a column a time step. Of a long frame with one row for each step, one channel is read with "
-              "df.pivot(index=<id>, columns=<time>, values=<channel>), several with [g[<channels>].to_numpy().T for _, g in df.groupby(<id>)]; "
-              "SlidingWindow cuts each recording into windows.")
+# columns of these names tell series or steps apart, and are no values
+_LONG = {'id', 'ids', 'sid', 'unique_id', 'series', 'series_id', 'case', 'case_id', 'instance', 'instance_id', 'sample_id', 'subject',
+         'subject_id', 'unit_id', 'time', 'times', 'timestamp', 'date', 'datetime', 'ds', 'step', 'steps', 'time_step', 'timestep',
+         'time_idx', 'time_index', 'dim', 'dim_id'}
+_LONG_MEND = ("Expected a wide frame: a row a series, a column a time step. Of a long frame with one row for each step, one channel is "
+              "read with df.pivot(index=<id>, columns=<time>, values=<channel>), several with "
+              "[g[<channels>].to_numpy().T for _, g in df.groupby(<id>)]; SlidingWindow cuts each recording into windows.")
 
 def as_frame(
     o, # anything
     name:str='X', # how to call it in messages
 ): # a pandas data frame where `o` is one of another library; whatever else as it is
     "Data frames of other libraries, such as polars and pyarrow, as pandas'; a `ValueError` where they cannot be converted here"
-    kind = type(o)
-    if hasattr(o, 'iloc') or not (hasattr(o, 'to_pandas') or hasattr(o, '__arrow_c_stream__') or hasattr(o, '__dataframe__')): return o
+    if hasattr(o, 'iloc') or not any(hasattr(o, k) for k in ('to_pandas', '__arrow_c_stream__', '__dataframe__')): return o
     cols = getattr(o, 'columns', getattr(o, 'column_names', None))
     if cols is None and not hasattr(o, '__dataframe__'): return o      # a column, or an array with labels
     import pandas as pd      # who passes frames has it; predictors of arrays do without
-    tries = [lambda: o.to_pandas(), lambda: pd.DataFrame({c: o[c].to_numpy() for c in cols}), lambda: pd.DataFrame.from_arrow(o)]   # the second needs no pyarrow
+    # the second needs no pyarrow
+    ways = [lambda: o.to_pandas(), lambda: pd.DataFrame({c: o[c].to_numpy() for c in cols}), lambda: pd.DataFrame.from_arrow(o)]
     why = ''
-    for f in tries:
+    for f in ways:
         try: df = f()
         except Exception as e: why = f" ({' '.join(str(e).split())[:100]})"; continue     # whatever the other library raises
         if isinstance(df, pd.DataFrame): return df
-    raise ValueError(f"{name} is a {kind.__module__.split('.')[0]} {kind.__name__}, which pandas cannot read here{why}. Convert it to a pandas data frame or a numpy array first.")
+    kind = type(o)
+    raise ValueError(f"{name} is a {kind.__module__.split('.')[0]} {kind.__name__}, which pandas cannot read here{why}. "
+                     "Convert it to a pandas data frame or a numpy array first.")
 
 def _wide(
     X, # pandas data frame
     name, # how to call it in messages
 ): # float32 (n, L)
     "The numbers of a wide frame; frames of another form are refused with what reads them"
-    if getattr(X.index, 'nlevels', 1) > 1:
-        raise ValueError(f"{name} is a data frame with a MultiIndex, {list(X.index.names)}. {_LONG_MEND} With a MultiIndex, <id> is level=0, and df[<channel>].unstack() is wide.")
-    if getattr(X.columns, 'nlevels', 1) > 1:
-        raise ValueError(f"{name} is a data frame whose columns have a MultiIndex, which could name channels or steps. Expected a wide frame of one channel. "
-                         "For several: np.stack([df[c].to_numpy() for c in df.columns.levels[0]], axis=1).")
-    dates = list(X.select_dtypes(['datetime', 'datetimetz', 'timedelta']).columns) + [c for c, t in X.dtypes.items() if str(t).startswith('period')]
+    if X.index.nlevels > 1:
+        raise ValueError(f"{name} is a data frame with a MultiIndex, {list(X.index.names)}. {_LONG_MEND} "
+                         "With a MultiIndex, <id> is level=0, and df[<channel>].unstack() is wide.")
+    if X.columns.nlevels > 1:
+        raise ValueError(f"{name} is a data frame whose columns have a MultiIndex, which could name channels or steps. "
+                         "Expected a wide frame of one channel. For several: "
+                         "np.stack([df[c].to_numpy() for c in df.columns.levels[0]], axis=1).")
+    dates = [c for c, t in X.dtypes.items() if str(t).startswith(('datetime', 'timedelta', 'period'))]
     long = dates or [c for c in X.columns if isinstance(c, str) and c.lower() in _LONG]
-    if long: raise ValueError(f"{name} is a data frame whose columns {long[:5]} hold {'dates' if dates else 'the number of a series or a step'}, not values. {_LONG_MEND} In a wide frame, drop these columns first.")
-    bad = list(X.columns.difference(X.select_dtypes(['number', 'bool']).columns, sort=False))
+    if long:
+        what = 'dates' if dates else 'the number of a series or a step'
+        raise ValueError(f"{name} is a data frame whose columns {long[:5]} hold {what}, not values. {_LONG_MEND} "
+                         "In a wide frame, drop these columns first.")
+    bad = list(X.columns.difference(X.select_dtypes(['number', 'bool']).columns))
     if bad: raise ValueError(f"{name} is a data frame with columns that are not numbers: {bad[:5]}. Expected a wide frame: a row a series, a column a time step. "
                              "Drop or encode these columns first.")
-    if len(X) > X.shape[1] and 0 < X.shape[1] < 3:
-        warnings.warn(f"{name} is a data frame of {len(X)} rows and {X.shape[1]} column{'s'*(X.shape[1] > 1)}, and is read as {len(X)} series of {X.shape[1]} step{'s'*(X.shape[1] > 1)}. If its rows are steps: {_LONG_MEND}", stacklevel=4)
+    n, steps = X.shape
+    if n > steps and 0 < steps < 3:
+        warnings.warn(f"{name} is a data frame of {n} rows and {steps} column{'s'*(steps > 1)}, and is read as {n} series of {steps} "
+                      f"step{'s'*(steps > 1)}. If its rows are steps: {_LONG_MEND}", stacklevel=4)
     return X.to_numpy(dtype=np.float32, na_value=np.nan)
 
 def _one_series(o, i, name):
     "Item `i` of a list as an array of numbers; what is masked is missing"
-    if isinstance(o, torch.Tensor): o = o.detach().cpu().float().numpy() if o.dtype == torch.bfloat16 else o.detach().cpu().numpy()
+    if isinstance(o, torch.Tensor): o = (o.float() if o.dtype == torch.bfloat16 else o).detach().cpu().numpy()
     if isinstance(o, np.ma.MaskedArray): o = o.astype(np.float32).filled(np.nan)
     try: a = np.asarray(o)
-    except (TypeError, ValueError): raise ValueError(f"Series {i} of {name} has channels of different lengths. Expected (length,), or (channels, length).") from None
+    except (TypeError, ValueError):
+        raise ValueError(f"Series {i} of {name} has channels of different lengths. Expected (length,), or (channels, length).") from None
     if a.dtype.kind not in 'fiub':
         try: a = a.astype(np.float32) if a.dtype.kind == 'O' else None     # a column of pandas with missing values
         except (TypeError, ValueError): a = None
-        if a is None: raise ValueError(f"Series {i} of {name} is a {type(o).__name__} that holds something other than numbers. Convert text to numbers first.")
+        if a is None:
+            raise ValueError(f"Series {i} of {name} is a {type(o).__name__} that holds something other than numbers. "
+                             "Convert text to numbers first.")
     return a
 
 def pad_series(
@@ -115,11 +129,13 @@ def pad_series(
     rows = [_one_series(o, i, name) for i, o in enumerate(X)]
     if not rows: raise ValueError(f"{name} is an empty list. Expected at least one series.")
     for i, a in enumerate(rows):
-        if a.ndim not in (1, 2) or 0 in a.shape: raise ValueError(f"Series {i} of {name} has shape {a.shape}. Expected (length,), or (channels, length), with at least one step.")
+        if a.ndim not in (1, 2) or 0 in a.shape:
+            raise ValueError(f"Series {i} of {name} has shape {a.shape}. Expected (length,), or (channels, length), with at least one step.")
     rows = [a[None] if a.ndim == 1 else a for a in rows]
     for i, a in enumerate(rows):
         if len(a) != len(rows[0]):
-            raise ValueError(f"Series {i} of {name} has {len(a)} channels, with shape {a.shape}; series 0 has {len(rows[0])}, with shape {rows[0].shape}. "
+            raise ValueError(f"Series {i} of {name} has {len(a)} channels, with shape {a.shape}; "
+                             f"series 0 has {len(rows[0])}, with shape {rows[0].shape}. "
                              "Expected the same channels in each, (channels, length); (length, channels) becomes [x.T for x in X].")
     res = np.full((len(rows), len(rows[0]), max(a.shape[1] for a in rows)), np.nan, dtype=np.float32)
     for r, a in zip(res, rows): r[:, :a.shape[1]] = a
@@ -136,11 +152,11 @@ def _shaped(X, name):
     "`X` as an array or tensor of numbers with three dimensions"
     X = as_frame(X, name)
     if hasattr(X, 'to_numpy') and hasattr(X, 'columns'): X = _wide(X, name)
-    if getattr(X, 'dtype', None) == object and hasattr(X, 'to_numpy'): X = X.to_numpy()     # a column of series
-    if getattr(X, 'dtype', None) == object and getattr(X, 'ndim', 0) == 1 and len(X) and not any(isinstance(o, (str, bytes)) or np.isscalar(o) or o is None for o in X): X = list(X)
+    if getattr(X, 'dtype', None) == object and X.ndim == 1 and all(np.iterable(o) and not isinstance(o, (str, bytes)) for o in X): X = list(X)
     if isinstance(X, (list, tuple)): X = _from_list(X, name)
     if not isinstance(X, (np.ndarray, torch.Tensor)):
-        raise ValueError(f"{name} is a {type(X).__name__}. Expected a numpy array, a torch tensor, a memory map, a list of series or a data frame of numbers.")
+        raise ValueError(f"{name} is a {type(X).__name__}. "
+                         "Expected a numpy array, a torch tensor, a memory map, a list of series or a data frame of numbers.")
     if isinstance(X, torch.Tensor):
         if X.is_complex(): raise ValueError(f"{name} has dtype {X.dtype}. Expected real numbers.")
     elif isinstance(X, np.ma.MaskedArray): X = X.astype(np.float32).filled(np.nan)    # what is masked is missing
@@ -162,8 +178,8 @@ def check_series(
     Series of different lengths in a list are padded by `pad_series`. A warning tells of data that looks channels-last"""
     X = _shaped(X, name)
     if warn and X.shape[2] < min(3, X.shape[1]):
-        warnings.warn(f"{name} has shape {tuple(X.shape)}, and is read as series of {X.shape[2]} step{'s'*(X.shape[2] > 1)} with {X.shape[1]} channels. "
-                      f"If it is channels-last, (n_series, length, n_channels), pass {name}.transpose(0, 2, 1).", stacklevel=3)
+        warnings.warn(f"{name} has shape {tuple(X.shape)}, and is read as series of {X.shape[2]} step{'s'*(X.shape[2] > 1)} "
+                      f"with {X.shape[1]} channels. If it is channels-last, (n_series, length, n_channels), pass {name}.transpose(0, 2, 1).", stacklevel=3)
     return X
 
 # %% ../nbs/00_core.ipynb #a005a1f0
@@ -176,16 +192,18 @@ class _Writable:
 def overlaps(
     X, # numpy array or tensor
 ) -> bool:
-    "Does `X` show the same numbers more than once, and so takes less memory than it seems? An array counts where torch can take it as it is: float32, forward in time"
-    if X.size == 0 if isinstance(X, np.ndarray) else X.numel() == 0: return False
-    if isinstance(X, torch.Tensor): return sum((n - 1)*s for n, s in zip(X.shape, X.stride())) + 1 < X.numel()
-    return X.dtype == np.float32 and min(X.strides) >= 0 and sum((n - 1)*s for n, s in zip(X.shape, X.strides)) + 4 < X.nbytes and not any(s % 4 for s in X.strides)
+    "Does `X` show the same numbers more than once, in less memory than it seems? Of arrays those count that torch can take as they are"
+    if 0 in X.shape: return False
+    if isinstance(X, torch.Tensor): strides, item = X.stride(), 1
+    elif X.dtype == np.float32 and all(s >= 0 and s % 4 == 0 for s in X.strides): strides, item = X.strides, 4
+    else: return False
+    return sum((n - 1)*s for n, s in zip(X.shape, strides)) + item < item*int(np.prod(X.shape))
 
 def as_series(
     X, # array, tensor, memory map, wide data frame or list of series: (n, C, L) or (n, L), of numbers
     name:str='X', # how to call it in messages
     *,
-    keep_overlap:bool=False, # windows that overlap in memory, as `SlidingWindow(view=True)` gives them, stay so: do not write into the result
+    keep_overlap:bool=False, # windows that overlap in memory, as of `SlidingWindow(view=True)`, stay so: do not write into the result
 ) -> torch.Tensor: # (n, C, L), float32; shares memory with `X` where it can
     "`X` as one float32 tensor of series"
     X = _shaped(X, name)

@@ -89,8 +89,8 @@ def warn_lost_digits(
     n:int=64, # series to look at
     names=None, # how to call the channels in messages; default: their numbers
 ):
-    """Warn where float32, about 7 digits, keeps fewer than two digits of what varies in a channel, because its values are far from 0, and where whole
-    numbers that follow each other, such as 20240102 and 20240103, become equal"""
+    """Warn where float32, about 7 digits, keeps fewer than two digits of what varies in a channel, because its values are far from 0,
+    and where whole numbers that follow each other, such as 20240102 and 20240103, become equal"""
     idx = np.unique(np.linspace(0, len(X) - 1, min(len(X), n)).astype(int))
     if isinstance(X, Tensor): x = X[idx].detach().cpu().float().numpy() if X.dtype == torch.bfloat16 else X[idx].detach().cpu().numpy()
     else: x = X.iloc[idx].to_numpy(dtype=np.float64, na_value=np.nan) if hasattr(X, 'iloc') else np.asarray(X[idx])
@@ -114,8 +114,8 @@ def warn_lost_digits(
         what = f"Channel {numbers[c]} of X" if names is None else f"Column {names[c]!r}"
         if not few_digits[c]:
             i, j = np.argwhere(merged[:, c])[0]
-            warnings.warn(f"{what} holds whole numbers such as {x[i, c, j]:.0f} and {x[i, c, j + 1]:.0f}, which follow each other and become equal in float32. "
-                          f"Subtract a constant such as {level:.9g} first; leave out numbers that stand for dates or names.", stacklevel=3)
+            warnings.warn(f"{what} holds whole numbers such as {x[i, c, j]:.0f} and {x[i, c, j + 1]:.0f}, which follow each other "
+                          f"and become equal in float32. Subtract a constant such as {level:.9g} first; leave out numbers that stand for dates or names.", stacklevel=3)
         else: warnings.warn(f"{what} has values near {level:.9g} that vary by {varies[c]**.5:.2g}, and float32 keeps "
                             f"fewer than two digits of that. Subtract a constant such as {level:.9g} in float64, before training and "
                             "before each prediction.", stacklevel=3)

@@ -24,7 +24,9 @@ class ScaledTarget(Tensor):
     def __deepcopy__(self, memo): return self.as_subclass(Tensor).clone().as_subclass(ScaledTarget)
 
 def _refuse_text(y): # such as the name of a column
-    if isinstance(y, (str, bytes)): raise ValueError(f"y is a single {type(y).__name__}, {y!r}. Expected the targets themselves, one for each series: an array, a list or a column of a data frame, such as y=df.pop('label').")
+    if isinstance(y, (str, bytes)):
+        raise ValueError(f"y is a single {type(y).__name__}, {y!r}. Expected the targets themselves, one for each series: an array, a list "
+                         "or a column of a data frame, such as y=df.pop('label').")
 
 def one_column(
     y, # targets of any kind
@@ -308,8 +310,9 @@ def infer_target(
     if y.dtype.kind == 'f':
         values = np.unique(y)
         if 2 <= len(values) <= min(10, len(y)//3) and (values == np.round(values)).all():
-            warnings.warn(f"y holds floats, which are taken for numbers to predict, but only {len(values)} different ones, all whole: {', '.join(f'{v:g}' for v in values[:5])}"
-                          f"{', …' if len(values) > 5 else ''}. For classes pass y.astype(int), or tfms=[None, TSClassification()]; for numbers tfms=[None, TSRegression()].", stacklevel=4)
+            shown = ', '.join(f'{v:g}' for v in values[:5]) + (', …' if len(values) > 5 else '')
+            warnings.warn(f"y holds floats, which are taken for numbers to predict, but only {len(values)} different ones, all whole: {shown}. "
+                          "For classes pass y.astype(int), or tfms=[None, TSClassification()]; for numbers tfms=[None, TSRegression()].", stacklevel=4)
         return TSRegression()
     if y.dtype.kind == 'O' and any(isinstance(o, (list, tuple, set, np.ndarray)) for o in y):
         raise ValueError("y holds lists. For several labels a series say so with tfms=[None, TSMultiLabelClassification()].")

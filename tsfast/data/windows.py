@@ -17,41 +17,48 @@ from .core import warn_lost_digits
 
 # %% ../../nbs/data/02_windows.ipynb #d2e7d757
 def _times(o):
-    "The times of the rows of `o`, and what they are called: a time index, or the first column of dates, which may be text such as 2024-01-31"
+    "The times of the rows of `o`, and the name of their column: a time index (None), or the first column of dates, also as 2024-01-31"
     if isinstance(o.index, (pd.DatetimeIndex, pd.PeriodIndex, pd.TimedeltaIndex)): return o.index, None
     for c in o.columns:
         if pd.api.types.is_datetime64_any_dtype(o[c]) or isinstance(o[c].dtype, pd.PeriodDtype): return pd.Index(o[c]), c
     for c in o.select_dtypes(['object', 'string']):
         if not o[c].iloc[:1].astype(str).str.match(r'\d{4}-\d\d-\d\d').all(): continue
-        with suppress(ValueError, TypeError): return pd.DatetimeIndex(pd.to_datetime(o[c], format='ISO8601', utc=True)), c
+        with suppress(ValueError, TypeError): return pd.DatetimeIndex(pd.to_datetime(o[c], format='ISO8601', utc=True)).tz_localize(None), c
     return None, None
 
 def _check_times(t, col):
     "Rows must be in the order of time, and none twice; a warning tells of uneven steps"
-    what = 'The index of the data frame' if col is None else f'Column {col!r} of the data frame'
-    drop = '' if col is None else f" If it is not the time of the rows, leave it out: df.drop(columns={col!r})."
-    if t.hasnans: raise ValueError(f"{what} has missing times, the first in row {int(np.flatnonzero(t.isna())[0])}. Fill them or drop these rows first.{drop}")
-    sort = 'df.sort_index()' if col is None else f'df.sort_values({col!r})'
-    if not t.is_monotonic_increasing: raise ValueError(f"{what} is not in time order. Sort it first: {sort}. Cut each recording by itself.{drop}")
-    twice = 'df[~df.index.duplicated()]' if col is None else f'df.drop_duplicates({col!r})'
-    if not t.is_unique: raise ValueError(f"{what} has a time more than once, such as {t[t.duplicated()][0]}. Drop these rows first, {twice}, or cut each recording by itself.{drop}")
+    index = col is None
+    what = 'The index of the data frame' if index else f'Column {col!r} of the data frame'
+    drop = '' if index else f" If it is not the time of the rows, leave it out: df.drop(columns={col!r})."
+    if t.hasnans:
+        raise ValueError(f"{what} has missing times, the first in row {int(np.flatnonzero(t.isna())[0])}. "
+                         f"Fill them or drop these rows first.{drop}")
+    if not t.is_monotonic_increasing:
+        sort = 'df.sort_index()' if index else f'df.sort_values({col!r})'
+        raise ValueError(f"{what} is not in time order. Sort it first, {sort}, and cut each recording by itself.{drop}")
+    if not t.is_unique:
+        mend = ('Drop these rows first, df[~df.index.duplicated()]' if index else
+                f'If another column tells the time of the day, make one column of both; drop rows that are there twice, df.drop_duplicates({col!r})')
+        raise ValueError(f"{what} has a time more than once, such as {t[t.duplicated()][0]}. {mend}; or cut each recording by itself.{drop}")
     if len(t) < 3: return
-    if isinstance(t, pd.PeriodIndex): steps, even = np.diff(t.asi8), False
-    else: steps, even = np.diff(t.asi8), pd.infer_freq(t) is not None     # months and working days are even, too
-    wide = np.flatnonzero(steps > 1.5*np.median(steps))
-    if even or not len(wide): return
-    i = wide[0]
-    fill = f"{'df' if col is None else f'df.set_index({col!r})'}.asfreq(...)"
-    warnings.warn(f"{what} has uneven steps: between {t[i]} and {t[i + 1]} (rows {i} and {i + 1}) lie {steps[i]/np.median(steps):.3g} usual steps, and {len(wide)} "
-                  f"step{'s are' if len(wide) > 1 else ' is'} too wide in all. Windows run across them. {fill} makes the missing rows, with NaN; or cut each part by itself.", stacklevel=5)
+    steps = np.diff(t.asi8)
+    usual = np.median(steps)
+    wide = np.flatnonzero(steps > 1.5*usual)
+    if not len(wide) or not isinstance(t, pd.PeriodIndex) and pd.infer_freq(t): return      # months and working days are even, too
+    i, more = wide[0], len(wide) > 1
+    warnings.warn(f"{what} has uneven steps: between {t[i]} and {t[i + 1]} (rows {i} and {i + 1}) lie {steps[i]/usual:.3g} usual steps, "
+                  f"and {len(wide)} step{'s are' if more else ' is'} too wide in all. Windows run across {'them' if more else 'it'}. "
+                  f"{'df' if index else f'df.set_index({col!r})'}.asfreq(...) makes the missing rows, with NaN; "
+                  "or cut each part by itself.", stacklevel=4)
 
 def _check_frame(o):
     "Rows must be steps of one recording in time order, and a name one column"
     twice = list(o.columns[o.columns.duplicated()])
     if twice: raise ValueError(f"The data frame has more than one column {twice[0]!r}. Rename or drop all but one first.")
     if o.index.nlevels > 1:
-        raise ValueError(f"The data frame has a MultiIndex, {list(o.index.names)}, and windows would run from one recording into the next. Cut each recording by itself: "
-                         "[SlidingWindow(...)(g.droplevel(0)) for _, g in df.groupby(level=0)].")
+        raise ValueError(f"The data frame has a MultiIndex, {list(o.index.names)}, and windows would run from one recording into the next. "
+                         "Cut each recording by itself: [SlidingWindow(...)(g.droplevel(0)) for _, g in df.groupby(level=0)].")
     t, col = _times(o)
     if t is not None: _check_times(t, col)
 
@@ -74,7 +81,9 @@ def _listed(cols, o, what):
 
 def _array(o):
     try: return np.asarray(o.detach().cpu() if hasattr(o, 'detach') else o)
-    except ValueError: raise ValueError("The series is a list of items of different lengths. Expected one series, (steps,) or (steps, variables); cut each recording by itself.") from None
+    except ValueError:
+        raise ValueError("The series is a list of items of different lengths. Expected one series, (steps,) or (steps, variables); "
+                         "cut each recording by itself.") from None
 
 def _warn_lost_digits(o, names, window_len):
     "Warn of what the cast to float32 takes from the windows of a frame or an array (steps, variables)"
