@@ -222,6 +222,15 @@ def test_series_of_different_lengths(name):
 def test_different_lengths_of_one_channel(make):
     a = pad_series([make(x[0]) for x in ragged]); assert np.array_equal(a, check_series(ragged)[:, :1], equal_nan=True)
 
+as_given = {'list': list, 'tuple': tuple, 'object array': lambda o: np.array([*o, None], dtype=object)[:-1], 'column': pd.Series, 'tensors': lambda o: list(map(torch.tensor, o)),
+            'masked': lambda o: list(map(np.ma.array, o)), 'lists': lambda o: [x.tolist() for x in o]}
+
+@pytest.mark.parametrize('name', as_given)
+def test_lost_digits_of_different_lengths(name):
+    "As for an array, before the padding makes float32 of them"
+    far = as_given[name]([x.astype(np.float64) + 1.7e9 for x in ragged])
+    with pytest.warns(UserWarning, match='values near 1.*float32 keeps fewer'): TSDatasets(far, y)
+
 def test_pad_series_of_odd_items():
     a = pad_series([np.ma.masked_less(np.arange(4.), 2), pd.Series([1, None], dtype='Int64'), torch.ones(1, 3, dtype=torch.bfloat16), np.array([True])])
     np.testing.assert_array_equal(a[:, 0], [[np.nan, np.nan, 2, 3], [1, np.nan, np.nan, np.nan], [1, 1, 1, np.nan], [1, np.nan, np.nan, np.nan]])

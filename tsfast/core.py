@@ -109,12 +109,12 @@ def _wide(
 def _one_series(o, i, name):
     "Item `i` of a list as an array of numbers; what is masked is missing"
     if isinstance(o, torch.Tensor): o = (o.float() if o.dtype == torch.bfloat16 else o).detach().cpu().numpy()
-    if isinstance(o, np.ma.MaskedArray): o = o.astype(np.float32).filled(np.nan)
+    if isinstance(o, np.ma.MaskedArray): o = o.astype(np.float64).filled(np.nan)
     try: a = np.asarray(o)
     except (TypeError, ValueError):
         raise ValueError(f"Series {i} of {name} has channels of different lengths. Expected (length,), or (channels, length).") from None
     if a.dtype.kind not in 'fiub':
-        try: a = a.astype(np.float32) if a.dtype.kind == 'O' else None     # a column of pandas with missing values
+        try: a = a.astype(np.float64) if a.dtype.kind == 'O' else None     # a column of pandas with missing values
         except (TypeError, ValueError): a = None
         if a is None:
             raise ValueError(f"Series {i} of {name} is a {type(o).__name__} that holds something other than numbers. "
@@ -124,7 +124,8 @@ def _one_series(o, i, name):
 def pad_series(
     X, # list or object array of series, (L,) or (C, L) each: arrays, tensors or lists of numbers
     name:str='X', # how to call it in messages
-) -> np.ndarray: # (n, C, L), float32; shorter series have NaN at the end
+    dtype=np.float32, # of the result: a floating point type, which has NaN
+) -> np.ndarray: # (n, C, L); shorter series have NaN at the end
     "Series of different lengths as one array, with NaN at the ends of the shorter ones"
     rows = [_one_series(o, i, name) for i, o in enumerate(X)]
     if not rows: raise ValueError(f"{name} is an empty list. Expected at least one series.")
@@ -137,7 +138,7 @@ def pad_series(
             raise ValueError(f"Series {i} of {name} has {len(a)} channels, with shape {a.shape}; "
                              f"series 0 has {len(rows[0])}, with shape {rows[0].shape}. "
                              "Expected the same channels in each, (channels, length); (length, channels) becomes [x.T for x in X].")
-    res = np.full((len(rows), len(rows[0]), max(a.shape[1] for a in rows)), np.nan, dtype=np.float32)
+    res = np.full((len(rows), len(rows[0]), max(a.shape[1] for a in rows)), np.nan, dtype=dtype)
     for r, a in zip(res, rows): r[:, :a.shape[1]] = a
     return res
 

@@ -19,7 +19,7 @@ from fastai.torch_core import default_device, is_listy, subplots, to_device
 from fastcore.basics import detuplify, listify
 from fastcore.foundation import L
 from fastcore.imports import IN_NOTEBOOK
-from ..core import as_frame, as_series, check_series, generator, is_whole, overlaps, suggest
+from ..core import as_frame, as_series, check_series, generator, is_whole, overlaps, pad_series, suggest
 from .splits import check_splits, get_splits
 from .targets import TSMultiLabelClassification, TSRegression, as_targets, infer_target, one_column, same_length
 
@@ -84,7 +84,7 @@ class TSTensor(Tensor):
 
 # %% ../../nbs/data/04_core.ipynb #e0f16779
 def warn_lost_digits(
-    X, # array, tensor, memory map or data frame, as the user gave it
+    X, # array, tensor, memory map, data frame, or list of series, as the user gave it
     sel_vars=slice(None), # channels that are used
     n:int=64, # series to look at
     names=None, # how to call the channels in messages; default: their numbers
@@ -92,7 +92,8 @@ def warn_lost_digits(
     """Warn where float32, about 7 digits, keeps fewer than two digits of what varies in a channel, because its values are far from 0,
     and where whole numbers that follow each other, such as 20240102 and 20240103, become equal"""
     idx = np.unique(np.linspace(0, len(X) - 1, min(len(X), n)).astype(int))
-    if isinstance(X, Tensor): x = X[idx].detach().cpu().float().numpy() if X.dtype == torch.bfloat16 else X[idx].detach().cpu().numpy()
+    if getattr(X, 'dtype', object) == object and not hasattr(X, 'columns'): x = pad_series([o for i, o in enumerate(X) if i in idx], dtype=np.float64)
+    elif isinstance(X, Tensor): x = X[idx].detach().cpu().float().numpy() if X.dtype == torch.bfloat16 else X[idx].detach().cpu().numpy()
     else: x = X.iloc[idx].to_numpy(dtype=np.float64, na_value=np.nan) if hasattr(X, 'iloc') else np.asarray(X[idx])
     if x.dtype.itemsize < dict(i=4, u=4, f=8).get(x.dtype.kind, np.inf): return     # float32 holds them as they are
     x = (x[:, None] if x.ndim == 2 else x).astype(np.float64)
@@ -185,7 +186,7 @@ class TSDatasets:
         self._x_tfms = listify(tfms[0])
         for f in self._x_tfms:
             if hasattr(f, 'on_series') or not callable(f): raise ValueError(f"{f!r} cannot transform X here. A batch transform goes into batch_tfms=...; tfms[0] takes functions from (n, C, L) tensors to tensors.")
-        warn_lost_digits(raw if hasattr(raw, 'columns') else X, self._vars)
+        warn_lost_digits(raw if hasattr(raw, 'columns') or getattr(raw, 'dtype', object) == object else X, self._vars)
         if self._x_tfms: self._check_tfms(X)
         self._ready = inplace and not isinstance(X, np.memmap)
         self.X = self._prepare(X) if self._ready else X if isinstance(X, np.memmap) else as_series(X, keep_overlap=True)
