@@ -195,6 +195,9 @@ def test_padding(bundle, tmp_path):
     with pytest.raises(ValueError, match='one length at a time'): Predictor(bundle)(padded)
     kept = to_predictor(make('GRU', X=padded, batch_tfms=[TSStandardize(by_var=True), TSNan2Value(keep_padding=True)], train=False, mask_padding=True))
     assert torch.allclose(kept(padded)[::2], kept(X[::2, :, :11]), atol=1e-5)     # padding changes nothing
+    ragged = [x[:, :L if i % 2 else 11] for i, x in enumerate(X)]
+    for given in (ragged, list(map(torch.tensor, ragged)), np.array([*ragged, None], dtype=object)[:-1]): assert torch.equal(kept(given), kept(padded))
+    with pytest.raises(ValueError, match='Series 1 of X has 1 channels'): kept([X[0], X[1, :1, :9]])
 
 def test_memory_map(bundle, tmp_path):
     np.save(tmp_path/'X.npy', X)

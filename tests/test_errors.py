@@ -5,12 +5,15 @@ import pytest
 import torch
 from torch import nn
 
+from tsfast.core import check_series, pad_series
 from tsfast.data import external
 from tsfast.data.core import TSDatasets, get_ts_dls
 from tsfast.data.external import get_regression_data, get_UCR_data
 from tsfast.data.preprocessing import TSNan2Value, TSStandardize
 from tsfast.data.splits import get_splits
 from tsfast.data.targets import TSClassification, TSRegression
+from tsfast.data.windows import SlidingWindow
+from tsfast.estimators import TSNetClassifier
 from tsfast.learner import ts_learner
 from tsfast.models.inception_time import InceptionTime
 from tsfast.models.registry import build_ts_model, get_arch
@@ -23,7 +26,13 @@ splits = (list(range(14)), list(range(14, n)))
 def dls(X=X, y=y, splits=splits, **k): return get_ts_dls(X, y, splits=splits, **{'device': 'cpu', **k})
 def with_(value, i=3): Z = X.copy(); Z[i, 0, 5] = value; return Z
 def relabelled(): z = y.astype(object); z[17] = 'swim'; return z
-ragged = np.array([np.zeros(3), np.zeros(5)], dtype=object)
+ragged = [x[:, :L - i] for i, x in enumerate(X)]
+long = pd.DataFrame(dict(id=np.repeat(range(n), 3), time=np.tile(range(3), n), load=1.))
+days = pd.DataFrame(dict(day=pd.date_range('2024', periods=n), load=1.))
+
+class Foreign:
+    "A data frame of another library, which cannot be read"
+    def __dataframe__(self): raise NotImplementedError
 
 class Patchy(nn.Module):
     "Needs 64 steps or more"
@@ -38,8 +47,20 @@ table = {
     'a single number': (lambda: dls(np.float32(3)), ValueError, ['X is a float32', 'Expected a numpy array']),
     'no steps': (lambda: dls(X[:, :, :0]), ValueError, ['(20, 2, 0)', 'no time steps']),
     'no series': (lambda: dls(X[:0], y[:0], None), ValueError, ['0 series', 'at least 2']),
-    'an object array': (lambda: dls(ragged, y[:2]), ValueError, ['object', 'padded with NaN at the end']),
-    'a list of series of different lengths': (lambda: dls([np.zeros(3), np.zeros(5)], y[:2]), ValueError, ['different shapes', 'Pad them with NaN']),
+    'objects': (lambda: dls(np.array([None, 1.]*10, dtype=object)), ValueError, ['dtype object', "astype('float32')", 'list of arrays']),
+    'series of different lengths without a transform': (lambda: dls(ragged), ValueError, ['13 of 14 series', 'NaN', 'TSNan2Value()']),
+    'different channels in a list': (lambda: dls([*ragged[:-1], X[0, :1]]), ValueError, ['Series 19 of X has 1 channels', 'series 0 has 2', 'the same channels']),
+    'different lengths, channels last': (lambda: dls([x.T for x in ragged]), ValueError, ['(29, 2)', '[x.T for x in X]']),
+    'different lengths in a series': (lambda: dls([[[1, 2], [3]]]*n), ValueError, ['Series 0 of X', 'channels of different lengths']),
+    'a series and a number': (lambda: dls([1., [2., 3.]]*10), ValueError, ['Series 0 of X has shape ()']),
+    'an empty series in a list': (lambda: dls([*ragged[:-1], X[0, :, :0]]), ValueError, ['Series 19', '(2, 0)', 'at least one step']),
+    'text in a list': (lambda: dls([np.array(['a']), np.zeros(3)]*10), ValueError, ['Series 0', 'other than numbers']),
+    'a long frame': (lambda: dls(long), ValueError, ["['id', 'time']", 'df.pivot', 'groupby', 'SlidingWindow']),
+    'a frame with a MultiIndex': (lambda: dls(long.set_index(['id', 'time'])), ValueError, ['MultiIndex', "['id', 'time']", 'unstack()']),
+    'columns with a MultiIndex': (lambda: dls(long.set_index(['id', 'time']).unstack()), ValueError, ['columns have a MultiIndex', 'np.stack']),
+    'a frame with dates': (lambda: dls(days), ValueError, ["['day']", 'dates', 'SlidingWindow']),
+    'a frame with durations': (lambda: dls(days.assign(day=days.day - days.day[0])), ValueError, ["['day']", 'dates']),
+    'a frame of an unknown library': (lambda: dls(Foreign()), ValueError, ['X is a ', 'Foreign', 'Convert it to a pandas data frame']),
     'text': (lambda: dls(X.astype(str)), ValueError, ['dtype', "astype('float32')"]),
     'complex numbers': (lambda: dls(X.astype(complex)), ValueError, ['complex', 'Expected']),
     'a dictionary': (lambda: dls({'a': 1}), ValueError, ['dict', 'Expected a numpy array']),
@@ -62,6 +83,8 @@ table = {
     'batches of one': (lambda: dls(bs=1), ValueError, ['bs is 1', 'at least two']),
     'a bs of zero': (lambda: dls(bs=0), ValueError, ['bs is 0', 'positive']),
     # targets
+    'the name of a column': (lambda: dls(y='label'), ValueError, ["single str, 'label'", "y=df.pop('label')"]),
+    'the name of a column, without splits': (lambda: dls(y='label', splits=None), ValueError, ["single str, 'label'", "y=df.pop('label')"]),
     'too few targets': (lambda: dls(y=y[:7]), ValueError, ['20 series and 7 targets']),
     'a label only validation has': (lambda: dls(y=relabelled()), ValueError, ["'swim'", "'run', 'walk'", 'training split']),
     'a label never seen': (lambda: dls().new_dl(X[:1], ['fly']), ValueError, ["'fly'", "'run', 'walk'"]),
@@ -154,6 +177,96 @@ def test_splits_that_cannot_be():
         with pytest.raises(ValueError, match=message): get_splits(y, **k)
 
 def test_series_in_the_wrong_order_of_axes():
-    "Nobody can know, but new data that disagrees is refused"
-    d = get_ts_dls(X.transpose(0, 2, 1), y, splits=splits, device='cpu'); assert (d.vars, d.len) == (30, 2)
+    "Fewer than 3 steps and more channels are hardly meant; new data that disagrees is refused"
+    with pytest.warns(UserWarning, match=r'\(20, 30, 2\).*X\.transpose\(0, 2, 1\)'): d = get_ts_dls(X.transpose(0, 2, 1), y, splits=splits, device='cpu')
+    assert (d.vars, d.len) == (30, 2)
     with pytest.raises(ValueError, match=r'Expected \(n, 30, 2\)'): d.new_dl(X)
+
+@pytest.mark.parametrize('X', [np.zeros((5, 2, 3)), np.zeros((5, 2, 2)), np.zeros((5, 1, 1)), np.zeros((5, 2)), np.zeros((5, 3, 3))], ids=lambda o: str(o.shape))
+def test_short_series_are_no_mistake(X): assert check_series(X).shape[0] == 5      # warnings are errors here
+
+def test_channels_of_new_data_are_known():
+    "Where training fixed the number of channels, short series are no question"
+    assert dls(X).new_dl(X[:, :, :1]).dataset.len == 1
+
+def test_a_frame_of_two_columns_is_hardly_wide():
+    with pytest.warns(UserWarning, match='20 rows and 2 columns.*20 series of 2 steps.*df.pivot'): check_series(pd.DataFrame(dict(a=np.arange(20.), b=1.)))
+    check_series(pd.DataFrame(np.zeros((20, 3))))
+
+def test_what_the_messages_name_works():
+    df = long.assign(load=np.arange(60.), temp=0.)
+    wide = df.pivot(index='id', columns='time', values='load'); want = np.arange(60.).reshape(20, 1, 3)
+    for o in (wide, df.set_index(['id', 'time'])['load'].unstack()): assert np.array_equal(check_series(o), want)
+    several = [g[['load', 'temp']].to_numpy().T for _, g in df.groupby('id')]
+    for o in (several, [g.to_numpy().T for _, g in df.set_index(['id', 'time']).groupby(level=0)]): assert np.array_equal(check_series(o)[:, :1], want)
+
+
+# ---------------------------------------------------------------- series of different lengths
+
+kinds = {
+    'list': ragged, 'tuple': tuple(ragged), 'object array': np.array([*ragged, None], dtype=object)[:-1], 'tensors': [torch.tensor(x) for x in ragged], 'learnt tensors': [torch.tensor(x, requires_grad=True) for x in ragged],
+    'lists': [x.tolist() for x in ragged], 'float64': [x.astype(np.float64) for x in ragged], 'tensors and arrays': [torch.tensor(x) if i % 2 else x for i, x in enumerate(ragged)], 'column': pd.Series(ragged, index=range(50, 70)),
+    'masked': [np.ma.array(x) for x in ragged], 'read-only': [np.broadcast_to(x, x.shape) for x in ragged], 'frames': [pd.DataFrame(x) for x in ragged],
+}
+
+@pytest.mark.parametrize('name', kinds)
+def test_series_of_different_lengths(name):
+    a = check_series(kinds[name])
+    assert isinstance(a, np.ndarray) and a.dtype == np.float32 and a.shape == (n, C, L)
+    for i, x in enumerate(ragged): assert np.array_equal(a[i, :, :L - i], x) and np.isnan(a[i, :, L - i:]).all()
+    d = get_ts_dls(kinds[name], y, splits=splits, batch_tfms=[TSStandardize(), TSNan2Value()], device='cpu')
+    assert (d.vars, d.len) == (C, L) and torch.isfinite(d.one_batch()[0]).all() and len(d.new_dl(kinds[name]).dataset) == n
+    assert get_ts_dls(kinds[name], y, batch_tfms=TSNan2Value(), device='cpu').len == L
+
+@pytest.mark.parametrize('make', [lambda x: x, torch.tensor, np.ndarray.tolist, pd.Series], ids=['array', 'tensor', 'list', 'column'])
+def test_different_lengths_of_one_channel(make):
+    a = pad_series([make(x[0]) for x in ragged]); assert np.array_equal(a, check_series(ragged)[:, :1], equal_nan=True)
+
+as_given = {'list': list, 'tuple': tuple, 'object array': lambda o: np.array([*o, None], dtype=object)[:-1], 'column': pd.Series, 'tensors': lambda o: list(map(torch.tensor, o)),
+            'masked': lambda o: list(map(np.ma.array, o)), 'lists': lambda o: [x.tolist() for x in o]}
+
+@pytest.mark.parametrize('name', as_given)
+def test_lost_digits_of_different_lengths(name):
+    "As for an array, before the padding makes float32 of them"
+    far = as_given[name]([x.astype(np.float64) + 1.7e9 for x in ragged])
+    with pytest.warns(UserWarning, match='values near 1.*float32 keeps fewer'): TSDatasets(far, y)
+
+def test_pad_series_of_odd_items():
+    a = pad_series([np.ma.masked_less(np.arange(4.), 2), pd.Series([1, None], dtype='Int64'), torch.ones(1, 3, dtype=torch.bfloat16), np.array([True])])
+    np.testing.assert_array_equal(a[:, 0], [[np.nan, np.nan, 2, 3], [1, np.nan, np.nan, np.nan], [1, 1, 1, np.nan], [1, np.nan, np.nan, np.nan]])
+    assert np.isnan(check_series([np.ma.masked_less(np.arange(4.), 2)]*3)).sum() == 6      # of one length, too
+    with pytest.raises(ValueError, match='empty list'): pad_series([])
+
+def test_classifier_of_different_lengths():
+    clf = TSNetClassifier('MiniRocket', ridge=True, arch_params=dict(num_features=168), batch_tfms=TSNan2Value(), device='cpu').fit(ragged, y)
+    assert clf.predict(ragged).shape == (n,)
+
+
+# ---------------------------------------------------------------- frames of other libraries
+
+class Column:
+    def __init__(self, a): self.a = a
+    def to_numpy(self): return self.a
+
+class Polars:
+    "What matters of polars here: `to_pandas` needs a package that is not installed"
+    def __init__(self, df): self.df = df
+    columns = property(lambda self: list(self.df.columns))
+    def __len__(self): return len(self.df)
+    def __getitem__(self, c): return Column(self.df[c].to_numpy())
+    def to_pandas(self): raise ModuleNotFoundError('pyarrow')
+    def to_numpy(self): return self.df.to_numpy()
+
+class Arrow(Polars):
+    columns, column_names = property(lambda self: [self.df[c] for c in self.df]), property(lambda self: list(self.df.columns))
+    def to_pandas(self): return self.df
+
+@pytest.mark.parametrize('kind', [Polars, Arrow])
+def test_frames_of_other_libraries(kind):
+    wide, labels = pd.DataFrame(X[:, 0]).rename(columns=str), pd.DataFrame(dict(label=y))
+    assert np.array_equal(check_series(kind(wide)), X[:, :1])
+    d = get_ts_dls(kind(wide), kind(labels), device='cpu'); assert list(d.vocab) == ['run', 'walk'] and d.len == L
+    with pytest.raises(ValueError, match="'day'.*dates"): check_series(kind(days))
+    with pytest.raises(ValueError, match='df.pivot'): check_series(kind(long))
+    assert np.array_equal(SlidingWindow(4)(kind(days))[0], SlidingWindow(4)(days)[0])
+    with pytest.raises(ValueError, match='not in time order'): SlidingWindow(4)(kind(days[::-1]))

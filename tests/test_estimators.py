@@ -210,7 +210,11 @@ def _ragged(kind):
 @pytest.mark.parametrize('kind', ['list', 'two dimensions', 'tensors', 'array of arrays', 'column'])
 def test_lists_of_unequal_lengths(kind):
     for work in (TSNetClassifier(**FAST).fit, lambda o, y: TSNetClassifier(**FAST).fit(X, y).predict(o)):
-        with pytest.raises(ValueError, match='series of different shapes. Pad them'): work(_ragged(kind), y)
+        with pytest.raises(ValueError, match='have missing values .NaN.. Fit with missing=0.'): work(_ragged(kind), y)
+    padded = X.copy(); padded[1::2, :, 15:] = np.nan
+    if kind == 'two dimensions': padded = padded[:, :1]
+    est = TSNetClassifier(**FAST, missing=0.).fit(_ragged(kind), y)
+    np.testing.assert_array_equal(est.predict_proba(_ragged(kind)), TSNetClassifier(**FAST, missing=0.).fit(padded, y).predict_proba(padded))
 
 
 @pytest.mark.parametrize('kind', PANELS)

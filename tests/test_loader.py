@@ -353,7 +353,7 @@ def test_three_splits():
     dls = get_ts_dls(X, y, splits=(range(10), range(10, 18), range(18, 30)), bs=4, batch_tfms=TSStandardize(), device='cpu')
     assert len(dls.loaders) == 3 and [len(o.dataset) for o in dls] == [10, 8, 12]
     x = torch.cat([dls[2].decode(b)[0].as_subclass(Tensor)[:, 0, 0] for b in dls[2]]); torch.testing.assert_close(x, torch.arange(18., 30))
-    learn = order_learner(get_ts_dls(X, y.astype(float), splits=(range(10), range(10, 18), range(18, 30)), device='cpu'))
+    learn = order_learner(get_ts_dls(X, y.astype(float), tfms=[None, TSRegression()], splits=(range(10), range(10, 18), range(18, 30)), device='cpu'))
     with learn.no_bar(): assert learn.get_preds(ds_idx=2)[0].flatten().tolist() == list(range(18, 30))
 
 def test_default_splits_are_stratified():

@@ -8,6 +8,7 @@ import torch
 from hypothesis import assume, given, settings, strategies as st
 
 from tsfast.data.splits import check_splits, combine_split_data, get_forecasting_splits, get_predefined_splits, get_splits, get_walk_forward_splits
+from tsfast.data.core import get_ts_dls
 from tsfast.data.windows import SlidingWindow
 
 quick = settings(deadline=None, max_examples=60, derandomize=True, database=None) # the same examples each time, and no files
@@ -261,7 +262,51 @@ def test_frames_that_need_care(o, kw, msg):
 
 def test_frames_that_are_as_they_should_be():
     text = hours.assign(c='n/a', d=pd.Timestamp('2024'), e=pd.Series([pd.Timestamp('2024').date()]*20, dtype=object, index=hours.index), f=None)
-    for o, kw in [(hours, {}), (hours.drop(hours.index[5:8]), {}), (hours.to_period('h'), {}), (text, {}), (hours.assign(c=['1', 'x']*10), dict(get_x=['a', 'b'], get_y=['a']))]: assert SlidingWindow(4, **kw)(o)[0].shape[1] == 2
+    for o, kw in [(hours, {}), (hours.to_period('h'), {}), (hours.resample('MS').sum().reindex(pd.date_range('2024', periods=20, freq='MS')), {}), (hours.set_axis(pd.bdate_range('2024', periods=20)), {}), (text, {}), (hours.assign(c=['1', 'x']*10), dict(get_x=['a', 'b'], get_y=['a']))]: assert SlidingWindow(4, **kw)(o)[0].shape[1] == 2
+
+
+days = pd.DataFrame(dict(date=pd.date_range('2024', periods=20), v=np.arange(20.)))
+as_text = days.assign(date=days.date.dt.strftime('%Y-%m-%d'))
+
+@pytest.mark.parametrize('o,msg', [
+    (days.sample(frac=1, random_state=0), r"'date'.*not in time order.*sort_values\('date'\)"), (as_text[::-1], r"sort_values\('date'\)"), (pd.concat([days, days]), 'not in time order.*each recording by itself'),
+    (days.iloc[[0, 1, 1, 2, 3, 4]], r"2024-01-02 00:00:00.*drop_duplicates\('date'\)"), (days.assign(date=days.date.dt.to_period('D'))[::-1], 'not in time order'), (days.assign(date=days.date.where(days.v != 3)), 'missing times, the first in row 3'),
+    (days.assign(id=0).set_index(['id', 'date']), 'MultiIndex.*groupby'), ([np.zeros(9), np.zeros(8)], 'items of different lengths')], ids=str)
+def test_rows_that_are_no_steps_in_time(o, msg):
+    with pytest.raises(ValueError, match=msg): SlidingWindow(4)(o)
+    if hasattr(o, 'columns') and 'date' in o.columns: SlidingWindow(4)(o.drop(columns='date'))      # as the message says
+
+
+@pytest.mark.parametrize('o,msg', [
+    (days.drop(index=[5, 6, 12]), "'date' .*2024-01-05 00:00:00 and 2024-01-08.*rows 4 and 5.*2 steps are too wide.*set_index"), (as_text.drop(index=5), "'date' .*1 step is too wide"), (days.set_index('date').drop(days.date[5:6]), r'index.*df\.asfreq'),
+    (days.set_index('date').to_period('D').drop(pd.Period('2024-01-06')), 'index.*rows 4 and 5'), (days.set_index(days.date - days.date[0])[['v']].drop(pd.Timedelta('5D')), 'rows 4 and 5')])
+def test_missing_steps_are_named(o, msg):
+    with pytest.warns(UserWarning, match=msg): X, _ = SlidingWindow(4)(o)
+    assert X.shape == (len(o) - 4, 1, 4)
+
+
+def test_lost_digits_are_named():
+    number = days.date.dt.strftime('%Y%m%d').astype(int)
+    for window_len in (4, 15):
+        with pytest.warns(UserWarning, match="Column 'day' .*float32"): SlidingWindow(window_len)(days.assign(day=number))
+    SlidingWindow(4, get_x='v', get_y='v')(days.assign(day=number)); SlidingWindow(4)(number - 20240101)
+    many = np.r_[20240101:20240131, 20250101:20250131, 20260101:20260131, 20270101:20270131, 20350101:20350131]       # varies by much, and still
+    with pytest.warns(UserWarning, match='Column 0 .*20240103 and 20240104.*become equal'): SlidingWindow(140)(many)
+    SlidingWindow(4)(np.random.default_rng(0).integers(0, 10**9, 100)); SlidingWindow(50)(np.sin(np.arange(100)/1e3))      # large and fine numbers that float32 holds well
+
+
+def test_windows_share_memory_with_loaders(tmp_path):
+    "A loader of overlapping windows takes the memory of the series"
+    a = np.random.default_rng(0).normal(size=(3000, 2)).astype(np.float32)
+    np.save(tmp_path/'a.npy', a)
+    for o in (a, np.load(tmp_path/'a.npy', mmap_mode='r')):
+        X, y = SlidingWindow(200, get_y=0, view=True)(o); want = X.copy()
+        for kw in (dict(), dict(inplace=False), dict(tfms=[lambda x: x*1., None], inplace=False), dict(sel_vars=[0, 1][:1])):
+            dls = get_ts_dls(X, splits=(range(2000), range(2000, len(X))), device='cpu', bs=16, **kw)
+            store = dls.dataset.X
+            if 'sel_vars' not in kw: assert store.data_ptr() == o.ctypes.data and store.untyped_storage().nbytes() <= a.nbytes
+            b = dls.valid.one_batch()[0]; assert b.is_contiguous() and np.array_equal(b, want[2000:2016] if 'sel_vars' not in kw else want[2000:2016, :1])
+        assert np.array_equal(o, a)
 
 
 def test_windows_are_copies():

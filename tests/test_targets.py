@@ -23,6 +23,7 @@ labels = {
     'strings': strings, 'list': list(strings), 'tuple': tuple(strings), 'object': strings.astype(object), 'bytes': strings.astype('S1'),
     'series': pd.Series(strings, index=range(50, 62)), 'categorical': pd.Categorical(strings, categories=['c', 'b', 'a', 'unused']),
     'categorical series': pd.Series(strings).astype('category'), 'string dtype': pd.Series(strings, dtype='string'), 'index': pd.Index(strings),
+    'StringDType': strings.astype(np.dtypes.StringDType()), 'string array': pd.array(strings, dtype='string'),
     'integers': np.array([3, -1, 7, 3]*3), 'int8': np.array([3, -1, 7, 3]*3, dtype=np.int8), 'unsigned': np.array([3, 1, 7, 3]*3, dtype=np.uint16), 'integer list': [3, -1, 7, 3]*3,
     'big-endian': np.array([3, -1, 7, 3]*3, dtype='>i4'), 'nullable integers': pd.Series([3, -1, 7, 3]*3, dtype='Int64'), 'torch': torch.tensor([3, -1, 7, 3]*3), 'torch bool': torch.tensor([True, False]*6),
     'bools': np.array([True, False]*6), 'bool list': [True, False]*6, 'floats': np.array([1., 2.5, -1.]*4), 'huge integers': np.array([2**62, -2**62, 0]*4),
@@ -60,6 +61,29 @@ def test_any_labels(values, kind):
     assert t.decode(t.encode(y)).tolist() == y.tolist() and sorted(t.vocab) == list(t.vocab)
     for v in set(y.tolist()): assert t.vocab[int(t.encode(np.array([v]))[0])] == v
 
+@pytest.mark.parametrize('name', labels)
+def test_one_column_is_one_target_a_series(name):
+    "As in one dimension, with a transform and without, and stratified in the same way"
+    y = labels[name]
+    for column in (pd.DataFrame(dict(label=y if not isinstance(y, torch.Tensor) else y.numpy())), y[:, None] if isinstance(y, (np.ndarray, torch.Tensor)) else np.asarray(y)[:, None]):
+        for tfms in (None, [None, TSClassification()]):
+            a, b = (get_ts_dls(X, o, splits=splits, tfms=tfms, device='cpu') for o in (column, y))
+            assert type(a.dataset.target) is type(b.dataset.target) and a.vocab == b.vocab and a.d is b.d is None and torch.equal(a.dataset.y, b.dataset.y)
+            assert torch.equal(a.new_dl(X, column).dataset.y, a.new_dl(X, y).dataset.y)
+
+def test_one_column_is_stratified():
+    y = np.repeat(['a', 'b'], [9, 3]); a, b = (get_ts_dls(X, o, device='cpu') for o in (pd.DataFrame(dict(label=y)), y))
+    assert torch.equal(a.valid.dataset.idxs, b.valid.dataset.idxs)
+
+@pytest.mark.parametrize('y', [np.array([1., 2.]*6), [1., 2.]*6, torch.tensor([0., 1.]*6), pd.DataFrame(dict(y=[1., 2., 3.]*4)), np.array([1., 2., 5., 9.]*3, dtype=np.float16)], ids=lambda o: type(o).__name__)
+def test_few_whole_floats_may_be_classes(y):
+    with pytest.warns(UserWarning, match=r'all whole: .*y\.astype\(int\).*TSClassification\(\)'): ds = TSDatasets(X, y, splits=splits)
+    assert type(ds.target) is TSRegression
+    for t in (TSRegression(), TSClassification()): TSDatasets(X, y, tfms=[None, t], splits=splits)       # said: no warning
+
+@pytest.mark.parametrize('y', [np.arange(12.), np.array([.5, 1.]*6), np.full(12, 3.), np.array([1., 2., 3., 4., 5.]*2 + [1., 2.])], ids=str)
+def test_numbers_that_are_no_classes(y): assert type(TSDatasets(X, y, splits=splits).target) is TSRegression
+
 def test_vocab_sets_the_order():
     t = TSClassification(vocab=['low', 'mid', 'high']).setup(['high', 'low'])
     assert t.encode(['low', 'mid', 'high']).tolist() == [0, 1, 2] and t.c == 3
@@ -74,6 +98,7 @@ def test_a_class_for_each_step():
 @pytest.mark.parametrize('y,message', [
     (['a']*12, "only one class: 'a'"), (np.zeros(12, int), 'only one class: 0'),
     (np.array(['a', None]*6, dtype=object), 'missing label'), (np.array([1., np.nan]*6), 'missing label'), (['a', float('nan')]*6, 'missing label'), (['a', 1]*6, 'different types'), ([None, 'a']*6, '6 of 8|4 of 8'),
+    (np.array(['a', None]*6, dtype=np.dtypes.StringDType(na_object=None)), 'missing label'), (np.array(['a', np.nan]*6, dtype=np.dtypes.StringDType(na_object=np.nan)), 'missing label'),
     (pd.Series(['a', None]*6), 'missing label'), (pd.Series(['a', None]*6, dtype='string'), 'missing label'), (pd.Series([1, None]*6, dtype='Int64'), 'missing label'),
     (pd.Series(['a', None]*6).astype('category'), 'missing label'),
     (np.array(['a', 1]*6, dtype=object), 'different types'), (np.zeros((12, 2, 2), int), 'TSMultiLabelClassification'), ('abc', 'single str'), (3, 'single int'),

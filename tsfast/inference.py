@@ -481,7 +481,7 @@ class Predictor:
 
     def _batches(self, X, bs, f):
         "`f(pipeline, batch)` of all batches, on the CPU"
-        X, bs = check_series(X), self.bs if bs is None else bs
+        X, bs = check_series(X, warn=False), self.bs if bs is None else bs
         if not len(X): raise ValueError(f"X has shape {tuple(X.shape)}: no series to predict.")
         _check_bs(bs)
         pipeline, out = self._evaluated(), []

@@ -19,9 +19,9 @@ from fastai.torch_core import default_device, is_listy, subplots, to_device
 from fastcore.basics import detuplify, listify
 from fastcore.foundation import L
 from fastcore.imports import IN_NOTEBOOK
-from ..core import as_series, check_series, generator, is_whole, suggest
+from ..core import as_frame, as_series, check_series, generator, is_whole, overlaps, pad_series, suggest
 from .splits import check_splits, get_splits
-from .targets import TSMultiLabelClassification, TSRegression, as_targets, infer_target, same_length
+from .targets import TSMultiLabelClassification, TSRegression, as_targets, infer_target, one_column, same_length
 
 # %% ../../nbs/data/04_core.ipynb #72ebc196
 def _rows(idx, n): # which of `n` series `idx` takes, as an index that keeps the batch dimension; None where it is about more than series
@@ -84,13 +84,16 @@ class TSTensor(Tensor):
 
 # %% ../../nbs/data/04_core.ipynb #e0f16779
 def warn_lost_digits(
-    X, # array, tensor, memory map or data frame, as the user gave it
+    X, # array, tensor, memory map, data frame, or list of series, as the user gave it
     sel_vars=slice(None), # channels that are used
     n:int=64, # series to look at
+    names=None, # how to call the channels in messages; default: their numbers
 ):
-    "Warn where float32, about 7 digits, keeps fewer than two digits of what varies in a channel, because its values are far from 0"
+    """Warn where float32, about 7 digits, keeps fewer than two digits of what varies in a channel, because its values are far from 0,
+    and where whole numbers that follow each other, such as 20240102 and 20240103, become equal"""
     idx = np.unique(np.linspace(0, len(X) - 1, min(len(X), n)).astype(int))
-    if isinstance(X, Tensor): x = X[idx].detach().cpu().float().numpy() if X.dtype == torch.bfloat16 else X[idx].detach().cpu().numpy()
+    if getattr(X, 'dtype', object) == object and not hasattr(X, 'columns'): x = pad_series([o for i, o in enumerate(X) if i in idx], dtype=np.float64)
+    elif isinstance(X, Tensor): x = X[idx].detach().cpu().float().numpy() if X.dtype == torch.bfloat16 else X[idx].detach().cpu().numpy()
     else: x = X.iloc[idx].to_numpy(dtype=np.float64, na_value=np.nan) if hasattr(X, 'iloc') else np.asarray(X[idx])
     if x.dtype.itemsize < dict(i=4, u=4, f=8).get(x.dtype.kind, np.inf): return     # float32 holds them as they are
     x = (x[:, None] if x.ndim == 2 else x).astype(np.float64)
@@ -102,11 +105,21 @@ def warn_lost_digits(
     inside, total = mean_square(centred(2)), mean_square(centred((0, 2)))
     rounding = 1e-28 * mean_square(x)             # of the float64 arithmetic here, which is no variation
     varies = np.where(inside > rounding, inside, total)    # inside of series; where these are constant, between them
-    for c in np.flatnonzero((varies > rounding) & (mean_square(lost) > 1e-4*varies)):
+    few_digits = (varies > rounding) & (mean_square(lost) > 1e-4*varies)
+    with np.errstate(over='ignore', invalid='ignore'):
+        steps, whole = np.diff(x) != 0, (~ok | (x == np.round(x))).all((0, 2))
+        merged = steps & (np.diff(x.astype(np.float32)) == 0)
+    equal = whole & (merged.sum((0, 2)) > 0.05*steps.sum((0, 2)))
+    for c in np.flatnonzero(few_digits | equal):
         level = float(np.median(x[:, c][ok[:, c]]))
-        warnings.warn(f"Channel {numbers[c]} of X has values near {level:.9g} that vary by {varies[c]**.5:.2g}, and float32 keeps "
-                      f"fewer than two digits of that. Subtract a constant such as {level:.9g} in float64, before training and "
-                      "before each prediction.", stacklevel=3)
+        what = f"Channel {numbers[c]} of X" if names is None else f"Column {names[c]!r}"
+        if not few_digits[c]:
+            i, j = np.argwhere(merged[:, c])[0]
+            warnings.warn(f"{what} holds whole numbers such as {x[i, c, j]:.0f} and {x[i, c, j + 1]:.0f}, which follow each other "
+                          f"and become equal in float32. Subtract a constant such as {level:.9g} first; leave out numbers that stand for dates or names.", stacklevel=3)
+        else: warnings.warn(f"{what} has values near {level:.9g} that vary by {varies[c]**.5:.2g}, and float32 keeps "
+                            f"fewer than two digits of that. Subtract a constant such as {level:.9g} in float64, before training and "
+                            "before each prediction.", stacklevel=3)
 
 # %% ../../nbs/data/04_core.ipynb #a4947941
 def _sel(o, n, what):
@@ -158,7 +171,8 @@ class TSDatasets:
         sel_steps=None, # time steps to keep: indices, slice or mask
         inplace:bool=True, # apply the transforms of X once, now; False: to each batch. A memory map is always read batch by batch
     ):
-        raw, X = X, check_series(X)
+        raw = as_frame(X)
+        X = check_series(raw)
         if len(X) == 0: raise ValueError(f"X has shape {tuple(X.shape)}: no series.")
         n = len(X)
         self.split_idx, self._scan, self._placed = None, None, {}
@@ -172,10 +186,10 @@ class TSDatasets:
         self._x_tfms = listify(tfms[0])
         for f in self._x_tfms:
             if hasattr(f, 'on_series') or not callable(f): raise ValueError(f"{f!r} cannot transform X here. A batch transform goes into batch_tfms=...; tfms[0] takes functions from (n, C, L) tensors to tensors.")
-        warn_lost_digits(raw if hasattr(raw, 'iloc') else X, self._vars)
+        warn_lost_digits(raw if hasattr(raw, 'columns') or getattr(raw, 'dtype', object) == object else X, self._vars)
         if self._x_tfms: self._check_tfms(X)
         self._ready = inplace and not isinstance(X, np.memmap)
-        self.X = self._prepare(X) if self._ready else X if isinstance(X, np.memmap) else as_series(X)
+        self.X = self._prepare(X) if self._ready else X if isinstance(X, np.memmap) else as_series(X, keep_overlap=True)
         self._set_targets(y, tfms[1])
         self.shape = tuple(self.read(torch.tensor([0]))[0].shape[1:])
         if self.cat and self.d is not None and self.d != (self.len,):
@@ -191,7 +205,8 @@ class TSDatasets:
     def _prepare(self, X):
         "Select, cast, transform"
         X = self._select(X)
-        X = as_series(X).contiguous()
+        X = as_series(X, keep_overlap=True)
+        if not overlaps(X): X = X.contiguous()
         if self._x_tfms: X = X.clone()     # a transform may work in place; the caller's array stays as it is
         for f in self._x_tfms: X = as_series(f(X))
         return X
@@ -212,6 +227,8 @@ class TSDatasets:
         if y is None:
             if tfm: raise ValueError(f"There is a transform of y, {type(tfm[0]).__name__}, but no y.")
             self.y = self.target = None; return
+        y = as_frame(y, 'y')
+        if not tfm: y = one_column(y)
         if not (tfm and isinstance(tfm[0], TSMultiLabelClassification)): y = as_targets(y, len(self.X))   # lists of labels may be ragged
         else: same_length(len(self.X), y)
         if tfm and not (hasattr(tfm[0], 'setup') and hasattr(tfm[0], 'encode')):
@@ -277,7 +294,7 @@ class TSDatasets:
     ) -> tuple: # (x, y) or (x,): plain tensors on the device of X
         "One batch, indexed once"
         X, y = store if store is not None else (self.X, self.y)
-        x = X[rows.to(X.device)] if isinstance(X, Tensor) else np.asarray(X[rows.cpu().numpy()])
+        x = X[rows.to(X.device)].contiguous() if isinstance(X, Tensor) else np.asarray(X[rows.cpu().numpy()])
         if not self._ready: x = self._prepare(x)
         return (x,) if y is None else (x, y[rows.to(y.device)].to(x.device))
 
@@ -332,7 +349,7 @@ class TSDatasets:
         y=None, # targets in the user's vocabulary
     ):
         "Other series with the same transforms and targets; a label never seen in training is a `ValueError`"
-        X = check_series(X)
+        X = check_series(X, warn=False)
         res = copy.copy(self)
         res.y, res._ready = None, not isinstance(X, np.memmap)
         res.X = res._prepare(X) if res._ready else X
@@ -824,7 +841,7 @@ class TSDataLoaders(DataLoaders):
             if with_labels: y = [o[1] for o in test_items]
             test_items = [o[0] for o in test_items]
         if is_listy(test_items):
-            test_items = check_series([o if isinstance(o, Tensor) else np.asarray(o) for o in test_items], 'test_items')
+            test_items = check_series([o if isinstance(o, Tensor) else np.asarray(o) for o in test_items], 'test_items', warn=False)
         kwargs.pop('process', None)   # of fastai's tabular loader
         return self.new_dl(test_items, y, **kwargs)
 
@@ -923,7 +940,8 @@ def get_ts_dls(
         if len(X) < 2: raise ValueError(f"X has {len(X)} series. Expected at least 2: one for training and one for validation.")
         if hasattr(y, '__len__'): same_length(len(X), y)
         numbers = tfms is not None and is_listy(tfms) and any(isinstance(o, TSRegression) or o is TSRegression for o in listify(tfms[-1]))
-        splits = get_splits(len(X) if y is None or numbers or getattr(y, 'ndim', 1) > 1 else y)
+        labels = one_column(as_frame(y, 'y'))
+        splits = get_splits(len(X) if y is None or numbers or getattr(labels, 'ndim', 1) > 1 else labels)
     dsets = TSDatasets(X, y, tfms=tfms, splits=splits, sel_vars=sel_vars, sel_steps=sel_steps, inplace=inplace)
     n = len(dsets.splits[0])
     if n < 2 or bs == 1: raise ValueError(f"The training split has {n} series and bs is {bs}. Batch normalisation needs at least two series in a batch.")

@@ -73,6 +73,7 @@ def _labels(o, n):
     if hasattr(o, 'detach'): o = o.detach().cpu() # a tensor
     try: y = np.asarray(o)
     except (ValueError, RuntimeError): return None # lists of labels, or of tensors
+    if y.dtype.kind == 'T': y = y.astype(object) # numpy's StringDType, which scikit-learn does not know
     if y.ndim == 2 and y.shape[1] == 1: y = y[:, 0]
     if y.ndim != 1 or y.dtype.kind not in 'OUSbiuT': return None
     if y.dtype.kind == 'O':

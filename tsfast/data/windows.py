@@ -6,21 +6,61 @@
 __all__ = ['SlidingWindow']
 
 # %% ../../nbs/data/02_windows.ipynb #1f03997e
+import warnings
 from collections.abc import Collection
+from contextlib import suppress
 import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
-from ..core import is_whole
+from ..core import as_frame, is_whole
+from .core import warn_lost_digits
 
 # %% ../../nbs/data/02_windows.ipynb #d2e7d757
+def _times(o):
+    "The times of the rows of `o`, and the name of their column: a time index (None), or the first column of dates, also as 2024-01-31"
+    if isinstance(o.index, (pd.DatetimeIndex, pd.PeriodIndex, pd.TimedeltaIndex)): return o.index, None
+    for c in o.columns:
+        if pd.api.types.is_datetime64_any_dtype(o[c]) or isinstance(o[c].dtype, pd.PeriodDtype): return pd.Index(o[c]), c
+    for c in o.select_dtypes(['object', 'string']):
+        if not o[c].iloc[:1].astype(str).str.match(r'\d{4}-\d\d-\d\d').all(): continue
+        with suppress(ValueError, TypeError): return pd.DatetimeIndex(pd.to_datetime(o[c], format='ISO8601', utc=True)).tz_localize(None), c
+    return None, None
+
+def _check_times(t, col):
+    "Rows must be in the order of time, and none twice; a warning tells of uneven steps"
+    index = col is None
+    what = 'The index of the data frame' if index else f'Column {col!r} of the data frame'
+    drop = '' if index else f" If it is not the time of the rows, leave it out: df.drop(columns={col!r})."
+    if t.hasnans:
+        raise ValueError(f"{what} has missing times, the first in row {int(np.flatnonzero(t.isna())[0])}. "
+                         f"Fill them or drop these rows first.{drop}")
+    if not t.is_monotonic_increasing:
+        sort = 'df.sort_index()' if index else f'df.sort_values({col!r})'
+        raise ValueError(f"{what} is not in time order. Sort it first, {sort}, and cut each recording by itself.{drop}")
+    if not t.is_unique:
+        mend = ('Drop these rows first, df[~df.index.duplicated()]' if index else
+                f'If another column tells the time of the day, make one column of both; drop rows that are there twice, df.drop_duplicates({col!r})')
+        raise ValueError(f"{what} has a time more than once, such as {t[t.duplicated()][0]}. {mend}; or cut each recording by itself.{drop}")
+    if len(t) < 3: return
+    steps = np.diff(t.asi8)
+    usual = np.median(steps)
+    wide = np.flatnonzero(steps > 1.5*usual)
+    if not len(wide) or not isinstance(t, pd.PeriodIndex) and pd.infer_freq(t): return      # months and working days are even, too
+    i, more = wide[0], len(wide) > 1
+    warnings.warn(f"{what} has uneven steps: between {t[i]} and {t[i + 1]} (rows {i} and {i + 1}) lie {steps[i]/usual:.3g} usual steps, "
+                  f"and {len(wide)} step{'s are' if more else ' is'} too wide in all. Windows run across {'them' if more else 'it'}. "
+                  f"{'df' if index else f'df.set_index({col!r})'}.asfreq(...) makes the missing rows, with NaN; "
+                  "or cut each part by itself.", stacklevel=4)
+
 def _check_frame(o):
-    "Rows must be steps in time order, and a name one column"
+    "Rows must be steps of one recording in time order, and a name one column"
     twice = list(o.columns[o.columns.duplicated()])
     if twice: raise ValueError(f"The data frame has more than one column {twice[0]!r}. Rename or drop all but one first.")
-    if not isinstance(o.index, (pd.DatetimeIndex, pd.PeriodIndex, pd.TimedeltaIndex)): return
-    if not o.index.is_monotonic_increasing: raise ValueError("The index of the data frame is not in time order. Sort it first: df.sort_index().")
-    if not o.index.is_unique: raise ValueError(f"The index of the data frame has a time more than once, such as {o.index[o.index.duplicated()][0]}. Drop these rows first, "
-                                               "df[~df.index.duplicated()], or cut each recording by itself.")
+    if o.index.nlevels > 1:
+        raise ValueError(f"The data frame has a MultiIndex, {list(o.index.names)}, and windows would run from one recording into the next. "
+                         "Cut each recording by itself: [SlidingWindow(...)(g.droplevel(0)) for _, g in df.groupby(level=0)].")
+    t, col = _times(o)
+    if t is not None: _check_times(t, col)
 
 def _numbers(o, what):
     "The columns that are numbers; dates and text stay out, but not numbers as text or objects"
@@ -39,12 +79,25 @@ def _listed(cols, o, what):
     if not cols: raise ValueError(f"{what} names no variables. Expected at least one, or None for all that are numbers.")
     return cols
 
-def _steps(o, cols, what):
+def _array(o):
+    try: return np.asarray(o.detach().cpu() if hasattr(o, 'detach') else o)
+    except ValueError:
+        raise ValueError("The series is a list of items of different lengths. Expected one series, (steps,) or (steps, variables); "
+                         "cut each recording by itself.") from None
+
+def _warn_lost_digits(o, names, window_len):
+    "Warn of what the cast to float32 takes from the windows of a frame or an array (steps, variables)"
+    size = min(window_len, len(o))
+    if not size or not o.shape[1]: return
+    rows = np.unique(np.linspace(0, len(o) - size, 64).astype(int))[:, None] + np.arange(size)
+    a = o.iloc[rows.ravel()].to_numpy(np.float64, na_value=np.nan) if hasattr(o, 'iloc') else o[rows.ravel()]
+    warn_lost_digits(a.reshape(*rows.shape, -1).transpose(0, 2, 1), names=list(names))
+
+def _steps(o, cols, what, window_len):
     "`o` as float32 (steps, variables); `cols` picks variables, by name or position"
     if isinstance(o, pd.Series): o = o.to_frame()
     if cols is not None: cols = _listed(cols, o, what)
     if isinstance(o, pd.DataFrame):
-        _check_frame(o)
         if cols is None: df = _numbers(o, what)
         else:
             missing = [c for c in cols if c not in o.columns]
@@ -53,15 +106,17 @@ def _steps(o, cols, what):
             numbers = df.select_dtypes(['number', 'bool'], exclude='timedelta').columns
             text = [c for c in df if c not in numbers]
             if text: raise ValueError(f"{what} names columns that are not numbers: {text}. Encode them first, or leave them out.")
+        _warn_lost_digits(df, list(df.columns), window_len)
         return df.to_numpy(np.float32, na_value=np.nan)
     if isinstance(o, np.ma.MaskedArray): o = o.astype(np.float32).filled(np.nan) # what is masked is missing
-    a = np.asarray(o.detach().cpu() if hasattr(o, 'detach') else o)
+    a = _array(o)
     if a.dtype.kind not in 'fiub' or a.ndim not in (1, 2):
         raise ValueError(f"A series of shape {a.shape} and dtype {a.dtype}. Expected numbers, (steps,) or (steps, variables); with seq_first=False, (variables, steps).")
     a = a[:, None] if a.ndim == 1 else a
     if cols is not None:
         try: a = a[:, cols]
         except IndexError: raise ValueError(f"{what}={cols} does not fit a series with {a.shape[1]} variables. Expected their positions, from 0.") from None
+    _warn_lost_digits(a, cols if cols is not None else range(a.shape[1]), window_len)
     return a.astype(np.float32, copy=False)
 
 class SlidingWindow:
@@ -87,12 +142,14 @@ class SlidingWindow:
     def __repr__(self): return f"SlidingWindow(window_len={self.window_len}, horizon={self.horizon}, stride={self.stride}, gap={self.gap})"
 
     def __call__(self,
-        o, # data frame with a row a step, or array, tensor or list: (steps,) or (steps, variables)
+        o, # data frame with a row a step, in the order of time, or array, tensor or list: (steps,) or (steps, variables)
     ): # X: float32 (n, variables, window_len); y: float32 (n, target variables, horizon), or None with horizon=0
         "The windows of `o`, and their targets"
-        if not self.seq_first and not isinstance(o, (pd.DataFrame, pd.Series)): o = (o if hasattr(o, 'T') else np.asarray(o)).T
-        x = _steps(o, self.get_x, 'get_x')
-        y = (x if self.get_y is None else _steps(o, self.get_y, 'get_y')) if self.horizon else None
+        o = as_frame(o, 'The series')
+        if isinstance(o, (pd.DataFrame, pd.Series)): _check_frame(o if isinstance(o, pd.DataFrame) else o.to_frame())
+        if not self.seq_first and not isinstance(o, (pd.DataFrame, pd.Series)): o = (o if hasattr(o, 'T') else _array(o)).T
+        x = _steps(o, self.get_x, 'get_x', self.window_len)
+        y = (x if self.get_y is None else _steps(o, self.get_y, 'get_y', self.window_len)) if self.horizon else None
         need = self.window_len + (self.gap + self.horizon if self.horizon else 0)
         if len(x) < need: raise ValueError(f"The series has {len(x)} steps, too few for one window of {need}: window_len={self.window_len}, gap={self.gap}, horizon={self.horizon}.")
         n = (len(x)-need)//self.stride + 1
