@@ -1,5 +1,5 @@
 "Archive data: every source, both file forms, the cache, downloads, and what goes wrong"
-import concurrent.futures as cf, os, shutil, subprocess, sys, threading, time
+import concurrent.futures as cf, json, os, shutil, subprocess, sys, threading, time
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +152,78 @@ def test_tsv_labels(tmp_path, label, want):
     assert read_tsv(put(tmp_path, 'Toy', f'{label}\t1\t2\n', ext='tsv')/'Toy_TRAIN.tsv')[1].tolist() == [want]
 
 
+@pytest.mark.parametrize('label', ['up', 'UP', 'Up'])
+def test_labels_are_spelt_as_in_the_header(tmp_path, label):
+    "Also across the two files of a set"
+    put(tmp_path, 'Toy', test=TS.replace(':Up', f':{label}'))
+    assert get_UCR_data('Toy', path=tmp_path)[3].tolist() == ['Up', 'Down']
+
+
+def test_labels_that_differ_in_case_alone(tmp_path):
+    f = put(tmp_path, 'Toy', TS.replace('Up Down', 'Up down Down'))/'Toy_TRAIN.ts'
+    assert read_ts(f)[1].tolist() == ['Up', 'Down']
+
+
+def test_series_without_labels(tmp_path):
+    plain = TS.replace('@classLabel true Up Down', '@classLabel false').replace(':Up', '').replace(':Down', '')
+    X, y = read_ts(put(tmp_path, 'Toy', plain)/'Toy_TRAIN.ts')
+    assert X.shape == (2, 2, 3) and y is None
+    with pytest.raises(ValueError, match='Toy_TRAIN.ts has no labels.*read_ts'): get_UCR_data('Toy', path=tmp_path)
+
+
+def test_header_with_other_dimensions(tmp_path):
+    f = put(tmp_path, 'Toy', TS.replace('@dimensions 2', '@dimensions 3'))/'Toy_TRAIN.ts'
+    with pytest.warns(UserWarning, match='says 3 dimensions, and every series has 2'): assert read_ts(f)[0].shape == (2, 2, 3)
+
+
+STAMPED = TS.replace('Stamps false', 'Stamps true')
+@pytest.mark.parametrize('rows', ['(0,1),(1,2),(2,3):(5,4),(6,?),(7,6):Up\n(0.5,7),(1.5,8):(0,9),(1,10):Down\n',
+                                  '(2020-01-31 00:00:00,1),(2020-02-01 00:00:00,2),(2020-02-02 00:00:00,3):(0,4),(1,?),(2,6):Up\n(0,7),(1,8):(0,9),(1,10):Down\n'])
+def test_time_stamps_at_equal_steps(tmp_path, rows):
+    f = put(tmp_path, 'Toy', STAMPED[:STAMPED.index('1,2,3')] + rows)/'Toy_TRAIN.ts'
+    np.testing.assert_array_equal(read_ts(f)[0], read_ts(put(tmp_path, 'Plain')/'Plain_TRAIN.ts')[0])
+
+
+@pytest.mark.parametrize('cell,msg', [('(0,1),(1,2),(3,3)', 'not evenly spaced: 1 is followed by 3'), ('(0,1),(0,2)', 'not evenly spaced: 0 is followed by 0'),
+                                      ('(monday,1),(tuesday,2)', "times are like 'monday'"), ('(0,1),2', 'Expected pairs'), ('(0,one)', "value 1 is 'one'")])
+def test_time_stamps_that_cannot_be_read(tmp_path, cell, msg):
+    f = put(tmp_path, 'Toy', STAMPED[:STAMPED.index('1,2,3')] + f'{cell}:(0,1),(1,2):Up\n')/'Toy_TRAIN.ts'
+    with pytest.raises(ValueError, match=f'line 10: .*{msg}'): read_ts(f)
+
+
+ARFF = "@relation Toy\n@attribute att0 numeric\n@attribute att1 numeric\n@attribute target {up,down}\n@data\n1,2,up\n?,4,down\n"
+ARFF2 = "@relation Toy\n@attribute rel relational\n@attribute t0 numeric\n@end rel\n@attribute target {up,down}\n@data\n'1,2\\n3,4',up\n'5,6\\n7,8',down\n"
+@pytest.mark.parametrize('ext_,text,want', [('arff', ARFF, [[[1, 2]], [[np.nan, 4]]]), ('arff', ARFF2, [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]),
+                                            ('txt', '  1.0000000e+00  1 2\n  2.0  NaN 4\n', [[[1, 2]], [[np.nan, 4]]]), ('txt', '1,1,2\n2,?,4\n', [[[1, 2]], [[np.nan, 4]]])])
+def test_other_forms_of_the_archives(tmp_path, ext_, text, want):
+    put(tmp_path, 'Toy', text, text, ext=ext_)
+    X, y, *_ = get_UCR_data('toy', path=tmp_path)
+    np.testing.assert_array_equal(X, np.float32(want))
+    assert y.tolist() == (['up', 'down'] if ext_ == 'arff' else ['1', '2'])
+    assert list_UCR(path=tmp_path).loc['Toy'].tolist() == ['multivariate' if text is ARFF2 else 'univariate', True, 'path']
+
+
+@pytest.mark.parametrize('ext_,text,msg', [('arff', ARFF.replace('1,2', '1,x'), 'Toy_TRAIN.arff cannot be read as an ARFF file'), ('arff', '', 'has no series after @data'),
+                                           ('txt', '1 2 3\n4 5\n', 'line 2: 1 values. Expected 2'), ('txt', '1\n', "no commas in '1'")])
+def test_other_forms_that_are_damaged(tmp_path, ext_, text, msg):
+    put(tmp_path, 'Toy', text, text, ext=ext_)
+    with pytest.raises(ValueError, match=msg): get_UCR_data('Toy', path=tmp_path)
+
+
+@pytest.mark.parametrize('there,lacking', [('TRAIN', 'TEST'), ('TEST', 'TRAIN')])
+def test_one_file_of_two(tmp_path, there, lacking):
+    (put(tmp_path, 'GunPointX')/f'GunPointX_{lacking}.ts').unlink()
+    with pytest.raises(FileNotFoundError, match=f'GunPointX_{there}.ts was found, and GunPointX_{lacking}.ts was not'): get_UCR_data('gunpointx', path=tmp_path)
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='a umask is of POSIX')
+def test_others_may_read_the_cache():
+    old = os.umask(0o022)
+    try: get_UCR_data('UnitTest')
+    finally: os.umask(old)
+    assert {o.stat().st_mode & 0o777 for o in (cache_dir()/'parsed').iterdir()} == {0o644}
+
+
 BAD_TS = [
     (('7,8:', '7,eight:'),         r"Toy_TRAIN\.ts, line 11: value 2 is 'eight'. Expected a number"),
     (('7,8:', '7,,8:'),            r"line 11: value 2 is ''"),
@@ -160,8 +232,8 @@ BAD_TS = [
     ((':Down', ''),                r"line 11: the label is '9,10'"),
     (('7,8:9,10:Down', '7,8'),     r"line 11: no ':'"),
     (('equalLength false', 'equalLength true'), r"line 11: 2 values in channel 1. Expected 3"),
-    (('Stamps false', 'Stamps true'), r"time stamp.*does not read"),
-    (('@classLabel true', '@classLabel false'), r"has no labels"),
+    (('Stamps false', 'Stamps true'), r"line 10: '1,2,3'. Expected pairs of a time and a value"),
+    (('@classLabel true Up Down', '@classLabel false'), r"line 10: value 1 is 'Up'"),
     (('@data\n', ''),              r"line 1: no line @data"),
     ((TS[TS.index('1,2,3'):], ''), r"line 9: the file ends after its header"),
     ((TS, ''),                     r"is empty"),
@@ -410,14 +482,22 @@ def test_stale_download_is_removed(monkeypatch):
 
 
 def test_real_fetch_goes_through_sktime(tmp_path, monkeypatch):
-    "What `_fetch` asks of sktime, and that the default timeout of sockets is given back"
-    import socket, sktime.datasets
+    "sktime downloads in a process of its own, with a time-out for its sockets; ours keeps its time-out and its warning filters"
+    import socket, warnings
     monkeypatch.undo()
-    seen = {}
-    def load(name, split=None, extract_path=None, **_): seen.update(name=name, split=split, path=extract_path, timeout=socket.getdefaulttimeout())
-    monkeypatch.setattr(sktime.datasets, 'load_UCR_UEA_dataset', load)
+    fake = tmp_path/'fake'/'sktime'/'datasets'; fake.mkdir(parents=True)
+    (fake.parent/'__init__.py').write_text('')
+    (fake/'__init__.py').write_text('import json, socket, warnings\n'
+        'def load_UCR_UEA_dataset(name, split=None, extract_path=None):\n'
+        '    if name == "Gone": raise ConnectionError("no route to host")\n'
+        '    warnings.warn("a mirror is left out")\n'
+        '    json.dump([name, split, socket.getdefaulttimeout()], open(extract_path + "/seen.json", "w"))\n')
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path/'fake'))
+    before = socket.getdefaulttimeout(), list(warnings.filters)
     ext._fetch('NATOPS', tmp_path)
-    assert seen == dict(name='NATOPS', split='train', path=str(tmp_path), timeout=30) and socket.getdefaulttimeout() is None
+    assert json.loads((tmp_path/'seen.json').read_text()) == ['NATOPS', 'train', 30]
+    with pytest.raises(OSError, match='no route to host'): ext._fetch('Gone', tmp_path)
+    assert (socket.getdefaulttimeout(), list(warnings.filters)) == before
 
 
 # ---------------------------------------------------------------- published figures

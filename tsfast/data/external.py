@@ -6,14 +6,14 @@
 __all__ = ['cache_dir', 'read_ts', 'read_tsv', 'get_UCR_data', 'get_regression_data', 'list_UCR', 'published_accuracy']
 
 # %% ../../nbs/data/00_external.ipynb #1123df8c
-import hashlib, importlib.resources, importlib.util, json, os, shutil, socket, sys, tempfile, time, warnings, zlib
+import hashlib, importlib.resources, importlib.util, json, os, re, shutil, subprocess, sys, tempfile, time, warnings, zlib
 from collections import Counter
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from ..core import pick_name
+from ..core import atomic_write, pick_name
 
 # %% ../../nbs/data/00_external.ipynb #bc35cd8f
 # The TSER regression archive (Tan et al. 2021) as extended by Guijo-Rubio et al. 2024; sktime has lists of names for classification alone.
@@ -56,7 +56,7 @@ def _roots(path=None):
     "The folders to look in, as `(source, folder)`, in order"
     if path is not None:
         if not Path(path).expanduser().is_dir():
-            raise FileNotFoundError(f"path={str(path)!r} is not a folder. Expected one that holds <Name>/<Name>_TRAIN.ts (or .tsv) and <Name>/<Name>_TEST.ts.")
+            raise FileNotFoundError(f"path={str(path)!r} is not a folder. Expected one that holds <Name>/<Name>_TRAIN.ts (or .tsv, .arff, .txt) and <Name>/<Name>_TEST.ts.")
         yield 'path', Path(path).expanduser()
     for o in os.environ.get('TSFAST_DATA', '').split(os.pathsep):
         if o.strip(): yield 'TSFAST_DATA', Path(o.strip()).expanduser()
@@ -68,20 +68,33 @@ def _ls(folder):
     try: return sorted(folder.iterdir())
     except OSError: return []
 
-def _pair(folder, name):
-    "The train and test file of `name`, in any case, in `folder`: `.ts` before `.tsv`; None if one is missing"
+_SUFFIXES = ('.ts', '.tsv', '.arff', '.txt')   # in this order, where a folder has more than one
+
+def _parts(folder, name):
+    "For each suffix, the train and the test file of `name`, in any case, in `folder`; None for a file that is missing"
     files = {o.name.lower(): o for o in _ls(folder)}
-    for ext in ('.ts', '.tsv'):
-        pair = [files.get(f'{name}_{part}{ext}'.lower()) for part in ('train', 'test')]
-        if all(pair): return pair
+    return [[files.get(f'{name}_{part}{ext}'.lower()) for part in ('train', 'test')] for ext in _SUFFIXES]
+
+def _pair(folder, name):
+    "The train and test file of `name` in `folder`; None if there is no such pair"
+    return next((o for o in _parts(folder, name) if all(o)), None)
 
 def _set_name(file): return file.stem.rpartition('_')[0] # GunPoint_TRAIN.ts: GunPoint
 
 def _find(dsid, path=None):
     "`(source, files)` of a set that is on this machine, or None"
+    half = None
     for source, root in _roots(path):
         for d in [o for o in _ls(root) if o.name.lower() == dsid.lower()] + [root]:
             if (files := _pair(d, dsid)): return source, files
+            half = half or next((o for o in _parts(d, dsid) if any(o)), None)
+    if half: raise _one_part(*half)
+
+def _one_part(train, test):
+    there, there_is, lacks = (train, 'TRAIN', 'TEST') if train else (test, 'TEST', 'TRAIN')
+    lacking = there.name[:-len(there.suffix) - len(there_is)] + lacks + there.suffix
+    return FileNotFoundError(f"{there} was found, and {lacking} was not. Expected both files of a data set, of one form, in one folder. "
+                             f"Put {lacking} beside it; if there is no test split, read the file with read_ts or read_tsv.")
 
 def _here(path=None):
     "`{name: (source, files)}` of all the sets on this machine"
@@ -97,7 +110,7 @@ def _bad(file, line, seen, expected): return ValueError(f"{file}, line {line}: {
 
 def _short(s): return repr(s if len(s) <= 40 else s[:37] + '...')
 
-def _numbers(text, sep, file, line):
+def _values(text, sep, file, line):
     "The values of one channel, float32; `?` is a missing value"
     try: return np.array(list(map(float, text.split(sep))), np.float32)
     except ValueError: pass # a missing value, or an error to be named
@@ -113,6 +126,23 @@ def _check_even(counts, lines, file, what, declared=None):
     want = declared if declared in counts else Counter(counts).most_common(1)[0][0]
     i = next(i for i, o in enumerate(counts) if o != want)
     raise _bad(file, lines[i], f"{counts[i]} {what}", f"{want}, as {'in the header' if want == declared else 'on the other lines'}; the file may have been cut off")
+
+def _stamped(text, file, line):
+    "The values of one channel of pairs `(time,value)`, whose times must be evenly spaced"
+    pairs = re.findall(r'\(([^()]*),([^(),]*)\)', text)
+    if not pairs or re.sub(r'\([^()]*\)', '', text).strip(' ,'): raise _bad(file, line, f"{_short(text)}", "pairs of a time and a value, such as (0,1.5),(1,1.7)")
+    times = [o.strip() for o, _ in pairs]
+    try: steps = np.diff(np.array(times, np.float64))
+    except ValueError:
+        try: steps = np.diff(pd.to_datetime(times, format='ISO8601').to_numpy()).astype('timedelta64[ns]').astype(np.float64)
+        except ValueError: raise _bad(file, line, f"the times are like {_short(times[0])}", "numbers, or dates and times as in 2008-02-12 00:00:00") from None
+    uneven = np.flatnonzero(~np.isclose(steps, steps[0], rtol=1e-4)) if len(steps) else steps
+    if len(uneven) or len(steps) and steps[0] <= 0:
+        i = uneven[0] if len(uneven) else 0
+        raise _bad(file, line, f"the times are not evenly spaced: {times[i]} is followed by {times[i+1]}", "equal steps from each value to the next. Resample the series first")
+    return _values(','.join(o for _, o in pairs), ',', file, line)
+
+def _plain_values(text, file, line): return _values(text, ',', file, line)
 
 def _stack(rows):
     "Lists of channels of any length, NaN-padded at the end: (n, C, L)"
@@ -139,62 +169,87 @@ def _header(f, file):
 
 def read_ts(
     file, # a `.ts` file: univariate or multivariate, with class labels or a numeric target
-): # X: float32 (n, C, L), series of unequal length NaN-padded at the end; y: (n,) strings as in the file, or float32 targets
-    "Read a `.ts` file; a `ValueError` names the line that is damaged"
+): # X: float32 (n, C, L), series of unequal length NaN-padded at the end; y: (n,) strings spelt as in the header, float32 targets, or None for a file without labels
+    "Read a `.ts` file, with values alone or with evenly spaced time stamps; a `ValueError` names the line that is damaged"
     with open(file, encoding='utf-8-sig', errors='replace') as f:
         head, n = _header(f, file)
-        if _yes(head, 'timestamps'):
-            raise ValueError(f"{file} has a time stamp for each value (@timeStamps true), which tsfast does not read. Expected values alone, at regular steps: "
-                             "resample the series, and write them without time stamps.")
-        numeric = _yes(head, 'targetlabel')
-        if not (numeric or _yes(head, 'classlabel')): raise ValueError(f"{file} has no labels: expected '@classLabel true' or '@targetLabel true' in its header.")
-        classes = {o.lower() for o in head['classlabel'][1:]} if not numeric else ()
+        stamped, numeric = _yes(head, 'timestamps'), _yes(head, 'targetlabel')
+        labelled, read = numeric or _yes(head, 'classlabel'), _stamped if stamped else _plain_values
+        names = head['classlabel'][1:] if labelled and not numeric else []
+        classes = {**{o.lower(): o for o in names}, **{o: o for o in names}}      # an exact name first, then one in another case
         rows, y, lines = [], [], []
         for n, line in enumerate(f, n+1):
             line = line.strip()
             if not line or line[0] in '#%': continue
-            *channels, label = line.split(':')
-            label = label.strip()
+            channels = re.split(r':(?![^()]*\))', line) if stamped else line.split(':')     # a time such as (12:30:00,1.5) has colons, too
+            label = channels.pop().strip() if labelled else None
             if not channels: raise _bad(file, n, f"no ':' in {_short(line)}", "channels and a label, separated by ':'")
             if numeric:
                 try: y.append(float(label))
                 except ValueError: raise _bad(file, n, f"the target is {_short(label)}", "a number after the last ':'") from None
-            else:
-                if not label or classes and label.lower() not in classes:
-                    raise _bad(file, n, f"the label is {_short(label)}", f"one of those in the header, {' '.join(head['classlabel'][1:][:10])}")
-                y.append(label)
-            rows.append([_numbers(c, ',', file, n) for c in channels]); lines.append(n)
+            elif labelled:
+                spelt = classes.get(label, classes.get(label.lower())) if names else label
+                if not spelt: raise _bad(file, n, f"the label is {_short(label)}", f"one of those in the header, {' '.join(names[:10])}")
+                y.append(spelt)
+            rows.append([read(c, file, n) for c in channels]); lines.append(n)
     if not rows: raise _bad(file, n, "the file ends after its header", "one series a line after @data")
     declared = lambda tag: int(head[tag][0]) if head.get(tag, [''])[0].isdigit() else None
     _check_even([len(r) for r in rows], lines, file, 'channels', declared('dimensions'))
+    if declared('dimensions') not in (None, len(rows[0])):
+        warnings.warn(f"{file}: the header says {declared('dimensions')} dimensions, and every series has {len(rows[0])}. The series are read as they are; correct the header.")
     if _yes(head, 'equallength'):
         for j in range(len(rows[0])): _check_even([len(r[j]) for r in rows], lines, file, f'values in channel {j+1}', declared('serieslength'))
-    return _stack(rows), np.array(y, np.float32 if numeric else str)
+    return _stack(rows), np.array(y, np.float32 if numeric else str) if labelled else None
 
 # %% ../../nbs/data/00_external.ipynb #4088be77
-def read_tsv(
-    file, # a `.tsv` file of the 2018 UCR archive: a label, then the values, separated by tabs
-): # X: float32 (n, 1, L); y: (n,) strings, whole numbers without a decimal point, as in the archive's `.ts` files
-    "Read a `.tsv` file; a `ValueError` names the line that is damaged"
+def _read_rows(file, split, form):
+    "A label and the values of one channel on each line; `split` gives both as text, the values separated by commas, or None"
     rows, y, lines = [], [], []
     with open(file, encoding='utf-8-sig', errors='replace') as f:
         for n, line in enumerate(f, 1):
             if not line.strip(): continue
-            label, tab, values = line.rstrip('\r\n').partition('\t')
-            label = label.strip()
-            if not tab: raise _bad(file, n, f"no tab in {_short(line.strip())}", "a label and values, separated by tabs")
-            if not label or label.lower() == 'nan' or label == '?': raise _bad(file, n, f"the label is {_short(label)}", "a label before the first tab")
+            label, values = split(line.rstrip('\r\n'))
+            if values is None: raise _bad(file, n, f"no {form.split()[0]} in {_short(line.strip())}", f"a label and values, separated by {form}")
+            if not label or label.lower() == 'nan' or label == '?': raise _bad(file, n, f"the label is {_short(label)}", "a label before the values")
             with suppress(ValueError, OverflowError):
                 if float(label) == int(float(label)): label = str(int(float(label)))
-            rows.append([_numbers(values, '\t', file, n)]); y.append(label); lines.append(n)
-    if not rows: raise ValueError(f"{file} is empty. Expected a label and values on each line, separated by tabs.")
+            rows.append([_values(values, ',', file, n)]); y.append(label); lines.append(n)
+    if not rows: raise ValueError(f"{file} is empty. Expected a label and values on each line, separated by {form}.")
     _check_even([len(r[0]) for r in rows], lines, file, 'values')
     return _stack(rows), np.array(y, str)
 
+def read_tsv(
+    file, # a `.tsv` file of the 2018 UCR archive: a label, then the values, separated by tabs
+): # X: float32 (n, 1, L); y: (n,) strings, whole numbers without a decimal point, as in the archive's `.ts` files
+    "Read a `.tsv` file; a `ValueError` names the line that is damaged"
+    def split(line):
+        label, tab, values = line.partition('\t')
+        return label.strip(), values.replace('\t', ',') if tab else None
+    return _read_rows(file, split, 'tabs')
+
+def _read_txt(file): # the UCR archive before 2018: separated by commas or by white space
+    def split(line):
+        label, *values = line.split(',') if ',' in line else line.split()
+        return label.strip(), ','.join(values) if values else None
+    return _read_rows(file, split, 'commas or spaces')
+
+def _read_arff(file): # Weka's form, as the archives offer it beside `.ts`; several channels are one relational attribute
+    from sktime.datasets import load_from_arff_to_dataframe
+    try:
+        frame, y = load_from_arff_to_dataframe(str(file))
+        rows = [[c.to_numpy(np.float32) for c in r] for r in frame.itertuples(index=False)]
+    except (ValueError, IndexError, UnicodeDecodeError) as e: raise ValueError(f"{file} cannot be read as an ARFF file of series with a class at the end of each line ({e}). Is it damaged?") from None
+    if not rows: raise ValueError(f"{file} has no series after @data.")
+    return _stack(rows), np.array([o.strip('\'" ') for o in y], str)
+
 # %% ../../nbs/data/00_external.ipynb #4ca2d5f1
+_READERS = dict(zip(_SUFFIXES, (read_ts, read_tsv, _read_arff, _read_txt)))
+
 def _read_pair(files):
     "Series and labels of both files, padded to a common length: X, y, number of training series"
-    (Xa, ya), (Xb, yb) = [(read_ts if f.suffix.lower() == '.ts' else read_tsv)(f) for f in files]
+    (Xa, ya), (Xb, yb) = [_READERS[f.suffix.lower()](f) for f in files]
+    for f, y in zip(files, (ya, yb)):
+        if y is None: raise ValueError(f"{f} has no labels: its header has neither '@classLabel true' nor '@targetLabel true'. Read the series alone with read_ts, or predict them with a trained model.")
     if Xa.shape[1] != Xb.shape[1]: raise ValueError(f"{files[0]} has {Xa.shape[1]} channels, {files[1]} has {Xb.shape[1]}. Expected the same number.")
     if (ya.dtype.kind == 'f') != (yb.dtype.kind == 'f'): raise ValueError(f"Of {files[0]} and {files[1]} one has classes, the other numbers as targets.")
     X = np.full((len(Xa)+len(Xb), Xa.shape[1], max(Xa.shape[2], Xb.shape[2])), np.nan, np.float32)
@@ -204,7 +259,7 @@ def _read_pair(files):
 
 def _stamp(files):
     "What tells whether a parsed set is still that of its source files; the first word is the version of the cache's format"
-    return ['tsfast 1', *([str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files)]
+    return ['tsfast 2', *([str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files)]
 
 def _cache_file(files):
     "Where the parsed form of `files` is kept: one place for each source, so that a newer form replaces the older"
@@ -214,15 +269,8 @@ def _cache_file(files):
 def _write_cache(file, X, y, n_train, stamp):
     "Write aside, then move into place: a reader sees the whole file or none, and of two writers the last wins"
     meta = json.dumps(dict(stamp=stamp, n_train=n_train, crc=[zlib.crc32(np.ascontiguousarray(o).view(np.uint8)) for o in (y, X)]))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    fd, tmp = tempfile.mkstemp(dir=file.parent, prefix='.', suffix='.tmp')
-    try:
-        with os.fdopen(fd, 'wb') as f:
-            for o in (np.array(meta), y, X): np.save(f, o, allow_pickle=False)
-        os.replace(tmp, file)
-    except BaseException: # an interruption as well
-        with suppress(OSError): os.unlink(tmp)
-        raise
+    with atomic_write(file) as f:
+        for o in (np.array(meta), y, X): np.save(f, o, allow_pickle=False)
 
 def _read_cache(file, stamp, on_disk=False):
     "X, y, n_train; None if the file is absent, out of date or damaged. A memory map is checked for its size alone, since a checksum would read it all"
@@ -248,29 +296,30 @@ def _load(files, on_disk=False, parsed=None):
     file, stamp = _cache_file(files), _stamp(files)
     if file and not parsed and (data := _read_cache(file, stamp, on_disk)): return data
     data = parsed or _read_pair(files)
-    try: _write_cache(file, *data, stamp)
-    except (OSError, AttributeError): # no home, no permission, disk full: a cache is not needed
+    try:
+        if file is None: raise OSError("no home directory")
+        _write_cache(file, *data, stamp)
+    except OSError: # no home, no permission, disk full: a cache is not needed
         if on_disk: warnings.warn(f"The cache {cache_dir()} cannot be written to, so X is in memory, not on disk. TSFAST_CACHE names another folder.")
         return data
     return (_read_cache(file, stamp, True) or data) if on_disk else data
 
 # %% ../../nbs/data/00_external.ipynb #fc52bb10
+_FETCH = """import socket, sys
+socket.setdefaulttimeout(30)   # seconds; without it a dead connection hangs for good
+from sktime.datasets import load_UCR_UEA_dataset
+load_UCR_UEA_dataset(sys.argv[1], split='train', extract_path=sys.argv[2])"""
+
 def _fetch(name, folder):
-    "Let sktime download and unpack `name` into `folder`"
-    from sktime.datasets import load_UCR_UEA_dataset
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(30) # seconds; without it a dead connection hangs for good
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore') # sktime warns of each mirror that it leaves out
-            load_UCR_UEA_dataset(name, split='train', extract_path=str(folder))
-    finally: socket.setdefaulttimeout(timeout)
+    "Let sktime download and unpack `name` into `folder`, in a process of its own: time-outs of sockets and filters of warnings hold for a whole process"
+    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', _FETCH, name, str(folder)], capture_output=True, text=True)   # stopped with us after Ctrl-C
+    if r.returncode: raise OSError((r.stderr.strip().splitlines() or ['the download stopped without a word'])[-1])
 
 def _no_download(name, path, why):
     roots = [f"{source} ({root})" for source, root in _roots(path)]
     if 'TSFAST_DATA' not in os.environ: roots.insert(path is not None, 'TSFAST_DATA (not set)')
     return OSError(f"The data set {name!r} is not on this machine, and the download failed: {' '.join(str(why).split())[:300].rstrip('.') or type(why).__name__}. "
-                   f"Looked in: {', '.join(roots)}. Put {name}_TRAIN.ts and {name}_TEST.ts (or .tsv) into a folder {name}, and name the folder above it in TSFAST_DATA "
+                   f"Looked in: {', '.join(roots)}. Put {name}_TRAIN.ts and {name}_TEST.ts (or .tsv, .arff, .txt) into a folder {name}, and name the folder above it in TSFAST_DATA "
                    f"or as path=. Available without a network: {', '.join(sorted(_here(path), key=str.lower))}.")
 
 def _download(name, path=None, on_disk=False):
@@ -314,7 +363,7 @@ def _split(X, y, n_train, split_data):
 
 def get_UCR_data(
     dsid:str, # name of a set of the UCR or UEA archive, or of one's own in the same form; upper and lower case are the same
-    path=None, # a folder that holds <Name>/<Name>_TRAIN.{ts,tsv}, looked in first; default: TSFAST_DATA, the cache, sktime's package, download
+    path=None, # a folder that holds <Name>/<Name>_TRAIN.{ts,tsv,arff,txt}, looked in first; default: TSFAST_DATA, the cache, sktime's package, download
     split_data:bool=True, # True: train and test apart. False: one X, one y and the archive's splits
     *,
     on_disk:bool=False, # True: X is a memory map of the cache file, for sets that are larger than memory
@@ -345,9 +394,13 @@ def get_regression_data(
 def _kind(name, files):
     "The kind of a set: from the archives' lists, else from the header of its file"
     if name in _archive(): return _archive()[name]
-    if files[0].suffix.lower() == '.tsv': return 'univariate'
+    if files[0].suffix.lower() in ('.tsv', '.txt'): return 'univariate'
     try:
-        with open(files[0], encoding='utf-8-sig', errors='replace') as f: head, _ = _header(f, files[0])
+        with open(files[0], encoding='utf-8-sig', errors='replace') as f:
+            head, _ = _header(f, files[0])
+            if files[0].suffix.lower() == '.arff':    # several channels are one relational attribute
+                f.seek(0)
+                return 'multivariate' if re.search(r'@attribute\s.*\srelational', f.read(2**16), re.I) else 'univariate'
     except (OSError, ValueError): return 'unreadable'
     return 'regression' if _yes(head, 'targetlabel') else 'univariate' if _yes(head, 'univariate') else 'multivariate'
 
