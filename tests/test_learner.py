@@ -648,7 +648,7 @@ def test_names_of_metrics():
 def test_another_head_is_trained():
     "Also where the optimiser was made before, with the other parameters"
     learn = classifier(); learn.fit(1, 1e-2)
-    with pytest.raises(ValueError, match=r'not called `head` but gap and fc.*reset_head'): learn.model.head = nn.Linear(16, 3)
+    with pytest.raises(ValueError, match=r"has no part 'head'.*'gap' and 'fc'.*reset_head"): learn.model.head = nn.Linear(16, 3)
     learn.model.fc = nn.Linear(learn.model.head_nf, 3); before = learn.model.fc.weight.detach().clone()
     learn.fit_one_cycle(1, 1e-2); assert not torch.equal(before, learn.model.fc.weight)
     learn.model.reset_head(3); before = learn.model.fc.weight.detach().clone(); opt = learn.opt
