@@ -1,5 +1,5 @@
-"Write the bundles of `tests/data`, once for each version of the format: they are kept, and every later tsfast reads them"
-import sys
+"Write the bundles of `tests/data`, those that are not there yet: they are kept, and every later tsfast reads them"
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ from tsfast.data.core import get_ts_dls
 from tsfast.data.external import get_UCR_data
 from tsfast.data.preprocessing import TSClip, TSNan2Value, TSStandardize
 from tsfast.data.targets import TSClassification, TSRegression
-from tsfast.inference import VERSION, load_bundle
+from tsfast.inference import load_bundle, read_config
 from tsfast.interpret import CalibratedLoss
 from tsfast.learner import ts_learner
 
@@ -17,12 +17,14 @@ out = Path(__file__).resolve().parents[1]/'tests'/'data'
 
 
 def write(name, learn, X):
-    folder = out/f'bundle_v{VERSION}_{name}'
-    if folder.exists(): sys.exit(f'{folder.name} is there already, and stays as it is')
+    "Named for the version of the format that the bundle needs"
+    with tempfile.TemporaryDirectory() as d: version = read_config(learn.save_bundle(f'{d}/b'))['format_version']
+    folder = out/f'bundle_v{version}_{name}'
+    if folder.exists(): print(f'{folder.name} is there already, and stays as it is'); return
     p = load_bundle(learn.save_bundle(folder))
     arrays = dict(X=X, out=p(X).numpy(), embeddings=p.embeddings(X))
     if p.kind == 'classification': arrays['predicted'] = p.predict(X)
-    np.savez_compressed(out/f'expected_v{VERSION}_{name}.npz', **arrays)
+    np.savez_compressed(out/f'expected_v{version}_{name}.npz', **arrays)
 
 
 X, y, splits = get_UCR_data('ItalyPowerDemand', split_data=False)
@@ -39,3 +41,12 @@ write('features', learn, X[splits[1][:8]])
 dls = get_ts_dls(X, 100 + 9*X[:, 0, :2], splits=splits, tfms=[None, TSRegression(standardize=True)], batch_tfms=TSStandardize(by_step=True), bs=16)
 learn = ts_learner(dls, 'GRU', hidden_size=8, seed=0); learn.fit_one_cycle(4, 1e-2)
 write('numbers', learn, X[splits[1][:8]])
+
+# version 2: targets that need float64, and a selection that says what it selects from
+dls = get_ts_dls(X, 1e7 + .16*X[:, 0, 1], splits=splits, tfms=[None, TSRegression(standardize=True)], batch_tfms=TSStandardize(), bs=16)
+learn = ts_learner(dls, 'FCN', layers=[4, 6], kss=[3, 3], seed=0); learn.fit_one_cycle(4, 1e-2)
+write('far', learn, X[splits[1][:8]])
+
+dls = get_ts_dls(np.concatenate([X, -X], 1), y, splits=splits, sel_vars=[1], sel_steps=slice(4, None, 2), batch_tfms=TSStandardize(), bs=16)
+learn = ts_learner(dls, 'XceptionTime', nf=2, adaptive_size=12, seed=0); learn.fit_one_cycle(4, 1e-2)
+write('selection', learn, np.concatenate([X, -X], 1)[splits[1][:8]])

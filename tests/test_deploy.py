@@ -78,7 +78,10 @@ targets = {
     'steps': (np.array(['up', 'down'])[rng.integers(0, 2, (N, L))], TSClassification()),
     'lists': ([['a'], ['a', 'b'], [], ['c']]*(N//4), TSMultiLabelClassification(thresh=0.4)), 'matrix': (rng.integers(0, 2, (N, 3)), TSMultiLabelClassification()),
     'number': (rng.normal(50, 9, N), TSRegression()), 'scaled': (rng.normal(50, 9, N), TSRegression(standardize=True)), 'several': (rng.normal(50, 9, (N, 3)), TSRegression(standardize=True)),
-    'forecast': (rng.normal(50, 9, (N, 2, 5)), TSRegression(standardize=True))}
+    'forecast': (rng.normal(50, 9, (N, 2, 5)), TSRegression(standardize=True)),
+    # float32 holds steps of 1 at this level: these need float64 from the outputs on
+    'far': (rng.normal(1e7, .16, N), TSRegression(standardize=True)), 'far, several': (rng.normal([5, 1e7, -3e8], [2, .16, 1], (N, 3)), TSRegression(standardize=True)),
+    'far, forecast': (rng.normal(1e7, .16, (N, 2, 5)), TSRegression(standardize=True))}
 
 @pytest.mark.parametrize('name', targets)
 def test_targets(name, tmp_path):
@@ -87,6 +90,9 @@ def test_targets(name, tmp_path):
     same(learn, p); same(learn, p, bs=3)
     if p.kind == 'regression':
         with pytest.raises(ValueError, match='no probabilities'): p.predict_proba(X)
+        far = name.startswith('far')
+        assert p(X).dtype == (torch.float64 if far else torch.float32) and p.config['format_version'] == (2 if far else 1)
+        if far: assert len(np.unique(p.predict(X))) > N//2      # not rounded to the steps of float32
     else: assert p.predict_proba(X).shape[-1] == len(p.classes)
 
 gaps = X.copy(); gaps[rng.random(X.shape) < 0.1] = np.nan
@@ -107,6 +113,7 @@ def test_selection(tmp_path):
     learn = ts_learner(dls, FCN, **TINY)
     p = Predictor(learn.save_bundle(tmp_path/'b'))
     same(learn, p)
+    assert p.input_shape == (C, L) and p.shape == (1, 6)
     with pytest.raises(ValueError, match='number 1'): p(X[:, :1])
 
 def test_temperature(tmp_path):
@@ -129,11 +136,65 @@ def test_input(bundle):
     want = p(X)
     assert torch.equal(p(X.astype(np.float64)), want) and torch.equal(p(torch.from_numpy(X)), want) and torch.equal(p(list(X)), want)
     assert torch.equal(p(X[::-1])[0], p(X[-1:])[0]) and torch.equal(p(np.asfortranarray(X)), want)
-    for bad, text in ((X[:, :1], 'Expected (n, 2, 16)'), (X[..., :9], 'Expected (n, 2, 16)'), (X[:0], 'no series'), (X[0, 0], 'dimension'), (gaps, 'missing values'), (np.where(X > 0, X, np.inf), 'infinite'), (y, 'dtype')):
+    for bad, text in ((X[:, :1], 'Expected (n, 2, 16)'), (X[:0], 'no series'), (X[0, 0], 'dimension'), (gaps, 'missing values'), (np.where(X > 0, X, np.inf), 'infinite'), (y, 'dtype')):
         with pytest.raises(ValueError) as e: p(bad)
         assert text in str(e.value)
     with pytest.raises(ValueError, match='bs is 0'): p(X, bs=0)
     with pytest.raises(ValueError, match='bs is'): Predictor(bundle, bs=True)
+
+def test_statistics_of_targets_have_no_device(tmp_path):
+    "They stay on the CPU, where predictions end: not every device has float64; and follow what they are applied to"
+    p = to_predictor(make(y=targets['far'][0], t=targets['far'][1])).to('meta')
+    assert {o.device.type for o in p.model.parameters()} == {'meta'} and p.pipeline.mean.device.type == 'cpu'
+    assert p.pipeline.finish(torch.zeros(3, 1, device='meta')).device.type == 'meta'
+
+# series of other lengths
+@pytest.mark.parametrize('arch', list_models())
+def test_other_lengths(arch, tmp_path):
+    "From its shortest up, where the network takes any length; else the message says why not"
+    learn = make(arch, train='Rocket' in arch or arch == 'HydraPlus')
+    p = Predictor(learn.save_bundle(tmp_path/'b'))
+    assert p(X).shape == (N, 3)
+    shortest = learn.model.min_len
+    for n in (shortest, 7, 33):
+        other = np.tile(X, 3)[..., :n]
+        if learn.model.seq_len is not None:
+            with pytest.raises(ValueError, match=f'Expected .n, 2, 16.*a {arch} is built for one length'): p(other)
+            continue
+        got = p(other, bs=9)
+        with torch.no_grad(): want = p.pipeline(torch.from_numpy(other))
+        assert got.shape == (N, 3) and torch.allclose(got, want, atol=1e-5)
+        assert p.embeddings(other).shape == (N, learn.model.head_nf)
+
+@pytest.mark.parametrize('kwargs,text', [
+    (dict(batch_tfms=TSStandardize(by_step=True)), 'its scaling has statistics for each step'),
+    (dict(y=targets['steps'][0]), 'it gives a label for each step')])
+def test_what_binds_to_a_length(kwargs, text, tmp_path):
+    p = to_predictor(make('InceptionTime', train=False, **kwargs))
+    assert len(p(X)) == N
+    with pytest.raises(ValueError, match=text): p(X[..., :9])
+
+def test_other_lengths_that_fail_in_the_network(tmp_path):
+    "A network that says nothing about lengths, and takes one only; and one that has a shortest length"
+    class Mine(_Mine):
+        def __init__(self, c_in, c_out):
+            super().__init__(c_in, c_out, L)
+    from tsfast.models import registry
+    register_model(Mine)
+    try:
+        p = to_predictor(make(Mine, train=False))
+        with pytest.raises(ValueError, match='was trained on series of 16 steps, and cannot take 9'): p(X[..., :9])
+    finally: del registry._archs['Mine']
+    p = to_predictor(make('FCN', train=False))
+    p.model.min_len = 5
+    with pytest.raises(ValueError, match='at least 5 steps; these have 4'): p(X[..., :4])
+
+def test_padding(bundle, tmp_path):
+    "Series padded with NaN: a model that knows what to do with it, and a sentence where it does not"
+    padded = X.copy(); padded[::2, :, 11:] = np.nan
+    with pytest.raises(ValueError, match='one length at a time'): Predictor(bundle)(padded)
+    kept = to_predictor(make('GRU', X=padded, batch_tfms=[TSStandardize(by_var=True), TSNan2Value(keep_padding=True)], train=False, mask_padding=True))
+    assert torch.allclose(kept(padded)[::2], kept(X[::2, :, :11]), atol=1e-5)     # padding changes nothing
 
 def test_memory_map(bundle, tmp_path):
     np.save(tmp_path/'X.npy', X)
@@ -194,6 +255,34 @@ def test_registered_module_of_ones_own(tmp_path):
     finally: del registry._archs['_Mine']
     with pytest.raises(ValueError, match='import the module'): Predictor(folder)
 
+@pytest.mark.parametrize('arch,where', [('HydraPlus', dict(device='cpu')), ('MiniRocket', dict(backend='torch')), ('MultiRocket', dict(backend='numba')), ('HydraPlus', dict(backend='torch'))])
+def test_where_a_model_runs_is_no_part_of_it(arch, where, tmp_path):
+    learn = make(arch, **where)
+    assert not set(where) & set(learn.model.init_args)
+    folder = learn.save_bundle(tmp_path/'b')
+    cfg = json.loads((folder/CONFIG).read_text())
+    assert not {'device', 'backend'} & set(cfg['architecture']['arguments'])
+    want = Predictor(folder)(X)
+    # as older versions wrote it, on another machine
+    cfg['architecture']['arguments'].update({k: dict(device='cuda:3', backend='triton')[k] for k in where})
+    p = Predictor(copy_to(folder, tmp_path/'c', cfg, sign=True))
+    assert torch.equal(p(X), want) and torch.allclose(want, learn.get_X_preds(X)[0], atol=1e-5)
+
+def test_a_class_says_itself_where_it_runs(tmp_path):
+    "Its `backend` may be the network that it consists of"
+    class Mine(FCN):
+        where_args = ()
+        def __init__(self, c_in, c_out, *, seq_len=None, backend='small'):
+            super().__init__(c_in, c_out, layers=[4 if backend == 'small' else 8, 4], kss=[3, 3])
+    from tsfast.models import registry
+    register_model(Mine)
+    try:
+        learn = make(Mine, train=False, backend='large')
+        p = Predictor(learn.save_bundle(tmp_path/'b'))
+        assert p.config['architecture']['arguments']['backend'] == 'large'
+        same(learn, p)
+    finally: del registry._archs['Mine']
+
 def test_changed_after_it_was_built(tmp_path):
     learn = make()
     learn.model.convs[0][2] = nn.Tanh()
@@ -209,6 +298,18 @@ def test_replaced_as_a_whole(tmp_path, monkeypatch):
         m.setattr(tsfast.deploy, 'build_pipeline', lambda *a: 1/0)
         with pytest.raises(ZeroDivisionError): b.save_bundle(folder)
     same(a, Predictor(folder))
+    replace = os.replace
+    for move in (1, 2):      # the first move takes the older bundle away, the second one brings the new one
+        with monkeypatch.context() as m:
+            moves = []
+            def fail(src, dst):
+                moves.extend([src]*src.is_dir())
+                return replace(src, dst) if len(moves) != move or not src.is_dir() else 1/0
+            m.setattr(os, 'replace', fail)
+            with pytest.raises(ZeroDivisionError): b.save_bundle(folder)
+        assert len(moves) == (1 if move == 1 else 3)
+        same(a, Predictor(folder))
+        assert [o.name for o in tmp_path.iterdir()] == ['b']
     b.save_bundle(folder)
     same(b, Predictor(folder))
     assert [o.name for o in tmp_path.iterdir()] == ['b']
@@ -237,10 +338,10 @@ def at(cfg, path, value):
     cfg[path[-1]] = value
 
 @pytest.mark.parametrize('path,value,text', [
-    ('format', 'zip', 'written by learn.save_bundle'), ('format_version', 2, 'Update tsfast'), ('format_version', True, 'whole number'),
+    ('format', 'zip', 'written by learn.save_bundle'), ('format_version', 3, 'Update tsfast'), ('format_version', True, 'whole number'),
     ('architecture.name', 'FNC', 'Unknown architecture'), ('architecture.name', 'os.system', 'Unknown architecture'), ('architecture.arguments.layers', [10**6, 6], 'cannot be built'),
     ('architecture.arguments.layers', [4, 7], 'convs.1.0.weight'), ('architecture.arguments.c_out', 4, 'the target needs'), ('architecture.arguments.c_in', 1, 'as in series'), ('architecture.arguments.colour', 1, "no argument 'colour'"),
-    ('architecture.arguments.layers', 'os', 'cannot be built'), ('architecture.arguments.custom_head', 'os.system', 'cannot be built'), ('series.length', 0, 'whole number'), ('series.channels', '2', 'int'),
+    ('architecture.arguments.layers', 'os', 'cannot be built'), ('architecture.arguments.custom_head', 'os.system', 'cannot be built'), ('series.length', 0, 'whole number'), ('series.channels', '2', 'int'), ('series.input', {'channels': 2}, "no 'length'"), ('series.input', {'channels': 0, 'length': 16}, 'whole number'),
     ('preprocessing.0.kind', 'Pickle', 'one of'), ('preprocessing.0.arguments.kind', 'x', 'cannot be built'), ('preprocessing.0.arguments.by_sample', 1, 'true or false'), ('preprocessing', [], 'no place'),
     ('target.kind', 'cat', 'one of'), ('target.classes', ['a', 'a', 'b'], 'once'), ('target.classes', None, 'a list'), ('target.shape', [16], 'the target needs'), ('activation', 'relu', 'softmax'), ('temperature', 0, 'above 0'), ('temperature', 'hot', 'float'),
     ('weights.file', '../model.safetensors', 'nothing outside its folder'), ('weights.file', '/etc/passwd', 'nothing outside its folder'), ('versions.torch', 2, 'text')])
@@ -260,6 +361,71 @@ def test_large_and_endless_constructions(bundle, tmp_path):
         t = time.process_time()
         with pytest.raises(ValueError): load_bundle(copy_to(bundle, tmp_path/'b', cfg, sign=True))
         assert time.process_time() - t < 20 and torch.is_grad_enabled()
+
+@pytest.mark.parametrize('arch,arg,values', [('XceptionTime', 'adaptive_size', (2**16, 2**22, 2**24)), ('DLinear', 'kernel_size', (2**21, 2**24))])
+def test_large_forward_passes(arch, arg, values, tmp_path):
+    "An argument that no weight shows, and that makes a prediction large, is refused before anything large is made"
+    import tracemalloc
+    b = make(arch, train=False, **(dict(nf=1) if arch == 'XceptionTime' else {})).save_bundle(tmp_path/'a')
+    for v in (50, *values):
+        cfg = json.loads((b/CONFIG).read_text())
+        cfg['architecture']['arguments'][arg] = v
+        copy_to(b, tmp_path/'b', cfg, sign=True)
+        if v == 50: load_bundle(tmp_path/'b')(X); continue
+        peak = peak_of(lambda: pytest.raises(ValueError, load_bundle, tmp_path/'b').match('far more memory'))
+        assert peak < 2**23
+    assert torch.is_grad_enabled()
+
+def peak_of(f):
+    "Bytes of the largest array that torch made meanwhile"
+    from torch.utils._python_dispatch import TorchDispatchMode
+    class Largest(TorchDispatchMode):
+        most = 0
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            for o in out if isinstance(out, (list, tuple)) else [out]:
+                if isinstance(o, torch.Tensor) and not o.is_meta: self.most = max(self.most, o.nbytes)
+            return out
+    with Largest() as mode: f()
+    return mode.most
+
+class _Grows(FCN):
+    "Makes a large array by a function that asks for none"
+    def __init__(self, c_in, c_out, *, seq_len=None, wide=1):
+        super().__init__(c_in, c_out, layers=[4, 4], kss=[3, 3])
+        self.wide = wide
+    def forward_features(self, x):
+        z = super().forward_features(x)
+        return (z.unsqueeze(-1) + torch.zeros(self.wide)).flatten(2)
+
+def test_large_forward_passes_of_ones_own(tmp_path):
+    "What grows by broadcasting or step by step is refused as well"
+    from tsfast.models import registry
+    register_model(_Grows)
+    try:
+        b = make(_Grows, train=False, wide=3).save_bundle(tmp_path/'a')
+        assert len(load_bundle(b)(X)) == N
+        cfg = json.loads((b/CONFIG).read_text())
+        cfg['architecture']['arguments']['wide'] = 2**20
+        with pytest.raises(ValueError, match='far more memory'): load_bundle(copy_to(b, tmp_path/'b', cfg, sign=True))
+    finally: del registry._archs['_Grows']
+
+@pytest.mark.parametrize('arch', ['FCN', 'XceptionTime', 'TST', 'LSTM'])
+def test_long_series_are_no_forgery(arch, tmp_path):
+    "Real networks of their default sizes, on long series of many channels, are far from the bound"
+    from tsfast.inference import _try_forward
+    for c, n in ((1, 1000), (60, 300), (1, 9)):
+        model = get_arch(arch)(c, 2, seq_len=n).eval()
+        _try_forward(model, c, n, sum(o.nbytes for o in model.state_dict().values()))
+
+@pytest.mark.parametrize('steps', [[0]*9999, list(range(16))*700])
+def test_a_selection_that_repeats_is_refused(bundle, tmp_path, steps):
+    cfg = json.loads((bundle/CONFIG).read_text())
+    cfg['preprocessing'].insert(0, dict(kind='SelectSeries', arguments=dict(vars=None, steps=steps, vars_slice=False, steps_slice=False)))
+    data = json.loads(json.dumps(cfg))
+    from safetensors.torch import load, save
+    t = {k.replace('preprocessing.0', 'preprocessing.1'): v for k, v in load((bundle/WEIGHTS).read_bytes()).items()}
+    with pytest.raises(ValueError, match='each once|entries'): load_bundle(copy_to(bundle, tmp_path/'b', data, save(t), sign=True))
 
 def test_links_and_odd_files(bundle, tmp_path):
     for name in (CONFIG, WEIGHTS):
@@ -329,13 +495,17 @@ def flip(data, r):
 
 ROUNDS = int(os.environ.get('TSFAST_FUZZ', 150))
 
-@pytest.mark.parametrize('kind', ['bytes', 'signed bytes', 'json', 'tensors'])
+@pytest.mark.parametrize('kind', ['bytes', 'signed bytes', 'json', 'tensors', 'json of DLinear', 'json of XceptionTime'])
 def test_fuzz(bundle, tmp_path, kind):
-    "Whatever is done to the files: a model that predicts, or a ValueError or OSError"
+    "Whatever is done to the files: a model that predicts in little memory, or a ValueError or OSError"
+    if 'of' in kind: bundle = make(kind.split()[-1], train=False).save_bundle(tmp_path/'a')
     r, refused, p0 = random.Random(kind), 0, Predictor(bundle)(X[:3])
     data, cfg = (bundle/WEIGHTS).read_bytes(), (bundle/CONFIG).read_text()
     for i in range(ROUNDS):
-        if kind == 'json': b = copy_to(bundle, tmp_path/'b', forge_config(json.loads(cfg), r), sign=True)
+        if 'json' in kind:
+            c = json.loads(cfg)
+            for k in {'adaptive_size', 'kernel_size'} & set(c['architecture']['arguments']): c['architecture']['arguments'][k] = r.choice((7, 100, 10**4, 10**6, 2**24))
+            b = copy_to(bundle, tmp_path/'b', forge_config(c, r) if r.random() < .7 else c, sign=True)
         elif kind == 'tensors': b = copy_to(bundle, tmp_path/'b', data=forge_tensors(data, r), sign=True)
         elif kind == 'signed bytes':
             b, bad = copy_to(bundle, tmp_path/'b'), flip(data, r)
@@ -345,13 +515,14 @@ def test_fuzz(bundle, tmp_path, kind):
             b = copy_to(bundle, tmp_path/'b')
             f = b/r.choice((CONFIG, WEIGHTS))
             f.write_bytes(flip(f.read_bytes(), r))
-        try:
-            p = load_bundle(b)
-            out = p(X[:3])
-        except (ValueError, OSError) as e:
-            assert str(e)
-            refused += 1
-        else:
+        out = []
+        def use():
+            try: out.append(load_bundle(b)(X[:3]))
+            except (ValueError, OSError) as e: assert str(e)
+        assert peak_of(use) < 2**28
+        refused += not out
+        if out:
+            out = out[0]
             assert out.shape == p0.shape
             if kind == 'bytes': assert torch.equal(out, p0)    # white space in the configuration, say
     assert refused > ROUNDS//3 and torch.is_grad_enabled()
@@ -362,11 +533,13 @@ def test_fuzz(bundle, tmp_path, kind):
 def test_stored_bundles(folder):
     z = np.load(folder.with_name(folder.name.replace('bundle', 'expected') + '.npz'))
     p = load_bundle(folder)
-    assert np.allclose(p(z['X']).numpy(), z['out'], rtol=1e-4, atol=1e-5)
+    spread = z['out'].std() if p.kind == 'regression' else .1      # of numbers far from 0, the size says nothing about the error
+    assert np.abs(p(z['X']).numpy() - z['out']).max() < 1e-4*spread and p.input_shape == z['X'].shape[1:]
     assert np.array_equal(p.predict(z['X']), z['predicted']) if p.kind == 'classification' else True
     assert np.allclose(p.embeddings(z['X']), z['embeddings'], rtol=1e-3, atol=1e-4)
 
-def test_there_are_stored_bundles(): assert len(list((root/'tests/data').glob('bundle_v1_*'))) >= 3
+def test_there_are_stored_bundles():
+    for n in (1, 2): assert len(list((root/'tests/data').glob(f'bundle_v{n}_*'))) >= (3, 2)[n - 1]
 
 
 # ONNX and torch.export
@@ -386,6 +559,7 @@ def test_onnx(arch, tmp_path):
     learn = make(arch)
     s = session(export_onnx(learn, tmp_path/'m.onnx'))
     for n in (1, 6, N): assert np.allclose(s.run(None, {'series': X[:n]})[0], learn.get_X_preds(X[:n])[0].numpy(), rtol=1e-4, atol=1e-5)
+    assert s.get_inputs()[0].shape == ['batch', C, L] and s.get_outputs()[0].shape == ['batch', 3]
     assert json.loads(s.get_modelmeta().custom_metadata_map['target'])['classes'] == ['maybe', 'no', 'yes']
 
 @pytest.mark.parametrize('length', [1, 2, 7, 64])
@@ -395,11 +569,13 @@ def test_running_maximum(length):
     assert torch.equal(_cummax(x, -1)[0], x.cummax(-1).values)
 
 @onnx
-@pytest.mark.parametrize('name', ['steps', 'lists', 'several', 'forecast'])
+@pytest.mark.parametrize('name', ['steps', 'lists', 'several', 'forecast', 'far', 'far, several'])
 def test_onnx_targets(name, tmp_path):
     learn = make(y=targets[name][0], t=targets[name][1])
     s = session(export_onnx(to_predictor(learn), tmp_path/'m.onnx'))
-    assert np.allclose(s.run(None, {'series': X})[0], learn.get_X_preds(X)[0].numpy(), rtol=1e-4, atol=1e-4)
+    far = name.startswith('far')
+    assert np.allclose(s.run(None, {'series': X})[0], learn.get_X_preds(X)[0].numpy(), rtol=0 if far else 1e-4, atol=1e-4)
+    if far: assert torch.allclose(export_program(learn).module()(torch.from_numpy(X)), learn.get_X_preds(X)[0], rtol=0, atol=1e-4)
 
 @onnx
 @pytest.mark.parametrize('name', ['sample, channels', 'minmax', 'gaps', 'clip', 'robust'])
@@ -414,8 +590,18 @@ def test_what_cannot_be_exported_says_so(tmp_path):
     with pytest.raises(ValueError, match='cannot be exported to ONNX'): export_onnx(make(X=gaps, batch_tfms=tfms['gaps, median']), tmp_path/'m.onnx')
     with pytest.raises(ValueError, match='Expected a learner'): export_onnx(FCN(2, 3), tmp_path/'m.onnx')
     dls = get_ts_dls(X, y, splits=splits, sel_vars=[1], bs=8)
-    with pytest.raises(ValueError, match='before get_ts_dls'): export_onnx(ts_learner(dls, FCN, **TINY), tmp_path/'m.onnx')
+    p = to_predictor(ts_learner(dls, FCN, **TINY))
+    del p.config['series']['input']      # as in bundles of older versions
+    with pytest.raises(ValueError, match='before get_ts_dls'): export_onnx(p, tmp_path/'m.onnx')
     assert not list(tmp_path.iterdir())
+
+@onnx
+def test_onnx_selection(tmp_path):
+    dls = get_ts_dls(X, y, splits=splits, sel_vars=[1], sel_steps=slice(4, None, 2), batch_tfms=TSStandardize(by_step=True), bs=8)
+    learn = ts_learner(dls, FCN, **TINY)
+    for o in (learn, Predictor(learn.save_bundle(tmp_path/'b'))):
+        s = session(export_onnx(o, tmp_path/'m.onnx'))
+        assert np.allclose(s.run(None, {'series': X})[0], learn.get_X_preds(X)[0].numpy(), rtol=1e-4, atol=1e-5)
 
 @pytest.mark.parametrize('arch', ['FCN', 'MiniRocket', 'GRU'])
 def test_export_program(arch, tmp_path):
@@ -500,7 +686,23 @@ def test_predictor_leaves_training_mode_as_it_is(bundle):
     ('a,b,c,label\n', '5.5,6,7,2\n8,9,1,1\n', ['2', '1']),
     ('', '2,5.5,6,7\n1,8,9,1\n', ['2', '1']),
     ('', 'up,5.5,6,7\ndown,8,9,1\n', ['up', 'down']),
-    ('', '5.5,6,7\n8,9,1\n', None)])
+    ('', '5.5,6,7\n8,9,1\n', None),
+    ('id,0,1,2\n', '0,5.5,6,7\n1,8,9,1\n', None),                # an id, and the numbers of pandas
+    ('ID,t0,t1,t2\n', 'p7,5.5,6,7\np8,8,9,1\n', None),
+    ('0,1,2,label\n', '5.5,6,7,2\n8,9,1,1\n', ['2', '1']),
+    ('0,1,2,klasse\n', '5.5,6,7,2\n8,9,1,1\n', ['2', '1']),     # one cell of text: the label stands there
+    ('klasse,0,1,2\n', '2,5.5,6,7\n1,8,9,1\n', ['2', '1']),
+    ('klasse,0,1,2\n', 'up,5.5,6,7\ndown,8,9,1\n', ['up', 'down']),
+    ('0,1,2,klasse\n', '5.5,6,7,up\n8,9,1,down\n', ['up', 'down']),
+    ('0.0,0.1,0.2,klasse\n', '5.5,6,7,2\n8,9,1,1\n', ['2', '1']),
+    ('2022,2021,2020,klasse\n', '5.5,6,7,2\n8,9,1,1\n', ['2', '1']), ('klasse,7,3,12\n', '2,5.5,6,7\n1,8,9,1\n', ['2', '1']),
+    ('t0,t1,t2,klasse\n', '5.5,6,7,2\n8,9,1,1\n', ['2', '1']),  # the odd one out
+    ('a,b,c,d\n', '5.5,6,7,up\n8,9,1,down\n', ['up', 'down']),  # what stands below
+    ('id,0,1,2,label\n', '0,5.5,6,7,2\n1,8,9,1,1\n', ['2', '1']),
+    ('id,label,t0,t1,t2\n', '0,2,5.5,6,7\n1,1,8,9,1\n', ['2', '1']),
+    (',0,1,2,class\n', '0,5.5,6,7,2\n1,8,9,1,1\n', ['2', '1']),
+    ('0,1,2,id\n', '5.5,6,7,10\n8,9,1,11\n', None),
+    ('', '5.5,6,7,up\n8,9,1,down\n', ['up', 'down'])])
 def test_tables(tmp_path, header, body, labels):
     "A line of names is no series, an index no label"
     f = tmp_path/'a.csv'; f.write_text(header + body)
@@ -549,7 +751,60 @@ def test_device_that_is_not_there(bundle):
     assert len(Predictor(bundle, bs=np.int64(3))(X)) == N
 
 
-@pytest.mark.parametrize('body,length', [('a,0\nb,6\na,7', 1), ('a,0,1\nb,5,6\na,1,1', 2), ('7,0,1,2,3\n4,5,6,7,8\n1,1,1,1,1', 4)])
+@pytest.mark.parametrize('body,length', [('a,0\nb,6\na,7', 1), ('a,0,1\nb,5,6\na,1,1', 2), ('7,0,1,2,3\n4,5,6,7,8\n1,1,1,1,1', 4),
+                                         ('up,.3,.1,.7\n1,.5,.6,.7\n2,.1,.2,.2', 3)])
 def test_small_numbers_after_a_label_are_a_series(tmp_path, body, length):
+    "And so is a text of its own before values that are no names"
     f = tmp_path/'a.csv'; f.write_text(body)
     assert len(read_series(f, 1, length)[0]) == 3
+
+@pytest.mark.parametrize('enc', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be'])
+@pytest.mark.parametrize('body', ['"a, left",5.5,6,7\n"b; ü",8,9,1\n', '"a, left";5.5;6;7\n"b; ü";8;9;1\n', '"a, left";5,5;6,0;7\n"b; ü";8;9;1e0\n', '"a, left"\t5.5\t6\t7\nb; ü\t8\t9\t1\n',
+                                  'Klasse;t0;t1;t2\r\n"a, left";5,5;6;7\r\n\r\n"b; ü";8;9;1\r\n'])
+def test_tables_of_other_countries(tmp_path, enc, body):
+    "Semicolons and decimal commas, UTF-16 with and without a mark, separators in quotation marks"
+    f = tmp_path/'a.csv'; f.write_bytes(body.encode(enc))
+    got, y = read_series(f, 1, 3)
+    assert got[:, 0].tolist() == [[5.5, 6, 7], [8, 9, 1]] and y.tolist() == ['a, left', 'b; ü']
+
+@pytest.mark.parametrize('data,texts', [
+    (b'gr\xfcn,1,2,3\n', ['a.csv', 'UTF-8', '0xfc']), ('1;2\n3;4\n', ['a.csv', 'line 1: 2 values', 'semicolons', '1 × 3 = 3', 'UTF-8']), ('1,2,3\n1,2\n', ['line 2: 2 values', 'commas']),
+    ('1,5;2.5;3\n', ['commas', 'points']), ('1;2;3\n4;x;6\n', ['line 2', "'x'", 'semicolons', 'Expected numbers']), ('1 2\n'.encode('utf-16'), ['2 values', 'spaces', 'UTF-16']),
+    ('1,2,3,4,5\n', ["call", "'id'", "'label'"]), ('"1,2,3\n' + '4,'*70000, ['a.csv']), ('1,2,3,\n4,5,6,\n', ['end in a separator']), ('a,b,c,\n1,2,3,\n', ['end in a separator']),
+    ('a,b,c\n', ['no series']), ('up,1,2,3\n1,2,3\n', ['line 2: 3 values'])])
+def test_tables_that_cannot_be_read(tmp_path, data, texts):
+    "The message names the file, the encoding and the separator"
+    f = tmp_path/'a.csv'; f.write_bytes(data if isinstance(data, bytes) else data.encode())
+    with pytest.raises(ValueError) as e: read_series(f, 1, 3)
+    assert all(o in str(e.value) for o in texts) and len(str(e.value)) < 400
+
+def test_what_is_no_file_of_series(tmp_path):
+    (tmp_path/'recordings').touch()
+    with pytest.raises(ValueError, match=r'recordings has no suffix. Expected .npy, .ts, .tsv, .csv or .txt'): read_series(tmp_path/'recordings', 1, 3)
+    with pytest.raises(IsADirectoryError, match='is a folder'): read_series(tmp_path, 1, 3)
+
+def test_tables_for_a_selection(tmp_path, capsys):
+    "A file has what the model selects from; an older bundle does not say how much that is"
+    t = np.abs(X)
+    dls = get_ts_dls(t, y, splits=splits, sel_vars=[1], sel_steps=slice(4, None, 2), bs=8)
+    learn = ts_learner(dls, FCN, **TINY)
+    b = learn.save_bundle(tmp_path/'b')
+    assert json.loads((b/CONFIG).read_text())['series'] == dict(channels=1, length=6, input=dict(channels=C, length=L))
+    np.savetxt(tmp_path/'x.csv', t.reshape(N, -1), delimiter=',', fmt='%.9g'); np.save(tmp_path/'x.npy', t)
+    want = learn.get_X_preds(t)[2].tolist(); capsys.readouterr()
+    for name in ('x.csv', 'x.npy'):
+        assert main(['predict', str(b), str(tmp_path/name)]) == 0
+        assert [o.split(',')[1] for o in capsys.readouterr().out.splitlines()[1:]] == want
+    np.savetxt(tmp_path/'few.csv', t[:, 1], delimiter=',')
+    assert main(['predict', str(b), str(tmp_path/'few.csv')]) == 1 and '2 × 16 = 32' in capsys.readouterr().err
+    cfg = json.loads((b/CONFIG).read_text()); del cfg['series']['input']; cfg['format_version'] = 1
+    old = copy_to(b, tmp_path/'old', cfg, sign=True)
+    assert main(['predict', str(old), str(tmp_path/'x.npy')]) == 0 and capsys.readouterr()
+    assert main(['predict', str(old), str(tmp_path/'x.csv')]) == 1 and 'as .npy' in capsys.readouterr().err
+
+@pytest.mark.parametrize('given', [dict(channels=3, length=16), dict(channels=2, length=14), dict(channels=1, length=16)])
+def test_a_selection_must_fit_what_it_selects_from(tmp_path, given):
+    dls = get_ts_dls(X, y, splits=splits, sel_vars=slice(0, None), sel_steps=slice(4, None, 2), bs=8)
+    b = ts_learner(dls, FCN, **TINY).save_bundle(tmp_path/'a')
+    cfg = json.loads((b/CONFIG).read_text()); cfg['series']['input'] = given
+    with pytest.raises(ValueError, match='series.input'): load_bundle(copy_to(b, tmp_path/'b', cfg, sign=True))

@@ -534,7 +534,7 @@ def predict(
     from tsfast.inference import Predictor
     model = _trained(args.model, args.device and _device(args.device))
     p = model if isinstance(model, Predictor) else to_predictor(model, _device(args.device) if args.device else 'cpu')
-    X, y = read_series(args.data, *p.shape)
+    X, y = read_series(args.data, *p.input_shape)
     out = p(X, args.bs)
     flat = lambda o: ' '.join(map(str, np.ravel(o))) if np.ndim(o) else o
     if p.kind == 'regression': head, rows = ['prediction'], [[flat(o if len(o) > 1 else o[0])] for o in out.numpy().reshape(len(out), -1)]

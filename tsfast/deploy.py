@@ -6,16 +6,17 @@
 __all__ = ['learner_pipeline', 'learner_config', 'write_bundle', 'to_predictor', 'export_program', 'export_onnx', 'read_series']
 
 # %% ../nbs/31_deploy.ipynb #e6156835
-import copy, hashlib, io, json, logging, math, os, platform, shutil, uuid, warnings
+import copy, csv, hashlib, io, json, logging, math, platform, re, shutil, uuid, warnings
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+import numpy as np
 import torch
 from torch import nn, Tensor
 from fastai.learner import Learner
 from fastcore.basics import patch
 import tsfast
-from .core import optional_import
+from .core import atomic_write, optional_import, replace_folder
 from .data.preprocessing import TSBatchTransform
 from .data.targets import TSClassification, TSMultiLabelClassification, TSRegression
 from .inference import CONFIG, FORMAT, PREPROCESSING, VERSION, WEIGHTS, Pipeline, Predictor, SelectSeries, build_pipeline, check_config, config_digest, read_config, read_tensors
@@ -68,7 +69,7 @@ def learner_pipeline(
     if getattr(learn.model, 'fitted', True) is not True: raise ValueError(f"The {type(learn.model).__name__} is not fitted yet. Train first: learn.fit_one_cycle(10)")
     kind, act = _KINDS[type(target)]
     shape = output_shape(target.c, target.d)
-    scaled = (target.mean, target.std) if target.scaled else ()
+    scaled = target.statistics if target.scaled else ()
     temperature = getattr(learn.loss_func, 'temperature', None) if isinstance(learn.loss_func, CalibratedLoss) else None
     return copy.deepcopy(Pipeline(_preprocessing(learn), learn.model, _activation(learn, kind, act, shape), temperature, *scaled)).cpu().eval()
 
@@ -117,15 +118,19 @@ def learner_config(
     number = kind == 'regression'
     shape = list(target.shape) if number else None if target.d is None else list(target.d)
     thresh = float(getattr(learn.loss_func, 'thresh', target.thresh)) if kind == 'multilabel' else None
-    return dict(format=FORMAT, format_version=VERSION, architecture=_arch(model), series=dict(channels=learn.dls.vars, length=learn.dls.len), preprocessing=steps,
+    series = dict(channels=learn.dls.vars, length=learn.dls.len)
+    given = getattr(learn.dls.loaders[-1].dataset, 'given_shape', None)     # not in learners of older pickles
+    selects = any(isinstance(f, SelectSeries) for f in pipeline.preprocessing)
+    if given and selects: series['input'] = dict(zip(('channels', 'length'), given))
+    new = 'input' in series or target.scaled and pipeline.mean.dtype == torch.float64     # the rest is read by older versions, too
+    return dict(format=FORMAT, format_version=VERSION if new else 1, architecture=_arch(model), series=series, preprocessing=steps,
                 target=dict(kind=kind, classes=None if number else _classes(target), shape=shape, threshold=thresh, standardized=bool(target.scaled)),
                 activation=pipeline.activation, temperature=pipeline.temperature, training=_training(learn),
                 versions=dict(tsfast=tsfast.__version__, torch=torch.__version__.split('+')[0], numpy=_version('numpy'), fastai=_version('fastai'), python=platform.python_version()))
 
 # %% ../nbs/31_deploy.ipynb #e70d518c
-def _write(f, data):
-    with open(f, 'wb') as o:
-        o.write(data); o.flush(); os.fsync(o.fileno())
+def _write(file, data):
+    with atomic_write(file) as f: f.write(data)
 
 def _same(a, b): return a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())
 
@@ -143,12 +148,12 @@ def write_bundle(
         strange = sorted({o.name for o in folder.iterdir()} - {CONFIG, WEIGHTS}) if folder.is_dir() else [folder.name]
         if strange: raise FileExistsError(f"{folder} holds something else than a bundle ({strange[0]}). Give a new folder, or one with an older bundle, which is replaced.")
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in pipeline.state_dict().items()}
-    bad = next((k for k, v in tensors.items() if v.is_floating_point() and v.dtype != torch.float32), None)
+    bad = next((k for k, v in tensors.items() if v.is_floating_point() and v.dtype != torch.float32 and k not in ('mean', 'std')), None)
     if bad: raise ValueError(f"{bad} is {tensors[bad].dtype}; a bundle holds float32, as the series are. Convert the model first: learn.model.float()")
     data = save(tensors, metadata=dict(format='pt', config_sha256=config_digest(cfg)))
     cfg = {**cfg, 'weights': dict(file=WEIGHTS, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())}
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside, old = (folder.parent/f'.{folder.name}.{o}-{uuid.uuid4().hex[:8]}' for o in ('new', 'old'))
+    aside = folder.with_name(f'.{folder.name}.new-{uuid.uuid4().hex[:8]}')
     try:
         aside.mkdir()
         _write(aside/WEIGHTS, data)
@@ -161,10 +166,8 @@ def write_bundle(
             if not _same(pipeline.finish(pipeline.model(u)), back.finish(back.model(v))):
                 raise ValueError(f"A {type(pipeline.model).__name__} built anew from its arguments, with the same weights, predicts something else. Was the network changed after it was built? "
                                  "Make the change in a registered class; or use export_onnx or export_program.")
-        if folder.exists(): os.replace(folder, old)
-        os.replace(aside, folder)
-    finally:
-        for o in (aside, old): shutil.rmtree(o, ignore_errors=True)
+        replace_folder(aside, folder)
+    finally: shutil.rmtree(aside, ignore_errors=True)
     return Path(path).expanduser()
 
 def _some_series(learn, n=4):
@@ -183,7 +186,7 @@ def save_bundle(self:Learner,
 def to_predictor(
     learn:Learner, # trained learner
     device='cpu', # where to compute
-    bs:int=64, # series a batch
+    bs:int=64, # batch size
 ) -> Predictor: # a copy; what becomes of the learner later does not change it
     "What `load_bundle` would give, without a folder"
     pipeline = learner_pipeline(learn)
@@ -191,25 +194,31 @@ def to_predictor(
 
 # %% ../nbs/31_deploy.ipynb #6c585084
 def _pipeline_of(model):
-    "Pipeline and channels and length of its series"
-    if isinstance(model, Predictor): return copy.deepcopy(model.pipeline).cpu().eval(), model.shape, model.config['target']
+    "Pipeline, channels and length of its input (None where nobody knows), and what its outputs are"
+    if isinstance(model, Predictor): return copy.deepcopy(model.pipeline).cpu().eval(), model.input_shape, model.config['target']
     if isinstance(model, Learner):
-        target = _target(model)
-        return learner_pipeline(model), (model.dls.vars, model.dls.len), dict(kind=_KINDS[type(target)][0], classes=None if target.vocab is None else _classes(target))
+        target, ds = _target(model), model.dls.loaders[-1].dataset
+        shape = getattr(ds, 'given_shape', (None, None)) if any(v != slice(None) for v in (ds._vars, ds._steps)) else ds.shape
+        classes = None if target.vocab is None else _classes(target)
+        return learner_pipeline(model), shape, dict(kind=_KINDS[type(target)][0], classes=classes)
     raise ValueError(f"This is a {type(model).__name__}. Expected a learner, or what load_bundle gives.")
 
 def _examples(pipeline, shape):
-    if any(isinstance(f, SelectSeries) for f in pipeline.preprocessing):
-        raise ValueError("This model selects channels or steps itself, so it does not know how many its input has. Select them before get_ts_dls instead, for export.")
+    if None in shape:
+        raise ValueError("This model selects channels or steps itself, and was saved by an older tsfast, which did not record how many "
+                         "its input has. Save the learner again, or select them before get_ts_dls.")
     gen = torch.Generator().manual_seed(0)
     shift, scale = next(((f.shift, f.scale) for f in pipeline.preprocessing if getattr(f, 'shift', None) is not None), (0., 1.))
+    if any(isinstance(f, SelectSeries) for f in pipeline.preprocessing): shift, scale = (torch.as_tensor(o).mean() for o in (shift, scale))
     xs = [torch.randn(n, *shape, generator=gen)*scale + shift for n in (2, 1, 5)]
     if any(getattr(f, 'keep_padding', False) for f in pipeline.preprocessing): xs[-1][::2, :, shape[1]//2 + 1:] = torch.nan
     return xs
 
 @contextmanager
 def _quiet():
-    "torch and onnxscript say much about their own code while they export"
+    """torch and onnxscript say much about their own code while they export.
+
+    Filters and loggers belong to all threads, as does what torch's exporter itself switches: export in one thread at a time."""
     loggers = [logging.getLogger(o) for o in ('onnxscript', 'onnx_ir', 'torch.onnx', 'torch.export')]
     levels = [o.level for o in loggers]
     with warnings.catch_warnings():
@@ -254,6 +263,13 @@ def _cummax(x, dim): # ONNX has no running maximum: double the stretch that is l
     while k < n: x, k = torch.maximum(x, torch.cat([x.narrow(dim, 0, k), x.narrow(dim, 0, n - k)], dim)), 2*k
     return x, torch.zeros_like(x, dtype=torch.int64)
 
+def _name_batch(graph):
+    "Call the batch dimension `batch` in all shapes; the exporter gives it a name such as s77"
+    symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for o in (*graph.input, *graph.output, *graph.value_info):
+        for dim in o.type.tensor_type.shape.dim:
+            if dim.dim_param: dim.dim_param = re.sub(rf'\b{re.escape(symbol)}\b', 'batch', dim.dim_param)
+
 def export_onnx(
     model, # trained learner, or what `load_bundle` gives
     file, # where to write it, usually `.onnx`
@@ -277,6 +293,7 @@ def export_onnx(
     proto = prog.model_proto
     made = next(o.version for o in proto.opset_import if o.domain in ('', 'ai.onnx'))
     if made != opset: raise ValueError(f"opset is {opset}; the exporter could write {made} only. Expected 18 or a later one that it knows.")
+    _name_batch(proto.graph)
     onnx.helper.set_model_props(proto, dict(tsfast=tsfast.__version__, architecture=name, target=json.dumps(target)))
     data = proto.SerializeToString()
     try: ort = optional_import('onnxruntime', 'The comparison')
@@ -291,56 +308,156 @@ def export_onnx(
     return file
 
 # %% ../nbs/31_deploy.ipynb #11fb65c5
-def _cells(line, sep): return [o.strip().strip('"') for o in line.rstrip('\r\n').split(sep)]
-
 def _float(s):
     if s in ('', '?', 'NA', 'None'): return math.nan
     return float(s)
-
-_LABELS = ('label', 'labels', 'class', 'y', 'target')
 
 def _is_text(cell):
     try: _float(cell)
     except ValueError: return True
     return False
 
-def _is_header(cells, want):
-    "Is this line one of names? All text, but for an empty first cell over an index; or the numbers from 0 that pandas gives to columns without names"
-    numbers = [str(i) for i in range(want + 1)]
-    return all(map(_is_text, cells[1:])) and (_is_text(cells[0]) or not cells[0]) or cells[-want:] == numbers[:-1] and cells[:-want] in ([], [''], *([o] for o in _LABELS)) or cells == numbers
+def _decode(file, data):
+    "The text of a table, and the name of its encoding"
+    enc = 'utf-8-sig'
+    if data[:2] in (b'\xff\xfe', b'\xfe\xff'): enc = 'utf-16'
+    elif b'\0' in data[:2]: enc = 'utf-16-be' if data[:1] == b'\0' else 'utf-16-le'    # without a byte order mark
+    try: return data.decode(enc), enc.removesuffix('-sig')
+    except UnicodeDecodeError as e:
+        raise ValueError(f"{file} cannot be read as {enc.removesuffix('-sig').upper()}: byte {e.start} is 0x{data[e.start]:02x}. "
+                         "Save it as UTF-8 or UTF-16.") from None
+
+_SEPARATORS = {'\t': 'tabs', ';': 'semicolons', ',': 'commas', ' ': 'spaces'}
+
+def _rows(text, sep):
+    "Number of the line, and the cells, of each line that is not blank"
+    if sep == ' ': return [(n, line.split()) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+    reader = csv.reader(io.StringIO(text, newline=''), delimiter=sep, skipinitialspace=True)
+    return [(reader.line_num, [o.strip() for o in cells]) for cells in reader if any(o.strip() for o in cells) or len(cells) > 1]
+
+def _split(file, text, enc, widths, expected):
+    "The rows of a table, and its separator: the one that gives the first line as many cells as it should have"
+    seen = [o for o in _SEPARATORS if o in text] or [' ']
+    tables = {}
+    for sep in seen:
+        try: tables[sep] = _rows(text, sep)
+        except csv.Error as e:
+            raise ValueError(f"{file} cannot be read as a table ({enc.upper()}, separated by {_SEPARATORS[sep]}): {e}.") from None
+    fits = next((sep for sep in seen if tables[sep] and len(tables[sep][0][1]) in widths), seen[0])
+    for n, cells in tables[fits]:
+        if len(cells) not in widths or len(cells) != len(tables[fits][0][1]):
+            raise ValueError(f"{file}, line {n}: {len(cells)} values, separated by {_SEPARATORS[fits]}. Expected {expected}")
+    return tables[fits], fits
+
+# %% ../nbs/31_deploy.ipynb #c57e3c5b
+_LABELS = ('label', 'labels', 'class', 'classes', 'y', 'target')
+_IDS = ('', 'id', 'ids', 'index', 'unnamed: 0')
+
+def _counted(cells): # the names that pandas gives to columns without names
+    return cells == [str(i) for i in range(len(cells))]
+
+def _like_names(cells, rows):
+    "Are numbers names of columns: steps that rise or fall, or whole ones above others?"
+    v = np.array([_float(o) for o in cells])
+    if (np.diff(v) > 0).all() or (np.diff(v) < 0).all(): return True
+    return all(map(str.isdigit, cells)) and not all(o.isdigit() for row in rows for o in row)
+
+def _is_header(rows, want):
+    "Is the first row one of names?"
+    first, rest = rows[0], rows[1:]
+    text = [i for i, o in enumerate(first) if _is_text(o)]
+    if len(text) == len(first) or len(text) == len(first) - 1 and not first[0]: return True     # an empty cell stands over an index
+    if len(first) == want: return _counted(first)
+    named = {i for i, o in enumerate(first) if o.lower() in (*_LABELS, *_IDS)} & {0, 1, len(first) - 2, len(first) - 1}
+    numbers = [o for i, o in enumerate(first) if i not in named and i not in text]
+    if _counted(numbers) and named and len(numbers) == want or _counted(first): return True
+    if len(text) != 1 or text[0] not in (0, len(first) - 1): return False
+    below = [o[text[0]] for o in rest]
+    if below and not any(map(_is_text, below)): return _like_names(numbers, rest)      # text above numbers
+    # text above text: a label that comes once, of the series 0, 1, 2, …, is none
+    return _counted(numbers) and len(numbers) > 2 and bool(below) and first[text[0]] not in below
+
+# %% ../nbs/31_deploy.ipynb #05b626c1
+def _label_is_last(names, rows):
+    "Of a table with one column more than values, neither end of which has a known name"
+    first, last = (all(_is_text(o[i]) for o in rows) for i in (0, -1))
+    if first != last: return last
+    numbered = [o[-1:].isdigit() for o in names]      # t0, t1, …; the odd one out is the label
+    return all(numbered[:-1]) and not numbered[-1]
+
+def _columns(file, header, rows, want):
+    "Which columns are values, and which is the label, if one is"
+    n = len(rows[0])
+    if n == want: return range(n), None
+    names = [o.lower() for o in header] if header else ['?']*n
+    if n == want + 1:
+        if names[0] in _IDS: return range(1, n), None
+        if names[0] in _LABELS: return range(1, n), 0
+        if names[-1] in _IDS[1:]: return range(n - 1), None
+        return (range(n - 1), n - 1) if names[-1] in _LABELS or _label_is_last(names, rows) else (range(1, n), 0)
+    for places in ((0, 1), (0, n - 1), (n - 2, n - 1)):      # an id and a label
+        for i, j in (places, places[::-1]):
+            if names[i] in _IDS and names[j] in _LABELS: return [k for k in range(n) if k not in places], j
+    raise ValueError(f"{file}, line 1: {n} values. Expected {want}, or {want + 1} with a label or an id; for both, a first line that calls "
+                     "them 'id' and 'label'.")
+
+# %% ../nbs/31_deploy.ipynb #3b8832d7
+def _number(file, n, cell, sep, commas):
+    try: return _float(cell.replace(',', '.') if commas else cell)
+    except ValueError:
+        raise ValueError(f"{file}, line {n}: could not convert {cell[:40]!r} to a number; the cells are separated by {_SEPARATORS[sep]}. "
+                         "Expected numbers.") from None
+
+def _read_table(file, channels, length):
+    "Series and labels of a text table"
+    if channels is None or length is None:
+        raise ValueError(f"{file} has one series in each row, and their shape is not known: the model selects channels or steps itself, and "
+                         "was saved by an older tsfast, which did not record how many there are. Save the learner again, or pass the series "
+                         "as .npy.")
+    want = channels*length
+    text, enc = _decode(file, file.read_bytes())
+    if not text.strip(): raise ValueError(f"{file} holds no series.")
+    expected = f"{channels} × {length} = {want}, or {want + 1} with a label or an id. The file was read as {enc.upper()}."
+    rows, sep = _split(file, text, enc, (want, want + 1, want + 2), expected)
+    lines, rows = zip(*rows)
+    header = rows[0] if _is_header(rows, want) else None
+    if header: lines, rows = lines[1:], rows[1:]
+    if not rows: raise ValueError(f"{file} holds no series.")
+    if len(rows[0]) > want and not any(o[-1] for o in rows) and not (header and header[-1]):
+        raise ValueError(f"{file}: all rows end in a separator, or lack their last value. Remove the separator, or write NaN for what is "
+                         "missing.")
+    values, label = _columns(file, header, rows, want)
+    cells = [o[i] for o in rows for i in values]
+    commas = sep == ';' and any(re.fullmatch(r'[+-]?\d*,\d+([eE][+-]?\d+)?', o) for o in cells)
+    if commas and any('.' in o for o in cells):
+        raise ValueError(f"{file} has numbers with commas and numbers with points. Expected one decimal separator.")
+    X = [[_number(file, n, o[i], sep, commas) for i in values] for n, o in zip(lines, rows)]
+    return np.array(X, np.float32).reshape(-1, channels, length), None if label is None else np.array([o[label] for o in rows])
+
+# %% ../nbs/31_deploy.ipynb #c1577822
+_SUFFIXES = '.npy, .ts, .tsv, .csv or .txt'
 
 def read_series(
-    file, # `.npy`: (n, C, L) or (n, L); `.ts`; `.tsv` or `.csv`: a series a row, channel after channel, after a label if there is one; a first line of names is known by its text, or as pandas' 0, 1, 2, …
-    channels:int, # channels that the model takes
-    length:int, # time steps that it takes
+    file, # `.npy`: (n, C, L) or (n, L); `.ts`; `.tsv`, `.csv` or `.txt`: a series in each row, channel after channel, perhaps with a label and an id
+    channels:int|None, # channels that a row of a table has; None: nobody knows, so that tables are refused
+    length:int|None, # time steps that a row of a table has; None: the same
 ): # X: float32 (n, C, L); y: labels as texts or numbers, or None
-    "Read unseen series for a model; a `ValueError` names the row that does not fit"
-    import numpy as np
-    file, want = Path(file), channels*length
+    """Read unseen series for a model; a `ValueError` names the row that does not fit.
+
+    Tables may be separated by tabs, semicolons, commas or spaces, in UTF-8 or UTF-16; between semicolons, numbers may have decimal commas.
+    An id or a label may stand before or after the values. A first line of names says which is which; else the column of text is the label,
+    or the first one."""
+    file = Path(file)
     if not file.exists(): raise FileNotFoundError(f"There is no file {file}.")
+    if file.is_dir(): raise IsADirectoryError(f"{file} is a folder. Expected a file of series: {_SUFFIXES}.")
     kind = file.suffix.lower()
     if kind == '.npy':
         try: X = np.load(file, mmap_mode='r', allow_pickle=False)
         except (ValueError, EOFError) as e: raise ValueError(f"{file} cannot be read as an array of numbers: {e}") from None
         return X, None
     if kind == '.ts':
-        from tsfast.data.external import read_ts
+        from .data.external import read_ts
         return read_ts(file)
-    if kind not in ('.tsv', '.csv', '.txt'): raise ValueError(f"{file} ends in {kind!r}. Expected .npy, .ts, .tsv or .csv.")
-    rows, y, index, last = [], [], False, False
-    with open(file, encoding='utf-8-sig') as f:
-        for n, line in enumerate(f, 1):
-            if not line.strip(): continue
-            sep = '\t' if '\t' in line else ',' if ',' in line else None
-            cells = _cells(line, sep) if sep else line.split()
-            if len(cells) not in (want, want + 1): raise ValueError(f"{file}, line {n}: {len(cells)} values. Expected {channels} × {length} = {want}, or {want + 1} with a label first.")
-            if n == 1 and _is_header(cells, want):
-                index, last = len(cells) > want and not cells[0], len(cells) > want and cells[-1].lower() in _LABELS and cells[0].lower() not in _LABELS
-                continue
-            label = cells.pop(-1 if last else 0) if len(cells) > want else None
-            try: rows.append([_float(o) for o in cells])
-            except ValueError as e: raise ValueError(f"{file}, line {n}: {e}. Expected numbers.") from None
-            y.append(None if index else label)
-            if (y[-1] is None) != (y[0] is None): raise ValueError(f"{file}, line {n}: some rows have a label and some have none.")
-    if not rows: raise ValueError(f"{file} holds no series.")
-    return np.array(rows, np.float32).reshape(-1, channels, length), None if y[0] is None else np.array(y)
+    if kind not in ('.tsv', '.csv', '.txt'):
+        raise ValueError(f"{file} {f'ends in {kind!r}' if kind else 'has no suffix'}. Expected {_SUFFIXES}.")
+    return _read_table(file, channels, length)

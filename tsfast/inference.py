@@ -4,19 +4,19 @@
 
 # %% auto #0
 __all__ = ['PREPROCESSING', 'ACTIVATIONS', 'FORMAT', 'VERSION', 'CONFIG', 'WEIGHTS', 'SelectSeries', 'pooled_features',
-           'Pipeline', 'check_config', 'config_digest', 'read_config', 'read_tensors', 'build_pipeline', 'Predictor',
-           'load_bundle']
+           'Pipeline', 'check_config', 'config_digest', 'read_config', 'read_tensors', 'takes_length', 'build_pipeline',
+           'Predictor', 'load_bundle']
 
 # %% ../nbs/32_inference.ipynb #812c7e8f
-import hashlib, inspect, json, math, stat
+import copy, hashlib, inspect, json, math, stat
 from pathlib import Path
 import numpy as np
 import torch
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
-from .core import as_device, as_series, check_series, evaluating, is_whole, seeded
+from .core import as_device, as_series, check_series, is_whole, local_seed
 from .models.attention import MeanSteps
-from .models.heads import output_shape
+from .models.heads import output_shape, runs_where
 from .models.registry import get_arch
 from .models.scaling import ClipSeries, FillNaN, ScaleSeries
 
@@ -24,8 +24,8 @@ from .models.scaling import ClipSeries, FillNaN, ScaleSeries
 class SelectSeries(nn.Module):
     "Keep some channels and time steps: `(B, C, L)` to `(B, C', L')`"
     def __init__(self,
-        vars:list|None=None, # numbers of the channels, or `[start, stop, step]` as a slice if `as_slice`; None: all
-        steps:list|None=None, # the same for time steps
+        vars:list|None=None, # numbers of the channels, or `[start, stop, step]` as a slice if `vars_slice`; None: all
+        steps:list|None=None, # the same for time steps, and `steps_slice`
         vars_slice:bool=False, # `vars` are the ends of a slice
         steps_slice:bool=False, # `steps` are the ends of a slice
     ):
@@ -45,7 +45,7 @@ class SelectSeries(nn.Module):
 PREPROCESSING = dict(SelectSeries=(SelectSeries, ('vars', 'steps', 'vars_slice', 'steps_slice')), ScaleSeries=(ScaleSeries, ('kind', 'by_sample', 'dims', 'keep_vars', 'low', 'high')),
                      ClipSeries=(ClipSeries, ('low', 'high')), FillNaN=(FillNaN, ('value', 'method', 'keep_padding')))
 ACTIVATIONS = ('softmax', 'sigmoid', 'identity')
-_LATER = {'keep_padding'}   # arguments that older bundles lack
+_LATER = {'keep_padding', 'input'}   # what older bundles lack
 
 # %% ../nbs/32_inference.ipynb #74946fc4
 def pooled_features(
@@ -66,8 +66,8 @@ class Pipeline(nn.Module):
         model:nn.Module, # the network
         activation:str='identity', # 'softmax', 'sigmoid' or 'identity'
         temperature:float|None=None, # the outputs are divided by this before the softmax
-        mean:Tensor|None=None, # of standardised targets
-        std:Tensor|None=None, # of standardised targets
+        mean:Tensor|None=None, # of standardised targets; float64 where float32 would lose their digits
+        std:Tensor|None=None, # the same kind
     ):
         super().__init__()
         self.preprocessing, self.model, self.activation, self.temperature = nn.ModuleList(preprocessing), model, activation, temperature
@@ -82,19 +82,21 @@ class Pipeline(nn.Module):
         if self.temperature is not None: y = y / self.temperature
         if self.activation == 'softmax': return y.softmax(-1)
         if self.activation == 'sigmoid': return y.sigmoid()
-        return y if self.mean is None else y * self.std + self.mean
+        if self.mean is None: return y
+        mean, std = self.mean.to(y.device), self.std.to(y.device)
+        return (y.double() if mean.dtype == torch.float64 else y) * std + mean
     def features(self, x:Tensor) -> Tensor: return pooled_features(self.model, self.preprocess(x))  # (B, head_nf)
     def forward(self, x:Tensor) -> Tensor: return self.finish(self.outputs(x))
 
 # %% ../nbs/32_inference.ipynb #f0536cf1
-FORMAT, VERSION = 'tsfast-bundle', 1
+FORMAT, VERSION = 'tsfast-bundle', 2
 CONFIG, WEIGHTS = 'config.json', 'model.safetensors'
 
 _LARGE = 2**24   # no count of anything in a network is beyond this
 _SCHEMA = dict(
     format=(str,), format_version=(int,),
     architecture=dict(name=(str,), arguments=dict),
-    series=dict(channels=(int,), length=(int,)),
+    series=dict(channels=(int,), length=(int,), input=dict(channels=(int,), length=(int,))),
     preprocessing=[dict(kind=(str,), arguments=dict)],
     target=dict(kind=(str,), classes=(list, None), shape=(list, None), threshold=(float, None), standardized=(bool,)),
     activation=(str,), temperature=(float, None),
@@ -110,7 +112,7 @@ def _check(v, want, where):
         if type(v) is not dict: _refuse(where, v, 'an object')
         if None in want: return
         for k in want:
-            if k not in v: raise ValueError(f"{CONFIG}: {where} has no {k!r}.")
+            if k not in v and k not in _LATER: raise ValueError(f"{CONFIG}: {where} has no {k!r}.")
         for k in v:
             if k not in want: raise ValueError(f"{CONFIG}: {where} has {k[:80]!r}, which this version of tsfast does not know.")
             _check(v[k], want[k], f'{where}.{k}' if where != 'it' else k)
@@ -141,8 +143,9 @@ def check_config(
     if v > VERSION: raise ValueError(f"This bundle has format version {v}; this tsfast reads up to {VERSION}. Update tsfast.")
     _check(cfg, _SCHEMA, 'it')
     arch, series, target = cfg['architecture'], cfg['series'], cfg['target']
-    for k in series:
-        if not 1 <= series[k] <= _LARGE: _refuse(f'series.{k}', series[k], 'a whole number from 1 up')
+    for where, o in (('series', series), ('series.input', series.get('input', {}))):
+        for k in ('channels', 'length'):
+            if not 1 <= o.get(k, 1) <= _LARGE: _refuse(f'{where}.{k}', o[k], 'a whole number from 1 up')
     if len(arch['name']) > 100: _refuse('architecture.name', arch['name'], 'the name of an architecture')
     _bounded(arch['arguments'], 'architecture.arguments')
     for k, want in (('c_in', series['channels']), ('seq_len', series['length'])):
@@ -254,21 +257,80 @@ class _Budget(TorchFunctionMode):     # not a dispatch mode: that would load tor
             if self.total < 0 or self.calls < 0: raise ValueError("it takes far more memory than the weights of the bundle hold")
         return func(*args, **kwargs)
 
+# %% ../nbs/32_inference.ipynb #246b04a4
+def _each(o): # what stands in nested lists and tuples
+    if isinstance(o, (list, tuple)):
+        for v in o: yield from _each(v)
+    else: yield o
+
+def _on_meta(o):
+    if isinstance(o, Tensor): return o.to('meta')
+    return type(o)(map(_on_meta, o)) if type(o) in (list, tuple) else o
+
+class _ForwardBudget(TorchFunctionMode):
+    "Stops a forward pass whose feature maps are far larger than the weights and the series account for"
+    def __init__(self, nbytes, channels, length):
+        super().__init__()
+        # 2048 feature maps, or 64 maps of attention
+        self.once = 2**22 + 4*nbytes + 4*(2**11*channels*length + 2**6*length**2)
+        self.total = 256*self.once
+
+    def spend(self, out):
+        for o in _each(out):
+            if not isinstance(o, Tensor): continue
+            nbytes = o.numel()*o.element_size()
+            self.total -= nbytes
+            if nbytes > self.once or self.total < 0:
+                raise ValueError("a forward pass takes far more memory than the weights of the bundle and its series account for")
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        sizes = [max(abs(o), 1) for o in _each([*args, *kwargs.values()]) if type(o) is int]
+        if math.prod(sizes) > 2**14:     # only large numbers make a large array of a small one: ask for its shape first
+            try: out = func(*map(_on_meta, args), **{k: torch.device('meta') if k == 'device' else _on_meta(v) for k, v in kwargs.items()})
+            except Exception: out = None     # no implementation without data
+            self.spend(out)
+        out = func(*args, **kwargs)
+        self.spend(out)
+        return out
+
+# %% ../nbs/32_inference.ipynb #9f2d95ee
+def takes_length(
+    model:nn.Module, # a network
+    length:int, # steps of the series that it was trained on
+) -> int|None: # the one length that it takes; None: any from its shortest up
+    "The length of the series that a network is bound to, if it is"
+    if hasattr(model, 'seq_len'): return model.seq_len
+    return length if 'seq_len' in getattr(model, 'init_args', ('seq_len',)) else None
+
+# %% ../nbs/32_inference.ipynb #4c57f4e1
+def _try_forward(model, channels, length, nbytes):
+    "One series through the network, on a budget: its arguments may ask for what its weights do not show"
+    if hasattr(model, 'fitted'): return      # fixed features, each of which stands in a buffer
+    if takes_length(model, length) is None: length = max(min(length, 1024, 2**20//channels), min(length, getattr(model, 'min_len', 1)))
+    if channels*length > 2**22: return       # who has series of 16 MB has the memory for their feature maps
+    x = torch.zeros(1, channels, length)
+    with torch.inference_mode(), _ForwardBudget(nbytes, channels, length): model(x)
+
+# %% ../nbs/32_inference.ipynb #d7882eb1
 def build_pipeline(
     cfg:dict, # a configuration that `check_config` has passed
     tensors:dict, # its tensors
 ) -> Pipeline: # in evaluation mode, on the CPU
     "The pipeline that a configuration describes, with these tensors"
-    name, args = cfg['architecture']['name'], cfg['architecture']['arguments']
+    name = cfg['architecture']['name']
     try: cls = get_arch(name)
     except KeyError as e: raise ValueError(f"Unknown architecture in the bundle. {e.args[0]} If it is one of your own, import the module that registers it first.") from None
-    ps = inspect.signature(cls).parameters
+    # older bundles say where the model ran
+    ps, where = inspect.signature(cls).parameters, runs_where(cls)
+    args = {k: v for k, v in cfg['architecture']['arguments'].items() if k not in where or k not in ps}
     unknown = [k for k in args if k not in ps and not any(p.kind == p.VAR_KEYWORD for p in ps.values())]
     if unknown: raise ValueError(f"{CONFIG}: {name} has no argument {unknown[0]!r}. Is the bundle from another version of tsfast ({cfg['versions'].get('tsfast')})?")
-    budget = _Budget(sum(t.nbytes for t in tensors.values()), len(tensors))
+    nbytes = sum(t.nbytes for t in tensors.values())
+    budget = _Budget(nbytes, len(tensors))
     # first weights are drawn and then overwritten: the global generators must not notice
     try:
-        with seeded(0), budget: model = cls(**args)
+        with local_seed(0), budget: model = cls(**args)
     except Exception as e: raise ValueError(f"{name} cannot be built with the arguments in {CONFIG}: {str(e)[:300] or type(e).__name__}") from None
     kept = {}
     for k, t in tensors.items(): kept.setdefault(k.split('.')[0], {})[k] = t
@@ -279,8 +341,9 @@ def build_pipeline(
         except Exception as e: raise ValueError(f"{CONFIG}: preprocessing[{i}] cannot be built: {str(e)[:300] or type(e).__name__}") from None
         _check_stats(steps[-1], cfg, i)
     target, scaled = cfg['target'], cfg['target']['standardized']
-    if scaled and any(k not in tensors or tensors[k].shape != tuple(target['shape'] or ()) for k in ('mean', 'std')):
-        raise ValueError(f"{WEIGHTS} has no mean and standard deviation of shape {tuple(target['shape'] or ())} for the targets.")
+    shape, floats = tuple(target['shape'] or ()), (torch.float32, torch.float64)
+    if scaled and any(k not in tensors or tensors[k].shape != shape or tensors[k].dtype not in floats for k in ('mean', 'std')):
+        raise ValueError(f"{WEIGHTS} has no mean and standard deviation of shape {shape} for the targets, in float32 or float64.")
     res = Pipeline(steps, model, cfg['activation'], cfg['temperature'], *((tensors['mean'], tensors['std']) if scaled else ()))
     want = res.state_dict()
     for k in want:
@@ -290,8 +353,15 @@ def build_pipeline(
     extra = [k for k in tensors if k not in want]
     if extra: raise ValueError(f"{WEIGHTS} holds {extra[0][:80]!r}, for which {name} has no place.")
     res.load_state_dict(tensors)
-    return res.eval()
+    try:
+        with local_seed(0): _try_forward(res.eval().model, cfg['series']['channels'], cfg['series']['length'], nbytes)
+    except Exception as e:
+        series = ' × '.join(str(cfg['series'][k]) for k in ('channels', 'length'))
+        why = str(e)[:300] or type(e).__name__
+        raise ValueError(f"{name}, with the arguments in {CONFIG}, cannot predict series of {series}: {why}") from None
+    return res
 
+# %% ../nbs/32_inference.ipynb #ec21f7ef
 def _check_stats(f, cfg, i):
     "Statistics must broadcast to the series, and arguments must have their types"
     where, bad = f'preprocessing[{i}]', lambda k, want: _refuse(f'preprocessing[{i}].arguments.{k}', getattr(f, k), want)
@@ -319,17 +389,34 @@ def _check_stats(f, cfg, i):
             if not flags(is_slice): bad(f'{k}_slice', 'true or false')
             if is_slice and not (type(v) is list and len(v) == 3 and all(o is None or type(o) is int for o in v) and v[2] != 0): bad(k, 'the three ends of a slice')
             if not is_slice and v is not None and not ints(v): bad(k, 'null or a list of numbers')
+            if not is_slice and v is not None and len(v) > max(1000, len(set(v))): bad(k, 'a list of numbers, each once')
+            _check_input(cfg['series'], 'channels' if k == 'vars' else 'length', v, is_slice)
+
+def _check_input(series, k, idx, is_slice):
+    "The selection must turn what the input has into what the network takes"
+    n = series.get('input', {}).get(k)
+    if n is None: return
+    left = range(n)[slice(*idx)] if is_slice else range(n) if idx is None else idx
+    if len(left) != series[k] or any(not -n <= i < n for i in left):
+        _refuse(f'series.input.{k}', n, f'a number of which the selection leaves {series[k]}')
 
 # %% ../nbs/32_inference.ipynb #b3bddff1
 def _check_bs(bs):
     if not is_whole(bs): raise ValueError(f"bs is {bs!r}. Expected a positive number of series.")
 
+def _bound_to_length(pipeline, target, length):
+    "Why only series of the trained length can be predicted; None where any length will do"
+    shifts = [getattr(f, 'shift', None) for f in pipeline.preprocessing]
+    if any(o is not None and o.shape[-1] > 1 for o in shifts): return 'its scaling has statistics for each step'
+    if target['kind'] == 'classification' and target['shape']: return 'it gives a label for each step'
+    if takes_length(pipeline.model, length) is not None: return f'a {type(pipeline.model).__name__} is built for one length'
+
 class Predictor:
-    "A trained model with its preprocessing, its classes and its units: `Predictor(folder)(X)`"
+    "A trained model with its preprocessing, its classes and its units: `Predictor(folder)(X)`. Many threads may share one"
     def __init__(self,
         path, # folder that `learn.save_bundle` wrote
         device='cpu', # where to compute
-        bs:int=64, # series a batch
+        bs:int=64, # batch size
     ):
         cfg = read_config(path)
         self._set(cfg, build_pipeline(cfg, read_tensors(path, cfg)), device, bs)
@@ -339,7 +426,7 @@ class Predictor:
         cfg:dict, # configuration
         pipeline:Pipeline, # what it describes
         device='cpu', # where to compute
-        bs:int=64, # series a batch
+        bs:int=64, # batch size
     ):
         "A predictor of what is in memory already"
         self = cls.__new__(cls)
@@ -348,49 +435,79 @@ class Predictor:
 
     def _set(self, cfg, pipeline, device, bs):
         _check_bs(bs)
-        self.config, self.device, self.bs, self.shape = cfg, as_device(device), int(bs), (cfg['series']['channels'], cfg['series']['length'])
-        self.pipeline = pipeline.to(self.device)
+        self.config, self.bs, self.shape, self.pipeline = cfg, int(bs), (cfg['series']['channels'], cfg['series']['length']), pipeline
+        self._bound = _bound_to_length(pipeline, cfg['target'], self.shape[1])
         classes = cfg['target']['classes']
         self.classes = None if classes is None else np.array(classes, dtype=object if len({type(o) for o in classes}) > 1 else None)
+        self.to(device)
 
     @property
     def kind(self) -> str: return self.config['target']['kind'] # 'classification', 'multilabel' or 'regression'
     @property
     def model(self) -> nn.Module: return self.pipeline.model
+    @property
+    def input_shape(self) -> tuple: # channels and length before the model selects some; (None, None) where an older bundle does not say
+        if not any(isinstance(o, SelectSeries) for o in self.pipeline.preprocessing): return self.shape
+        return tuple(self.config['series'].get('input', {}).get(k) for k in ('channels', 'length'))
 
     def to(self, device):
         "Compute on `device` from now on"
-        self.device = as_device(device); self.pipeline.to(self.device)
+        self.device = as_device(device)
+        # the statistics of the targets stay on the CPU, where predictions end: not every device has float64
+        for o in (self.pipeline.preprocessing, self.pipeline.model): o.to(self.device)
         return self
 
+    def _evaluated(self):
+        "The pipeline in evaluation mode; where its model is in training mode, a copy that shares its tensors, since threads share a mode"
+        p = self.pipeline
+        if not any(m.training for m in p.modules()): return p
+        hooks = (h for m in p.modules() for k, o in vars(m).items() if k.endswith('_hooks') for h in o.values())
+        return copy.deepcopy(p, {id(o): o for o in (*p.parameters(), *p.buffers(), *hooks)}).eval()
+
+    def _check(self, x, seen, i, shape):
+        "Refuse a batch, its first series number `i`, that the model cannot take: `seen` is what is left of it after the selection"
+        (channels, length), n = self.shape, seen.shape[2]
+        if seen.shape[1] != channels or n != length and self._bound:
+            why = f'; {self._bound}' if self._bound and n != length else ''
+            want = ', '.join(map(str, self.shape if None in self.input_shape else self.input_shape))
+            raise ValueError(f"X has shape {shape}. Expected (n, {want}), the channels and length of the training series{why}.")
+        if torch.isfinite(seen).all(): return
+        which = f"Among the series {i} to {i + len(x) - 1} some have"
+        if torch.isinf(seen).any(): raise ValueError(f"{which} infinite values. Replace them first, with NaN or with np.clip.")
+        if not any(isinstance(o, FillNaN) for o in self.pipeline.preprocessing):
+            mend = "Fill them first"
+            if not self._bound: mend += "; series of unequal length, which are padded with NaN, can be predicted one length at a time"
+            raise ValueError(f"{which} missing values (NaN), and this model was trained without a transform that deals with them. {mend}.")
+
     def _batches(self, X, bs, f):
+        "`f(pipeline, batch)` of all batches, on the CPU"
         X, bs = check_series(X), self.bs if bs is None else bs
         if not len(X): raise ValueError(f"X has shape {tuple(X.shape)}: no series to predict.")
         _check_bs(bs)
-        select = [o for o in self.pipeline.preprocessing if isinstance(o, SelectSeries)]
-        fills, want, out = any(isinstance(o, FillNaN) for o in self.pipeline.preprocessing), self.shape, []
-        with evaluating(self.pipeline), torch.inference_mode():
+        pipeline, out = self._evaluated(), []
+        select = next((o for o in pipeline.preprocessing if isinstance(o, SelectSeries)), nn.Identity())
+        with torch.inference_mode():
             for i in range(0, len(X), bs):
                 x = as_series(X[i:i + bs])
-                seen = select[0](x) if select else x
-                if tuple(seen.shape[1:]) != want: raise ValueError(f"X has shape {tuple(X.shape)}. Expected (n, {', '.join(map(str, want))}), the channels and length of the training series.")
-                if not torch.isfinite(seen).all():
-                    if torch.isinf(seen).any(): raise ValueError(f"Among the series {i} to {i + len(x) - 1} some have infinite values. Replace them first, with NaN or with np.clip.")
-                    if not fills: raise ValueError(f"Among the series {i} to {i + len(x) - 1} some have missing values (NaN), and this model was trained without a transform that deals with them.")
-                out.append(f(x.to(self.device)).cpu())
+                seen = select(x)
+                self._check(x, seen, i, tuple(X.shape))
+                try: out.append(f(pipeline, x.to(self.device)).cpu())
+                except RuntimeError as e:
+                    if seen.shape[2] == self.shape[1]: raise
+                    name, why = type(self.model).__name__, ' '.join(str(e).split())[:200]
+                    raise ValueError(f"{name} was trained on series of {self.shape[1]} steps, and cannot take {seen.shape[2]}: {why}") from None
         return torch.cat(out)
 
     def __call__(self,
-        X, # (n, C, L): series in the user's units; array, tensor, memory map or wide data frame
-        bs:int|None=None, # series a batch
+        X, # (n, C, L): series in the user's units; array, tensor, memory map or wide frame; of any length that the network takes
+        bs:int|None=None, # batch size
     ) -> Tensor: # probabilities, or numbers in the user's units, on the CPU
         "What `learn.get_X_preds(X, bs=bs)[0]` gives"
-        y = self._batches(X, bs, self.pipeline.outputs)
-        return self.pipeline.finish(y.to(self.device)).cpu() if self.kind == 'regression' else self.pipeline.finish(y)
+        return self.pipeline.finish(self._batches(X, bs, Pipeline.outputs))
 
     def predict_proba(self,
         X, # (n, C, L): series in the user's units
-        bs:int|None=None, # series a batch
+        bs:int|None=None, # batch size
     ) -> np.ndarray: # (n, classes), or (n, *shape, classes); in the order of `classes`
         "Probabilities of the classes"
         if self.kind == 'regression': raise ValueError("This model predicts numbers, which have no probabilities. Use predict(X).")
@@ -398,7 +515,7 @@ class Predictor:
 
     def predict(self,
         X, # (n, C, L): series in the user's units
-        bs:int|None=None, # series a batch
+        bs:int|None=None, # batch size
     ): # labels (n,) or (n, *shape); a list of labels for each series of a multi-label model; or numbers
         "Labels in the user's vocabulary, or numbers in the user's units"
         return self.decode(self(X, bs))
@@ -413,10 +530,10 @@ class Predictor:
 
     def embeddings(self,
         X, # (n, C, L): series in the user's units
-        bs:int|None=None, # series a batch
+        bs:int|None=None, # batch size
     ) -> np.ndarray: # (n, head_nf)
         "What the network makes of each series before its head"
-        return self._batches(X, bs, self.pipeline.features).numpy()
+        return self._batches(X, bs, Pipeline.features).numpy()
 
     def __repr__(self):
         s, t = self.config['series'], self.config['target']
@@ -426,7 +543,7 @@ class Predictor:
 def load_bundle(
     path, # folder that `learn.save_bundle` wrote
     device='cpu', # where to compute
-    bs:int=64, # series a batch
+    bs:int=64, # batch size
 ) -> Predictor: # its `model` can be trained on: `ts_learner(dls, load_bundle(path).model)`
     "Read a bundle"
     return Predictor(path, device, bs)

@@ -164,6 +164,7 @@ class TSDatasets:
         self.split_idx, self._scan, self._placed = None, None, {}
         self.splits = None if splits is None else tuple(torch.from_numpy(s) for s in check_splits(splits, n))
         self.idxs = torch.arange(n)
+        self.given_shape = tuple(X.shape[1:])   # channels and length before any selection
         self._vars, self._steps = _sel(sel_vars, X.shape[1], 'sel_vars'), _sel(sel_steps, X.shape[2], 'sel_steps')
         if tfms is not None and not is_listy(tfms): raise ValueError(f"tfms is {tfms!r}. Expected two entries: [transforms of X, transform of y], such as [None, TSClassification()].")
         tfms = [None, None] if tfms is None else list(tfms)

@@ -265,6 +265,11 @@ class TSRegression(TSTarget):
         if self.scaled: y = (y - self._exact[0]) / self._exact[1]
         return torch.from_numpy(y.astype(np.float32))   # a copy: the caller's array stays his own
 
+    @property
+    def statistics(self) -> tuple: # (mean, std) of scaled targets, as tensors in the precision that `unscale` needs
+        "What a portable model needs to undo the scaling"
+        return tuple(map(torch.as_tensor, self._exact if self._far else (self.mean, self.std)))
+
     def wrap(self, t): return t.as_subclass(ScaledTarget) if self.scaled else t
     def unscale(self, t):
         if not self.scaled: return t

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['as_shape', 'output_shape', 'as_range', 'range_layers', 'output_layers', 'linear_head', 'call_known',
-           'build_custom_head', 'NotPlain', 'plain', 'check_args', 'record_init', 'TSModule', 'head_params',
-           'body_head_params']
+           'build_custom_head', 'NotPlain', 'plain', 'check_args', 'runs_where', 'record_init', 'TSModule',
+           'head_params', 'body_head_params']
 
 # %% ../../nbs/models/02_heads.ipynb #be57e177
 import functools, inspect, math, numbers
@@ -133,10 +133,18 @@ def check_args(
         kind, what = _kinds.get(p.annotation, (object, ''))
         if not isinstance(v, kind) and (p.default is p.empty or isinstance(p.default, kind)): raise ValueError(f"{k} is {v!r}. Expected {what}.")
 
+def runs_where(
+    cls:type, # an architecture
+) -> tuple: # names
+    "The arguments that say where or with which implementation a model runs. They are no part of it: another machine has others"
+    return getattr(cls, 'where_args', ('device', 'backend'))
+
 def record_init(
     init, # `__init__` of a class
 ): # the same, which also sets `init_args`
-    "Keep the arguments of the outermost `__init__`, defaults included, as a dict in `init_args`; those of the wrong kind are a `ValueError`"
+    """Keep the arguments of the outermost `__init__`, defaults included, as a dict in `init_args`; those of the wrong kind are a `ValueError`.
+
+    What `runs_where` names is left out"""
     sig = inspect.signature(init)
     @functools.wraps(init)
     def __init__(self, *args, **kwargs):
@@ -147,7 +155,7 @@ def record_init(
         bound.apply_defaults()
         named = {k: v for k, v in list(bound.arguments.items())[1:] if sig.parameters[k].kind != inspect.Parameter.VAR_KEYWORD}
         rest = {k: v for n, p in sig.parameters.items() if p.kind == inspect.Parameter.VAR_KEYWORD for k, v in bound.arguments[n].items()}
-        self.init_args = {k: plain(v) for k, v in {**named, **rest}.items()}
+        self.init_args = {k: plain(v) for k, v in {**named, **rest}.items() if k not in runs_where(type(self))}
     return __init__
 
 # %% ../../nbs/models/02_heads.ipynb #e0dcc9af

@@ -11,7 +11,7 @@ from functools import lru_cache, reduce
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from ..core import generator, seeded
+from ..core import generator, local_seed
 from .feature_model import FeatureModel, Fitted, RunningStats, check_reusable, iter_chunks, usable_var
 from .registry import register_model
 
@@ -174,7 +174,7 @@ class HydraPlus(FeatureModel):
         self.seq_len = seq_len
         self.scaler = SparseScaler(self.head_nf) if sparse_scale else None
         # the head's first weights come from the same seed
-        with seeded(None if gen is None else int(torch.randint(2**31 - 1, (), generator=gen))):
+        with local_seed(None if gen is None else int(torch.randint(2**31 - 1, (), generator=gen))):
             self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
         if device is not None: self.to(device)
 

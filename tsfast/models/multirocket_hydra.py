@@ -8,7 +8,7 @@ __all__ = ['MultiRocketHydraFeatures', 'MultiRocketHydra']
 # %% ../../nbs/models/23_multirocket_hydra.ipynb #40b0759b
 import torch
 from torch import nn, Tensor
-from ..core import generator, seeded
+from ..core import generator, local_seed
 from .feature_model import FeatureModel, FeatureNorm, RunningStats, check_reusable, iter_chunks
 from .hydra import HydraBackbonePlus, SparseScaler
 from .multirocket import MultiRocketFeatures
@@ -91,5 +91,5 @@ class MultiRocketHydra(FeatureModel):
         super().__init__(c_in, backbone, backbone.num_features, seq_len, bn=bn, zero_init=zero_init)
         self.seq_len = seq_len
         # the head's first weights come from the same seed
-        with seeded(None if gen is None else int(torch.randint(2**31 - 1, (), generator=gen))):
+        with local_seed(None if gen is None else int(torch.randint(2**31 - 1, (), generator=gen))):
             self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
