@@ -1,5 +1,5 @@
 "Training that was interrupted ends with the same bits as training that was not"
-import random, signal, subprocess, sys, textwrap
+import os, random, signal, subprocess, sys, textwrap
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from fastai.learner import Learner
 from fastai.metrics import accuracy
 from fastai.optimizer import OptimWrapper
 
+from tsfast import checkpoint
 from tsfast.checkpoint import Checkpoint, as_plain, read_checkpoint, write_checkpoint
 from tsfast.data.core import StratifiedSampler, get_ts_dls
 from tsfast.data.external import get_UCR_data
@@ -37,9 +38,14 @@ def quiet(learn):
     learn.remove_cb(learn.progress); learn.logger = lambda o: None
     return learn
 
+class Steps(Callback):
+    "Counts the steps of all trainings of a learner"
+    def after_create(self): self.learn.steps = 0
+    def after_step(self): self.learn.steps += 1
+
 def learner(data, path=None, seed=0, arch='InceptionTime', dls=None, **kwargs):
     kwargs = {**dict(nf=4, depth=3, fc_dropout=.3), **kwargs}
-    return quiet(ts_learner(dls or loaders(data), arch, metrics=accuracy, seed=seed, path=path, **kwargs))
+    return quiet(ts_learner(dls or loaders(data), arch, metrics=accuracy, seed=seed, path=path, cbs=Steps(), **kwargs))
 
 def same(a, b):
     for (k, v), (l, w) in zip(a.model.state_dict().items(), b.model.state_dict().items(), strict=True): assert k == l and torch.equal(v, w), k
@@ -67,7 +73,7 @@ def test_resume(data, tmp_path, fit, at, every):
     random.seed(5); np.random.seed(5); torch.manual_seed(5)   # wherever the generators of the new process are
     fit(second, [Checkpoint(tmp_path/'c.pt', every=every, resume=True)])
     same(whole, second)
-    assert len(second.history) == 6 or fit is plateau
+    assert second.steps == whole.steps - c['epoch']*whole.steps//len(whole.history)     # the epochs before the file are not trained again
 
 
 def test_twice_interrupted(data, tmp_path):
@@ -159,6 +165,26 @@ def test_variants(data, tmp_path, what):
     one_cycle(second, [Checkpoint(tmp_path/'c.pt', resume=True), *cbs()])
     same(whole, second)
 
+@pytest.mark.parametrize('fit', [one_cycle, plateau], ids=['one_cycle', 'plateau'])
+def test_several_processes(data, tmp_path, monkeypatch, fit):
+    "Every process goes on from the file, and the first one alone writes"
+    c, whole, second = tmp_path/'c.pt', learner(data, tmp_path/'whole'), learner(data, tmp_path/'second')
+    fit(whole, [])
+    with pytest.raises(KeyboardInterrupt): fit(learner(data, tmp_path/'first'), [Checkpoint(c), BreakOff(3)])
+    before, waits = c.read_bytes(), []
+    monkeypatch.setattr(checkpoint, 'distrib_barrier', lambda: waits.append(c.exists()))
+    monkeypatch.setenv('RANK', '1')     # as torch tells the second process
+    if fit is plateau:      # the first process has written the best model so far
+        (tmp_path/'second'/'models').mkdir(parents=True)
+        torch.save(whole.model.state_dict(), tmp_path/'second'/'models'/'model.pth')
+    fit(second, [Checkpoint(c, resume=True)])
+    same(whole, second)
+    assert second.steps < whole.steps and c.read_bytes() == before and waits == [True]
+    third = learner(data, tmp_path/'third')
+    one_cycle(third, [Checkpoint(tmp_path/'none.pt', resume=True)])
+    assert len(third.history) == 6 and not (tmp_path/'none.pt').exists()
+
+
 def test_other_run(data, tmp_path):
     "Whatever would end elsewhere is refused, with the difference, before anything is changed"
     c = tmp_path/'c.pt'
@@ -206,6 +232,19 @@ def test_damaged(data, tmp_path):
     with pytest.raises(ValueError, match='newer tsfast'): read_checkpoint(c)
     with pytest.raises(FileNotFoundError): read_checkpoint(tmp_path/'none.pt')
     with pytest.raises(OSError): read_checkpoint(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, 'getuid'), reason='permissions of POSIX systems')
+def test_others_may_read(data, tmp_path):
+    "The files have the permissions that the umask leaves, as other files do"
+    umask = os.umask(0o022)
+    try:
+        learn = learner(data, tmp_path)
+        with pytest.raises(KeyboardInterrupt): learn.fit(3, 1e-2, cbs=[SaveModelCallback(monitor='accuracy', fname='best'), Checkpoint(tmp_path/'c.pt'), BreakOff(2)])
+        (tmp_path/'models'/'best.pth').unlink()
+        learner(data, tmp_path).fit(3, 1e-2, cbs=[SaveModelCallback(monitor='accuracy', fname='best'), Checkpoint(tmp_path/'c.pt', resume=True)])
+    finally: os.umask(umask)
+    assert {oct(o.stat().st_mode & 0o777) for o in (tmp_path/'c.pt', tmp_path/'models'/'best.pth')} == {'0o644'}
 
 
 @pytest.mark.parametrize('error', [OSError('disk full'), KeyboardInterrupt()], ids=lambda e: type(e).__name__)
@@ -262,30 +301,26 @@ def test_refused(data, tmp_path):
 
 SCRIPT = textwrap.dedent('''
     import os, signal, sys
+    from pathlib import Path
     sys.path.insert(0, sys.argv[1])
     from test_checkpoint import *
-    where, schedule, job = Path(sys.argv[2]), sys.argv[3], sys.argv[4]
-    data, fit = get_UCR_data('ItalyPowerDemand', split_data=False), globals()[schedule]
+    where, schedule = Path(sys.argv[2]), sys.argv[3]
+    torch.set_num_threads(int(sys.argv[4]))
     class Kill(Callback):
         def after_batch(self):
             if self.training and self.epoch == 3: os.kill(os.getpid(), signal.SIGKILL)
-    c = where/f'{schedule}.pt'
-    if job == 'killed': fit(learner(data, where/'first'), [Checkpoint(c), Kill()])
-    else:
-        assert read_checkpoint(c)['epoch'] == 3
-        second, whole = learner(data, where/'second'), learner(data, where/'whole')
-        fit(second, [Checkpoint(c, resume=True)])
-        fit(whole, [])
-        same(whole, second)
-        print('same')
-''').replace('import os, signal, sys', 'import os, signal, sys\nfrom pathlib import Path', 1)
+    globals()[schedule](learner(get_UCR_data('ItalyPowerDemand', split_data=False), where/'first'), [Checkpoint(where/'c.pt'), Kill()])
+''')
 
 @pytest.mark.skipif(not hasattr(signal, 'SIGKILL'), reason='a signal of POSIX systems')
-@pytest.mark.parametrize('schedule', ['one_cycle', 'plateau'])
-def test_killed_process(repo, tmp_path, schedule):
-    "A process that is killed in the middle of an epoch, and another one that goes on"
-    run = lambda job: subprocess.run([sys.executable, '-W', 'ignore', '-c', SCRIPT, str(repo/'tests'), str(tmp_path), schedule, job], cwd=repo, capture_output=True, text=True)
-    r = run('killed')
+@pytest.mark.parametrize('schedule', [one_cycle, plateau], ids=['one_cycle', 'plateau'])
+def test_killed_process(repo, data, tmp_path, request, schedule):
+    "A process that is killed in the middle of an epoch, and another one, with as many threads, that goes on"
+    name = request.node.callspec.id
+    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', SCRIPT, str(repo/'tests'), str(tmp_path), name, str(torch.get_num_threads())], cwd=repo, capture_output=True, text=True)
     assert r.returncode == -signal.SIGKILL, r.stderr
-    r = run('go on')
-    assert r.returncode == 0 and r.stdout.endswith('same\n'), r.stderr
+    assert read_checkpoint(tmp_path/'c.pt')['epoch'] == 3
+    second, whole = learner(data, tmp_path/'second'), learner(data, tmp_path/'whole')
+    schedule(second, [Checkpoint(tmp_path/'c.pt', resume=True)])
+    schedule(whole, [])
+    same(whole, second)

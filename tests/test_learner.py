@@ -1,5 +1,6 @@
 "The learner: fastai works on it, seeds reproduce to the bit, predictions come in the user's words and units"
 import copy, os, random, subprocess, sys, warnings
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,24 +13,28 @@ from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.mixup import CutMix, MixUp
 from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau, SaveModelCallback
 from fastai.interpret import ClassificationInterpretation, Interpretation
-from fastai.learner import Learner, load_learner
+from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat, MSELossFlat
-from fastai.metrics import F1Score, RocAucBinary, accuracy, accuracy_multi, mae, rmse
+from fastai.optimizer import OptimWrapper
+from fastai.metrics import F1Score, R2Score, RocAuc, RocAucBinary, accuracy, accuracy_multi, error_rate, mae, rmse
 from torch import Tensor, nn
 
-from tsfast.callbacks import BF16, UserUnits, training_batches
-from tsfast.core import rng_state
+from tsfast.callbacks import BF16, PaddingAtEnd, UserUnits, training_batches
+from tsfast.core import rng_state, seeded
+from tsfast.data.augment import TSNoise
 from tsfast.data.core import StratifiedSampler, TSDatasets, get_ts_dls
-from tsfast.data.preprocessing import TSStandardize
+from tsfast.data.preprocessing import TSBatchTransform, TSNan2Value, TSStandardize
 from tsfast.data.targets import TSClassification, TSMultiLabelClassification, TSRegression
 from tsfast.deploy import export_onnx
 from tsfast.inference import Predictor
-from tsfast.learner import class_weights, ts_learner
+from tsfast.learner import check_width, class_weights, load_learner, spoilt_by_padding, ts_learner
 from tsfast.losses import FocalLoss, MaskedLoss
 from tsfast.metrics import skm_known
 from tsfast.models.heads import TSModule
 from tsfast.models.inception_time import InceptionTime
 from tsfast.models.minirocket import MiniRocket
+from tsfast.models.registry import build_ts_model, list_models
+from tsfast.models.rnn import LSTM
 from tsfast.models.xception_time import XceptionTime
 
 small, NAN = dict(nf=4, depth=3), float('nan')
@@ -41,7 +46,7 @@ numbers = (1000 + 5*(X[:, :, -1] - X[:, :, 0]).mean(1)).astype(np.float64)
 splits = (range(42), range(42, n))
 
 
-def class_dls(**k): return get_ts_dls(X, labels, splits=splits, batch_tfms=TSStandardize(by_var=True), **{'bs': 16, 'device': 'cpu', **k})
+def class_dls(**k): return get_ts_dls(X, labels, splits=splits, **{'batch_tfms': TSStandardize(by_var=True), 'bs': 16, 'device': 'cpu', **k})
 def number_dls(y=numbers, **k): return get_ts_dls(X, y, splits=splits, tfms=[None, TSRegression(standardize=True)], batch_tfms=TSStandardize(), bs=16, device='cpu', **k)
 def quiet(learn):
     learn.remove_cbs([o for o in learn.cbs if type(o).__name__ == 'ProgressCallback']); learn.logger = lambda *a, **k: None
@@ -72,7 +77,7 @@ def test_plain_fastai_learner(tmp_path):
     learn = quiet(Learner(class_dls(), Net(), metrics=accuracy, path=tmp_path))
     assert type(learn.loss_func) is CrossEntropyLossFlat
     assert 1e-8 < learn.lr_find(show_plot=False).valley < 10
-    learn.fit_one_cycle(8, 1e-2)
+    learn.fit_one_cycle(20, 1e-2)
     assert learn.validate()[1] > .8
     learn.show_results(max_n=2); assert len(plt.figure(plt.get_fignums()[-1]).axes) == 2
     assert learn.predict(X[50])[0] in learn.dls.vocab and learn.get_X_preds(X[:3])[2].dtype.kind == 'U'
@@ -145,7 +150,7 @@ def test_export_and_fresh_process(trained, tmp_path):
     try: trained.export('learner.pkl')
     finally: trained.path = old
     np.save(tmp_path/'X.npy', X[42:])
-    code = ("import numpy as np, torch, warnings; warnings.simplefilter('ignore')\nfrom fastai.learner import load_learner\nimport tsfast.learner\n"
+    code = ("import numpy as np, torch, warnings; warnings.simplefilter('ignore')\nfrom tsfast.learner import load_learner\n"
             "learn = load_learner('learner.pkl'); X = np.load('X.npy')\np, _, words = learn.get_X_preds(X)\nassert len(learn.dls.train.dataset) == 0\n"
             "torch.save((p, list(map(str, words)), learn.predict(X[0])[0]), 'out.pt')")
     r = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)})
@@ -228,7 +233,7 @@ def test_checking_a_model_leaves_no_trace():
     ts_learner(class_dls(), m); assert m.training and all(torch.equal(a, b) for a, b in zip(before.values(), m.state_dict().values())) and torch.equal(state, rng_state()['torch'])
 
 def test_feature_models_are_fitted_on_training_first():
-    dls = class_dls(); learn = quiet(ts_learner(dls, MiniRocket, metrics=accuracy, seed=0, num_features=168))
+    dls = class_dls(); learn = quiet(ts_learner(dls, MiniRocket, metrics=accuracy, seed=0, num_features=84))
     assert not learn.model.fitted
     learn.fit_one_cycle(5, 1e-2); assert learn.model.fitted and learn.validate()[1] > .8
     x, t = (torch.cat(o) for o in zip(*training_batches(dls))); assert x.shape == (42, C, L) and torch.equal(t, dls.train_ds.y[:42])       # in order, every one
@@ -370,6 +375,56 @@ def test_bfloat16_on_the_cpu():
     assert not torch.equal(rounded, plain) and torch.allclose(rounded, plain, atol=.05)
 
 
+@pytest.mark.parametrize('arch', list_models())
+def test_a_seed_gives_the_weights_that_torch_gives(arch):
+    "Construction draws from generators of its own, and comes out as after `torch.manual_seed`"
+    dls = class_dls(); before = global_state()
+    got = ts_learner(dls, arch, seed=3).model.state_dict(); assert global_state() == before
+    with seeded(3): want = build_ts_model(arch, dls=dls).state_dict()
+    assert all(torch.equal(a, b) for a, b in zip(got.values(), want.values(), strict=True))
+
+def test_nothing_is_seeded_outside_training(monkeypatch):
+    "Not even for a moment, since another thread may look"
+    dls, model = class_dls(batch_tfms=[TSNoise(.1, p=1.), TSStandardize()]), InceptionTime(C, 3, fc_dropout=.5, **small)
+    padded = padded_dls()
+    def refuse(*args, **kwargs): raise AssertionError('a global generator was seeded')
+    for module, name in ((random, 'seed'), (np.random, 'seed'), (np.random, 'set_state'), (torch, 'manual_seed'), (torch, 'set_rng_state')): monkeypatch.setattr(module, name, refuse)
+    before = global_state()
+    learn = ts_learner(dls, InceptionTime, seed=1, **small); ts_learner(dls, model); ts_learner(padded, LastStep, seed=1)
+    learn.validate(0); learn.get_preds(0); learn.predict(X[0])
+    assert global_state() == before
+
+@pytest.mark.parametrize('seed', [0, None])
+@pytest.mark.parametrize('arch,k', [('InceptionTime', small), ('MiniRocket', dict(num_features=84)), ('GRU', dict(hidden_size=4))], ids=lambda o: o if isinstance(o, str) else '')
+def test_lr_find_does_not_change_the_training_after_it(arch, k, seed, tmp_path):
+    def go(find):
+        torch.manual_seed(1); np.random.seed(1); random.seed(1)
+        learn = quiet(ts_learner(class_dls(), arch, metrics=accuracy, seed=seed, path=tmp_path, **k))
+        if find: learn.lr_find(show_plot=False, num_it=10); assert learn.history is None
+        learn.fit_one_cycle(2, 1e-2); return weights(learn), learn.history
+    (a, ha), (b, hb) = go(False), go(True); assert torch.equal(a, b) and ha.equals(hb)
+
+@pytest.fixture
+def late_cuda(monkeypatch):
+    "A machine with a GPU that nobody has used yet: the seeds that torch hands on to it"
+    seeds = []
+    for name, f in dict(is_available=lambda: True, is_initialized=lambda: False, manual_seed_all=seeds.append).items(): monkeypatch.setattr(torch.cuda, name, f)
+    return seeds
+
+def test_cuda_that_starts_later_is_not_left_seeded(late_cuda):
+    torch.manual_seed(11)
+    with seeded(3): assert late_cuda[-1] == 3
+    assert late_cuda[-1] == 11      # what it would have started from without the block
+
+def test_mps_is_given_back(monkeypatch):
+    state = {'now': torch.tensor([1], dtype=torch.uint8)}
+    monkeypatch.setattr(torch.backends.mps, 'is_available', lambda: True)
+    for name, f in dict(get_rng_state=lambda: state['now'], set_rng_state=lambda s: state.update(now=s), manual_seed=lambda s: state.update(now=torch.tensor([s], dtype=torch.uint8))).items():
+        monkeypatch.setattr(torch.mps, name, f)
+    with seeded(3): assert state['now'].item() == 3
+    assert state['now'].item() == 1
+
+
 # ---------------------------------------------------------------- real data, as long as it takes: pytest -m slow, with TSFAST_DATA set
 
 @pytest.fixture
@@ -446,12 +501,17 @@ def test_weights_do_not_stand_in_the_way(tmp_path):
         with pytest.raises(ValueError, match='closed form'): ts_learner(dls, 'MiniRocket', num_features=84, **kw).fit_ridge()
 
 
-def test_validation_of_the_training_split_sees_all():
-    X, y = np.random.default_rng(0).normal(size=(27, 1, 8)), np.arange(27) % 2
-    dls = get_ts_dls(X, y, splits=(range(23), range(23, 27)), bs=8, device='cpu')
-    learn = ts_learner(dls, 'InceptionTime', metrics=accuracy, nf=4, depth=3)
+@pytest.mark.parametrize('weights', [None, np.arange(42) + 1.], ids=['shuffled', 'weighted'])
+def test_evaluation_of_the_training_split_sees_all_without_augmentation(weights):
+    dls = class_dls(batch_tfms=[TSStandardize(by_var=True), TSNoise(5., p=1.)], weights=weights)
+    assert not torch.equal(dls.train.transform(torch.from_numpy(X[:2])), dls.valid.transform(torch.from_numpy(X[:2])))
+    learn = classifier(dls)
+    p, _, _, losses = learn.get_X_preds(X[:42], labels[:42], with_loss=True)     # as new series, which are never augmented
     preds, targs = learn.get_preds(ds_idx=0)
-    assert abs(learn.validate(ds_idx=0)[1] - float((preds.argmax(1) == targs).float().mean())) < 1e-6
+    torch.testing.assert_close(preds, p, atol=1e-5, rtol=0); assert torch.equal(targs, dls.train_ds.y[:42])
+    loss, acc = learn.validate(ds_idx=0)
+    assert loss == pytest.approx(float(losses.mean()), rel=1e-5) and acc == pytest.approx(float((p.argmax(1) == targs).float().mean()))
+    torch.testing.assert_close(Interpretation.from_learner(learn, ds_idx=0).losses, losses, atol=1e-5, rtol=0)
 
 
 def first_loss(dls, **k):
@@ -533,3 +593,207 @@ def test_a_range_for_each_target():
     (number_dls, InceptionTime, 5, 'low < high'), (number_dls, InceptionTime, (None, 5), 'low < high')], ids=str)
 def test_y_range_that_cannot_be(dls, arch, y_range, message):
     with pytest.raises(ValueError, match=message): ts_learner(dls(), arch, **({} if y_range == () else dict(y_range=y_range)))
+
+
+# ---------------------------------------------------------------- what is refused, or said, when a learner is made
+
+class Wide(nn.Module):
+    "A network of a user's that does not do what its arguments say"
+    def __init__(self, c_in, c_out): super().__init__(); self.fc = nn.Linear(c_in, 7)
+    def forward(self, x): return self.fc(x.mean(-1))
+
+def test_a_class_of_the_wrong_width():
+    with pytest.raises(ValueError, match=r"Wide gives .*\('B', 7\).* need \('B', 3\).*arguments ask for: c_out=3"): ts_learner(class_dls(), Wide)
+    with pytest.raises(ValueError, match=r"\('B', 5\)"): ts_learner(class_dls(), InceptionTime, custom_head=lambda nf, c_out, seq_len: nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(nf, 5)), **small)
+
+def test_modes_of_modules_are_kept():
+    m = InceptionTime(C, 3, **small).train(); m.inceptionblock.eval(); modes = [o.training for o in m.modules()]
+    ts_learner(class_dls(), m); assert [o.training for o in m.modules()] == modes
+    m = MiniRocket(C, 3, L, num_features=84).train(); m.head.eval(); modes = [o.training for o in m.modules()]
+    learn = ts_learner(class_dls(), m); learn.model.fit(X); learn.model.features(X); assert [o.training for o in m.modules()] == modes
+    from tsfast.models.ridge import fit_ridge_head
+    fit_ridge_head(m, training_batches(learn.dls), 3); assert [o.training for o in m.modules()] == modes
+
+def test_statistics_on_another_device():
+    "Series lie on the CPU, statistics and model where the loaders are: 'meta' stands for a GPU"
+    dls, m = class_dls(), InceptionTime(C, 3, **small).to('meta')
+    dls.to(torch.device('meta'))
+    for f in dls.train.after_batch.fs: f.to('meta')
+    check_width(m, dls)
+    with pytest.raises(ValueError, match='c_out=3'): check_width(InceptionTime(C, 2, **small).to('meta'), dls)
+
+@pytest.mark.parametrize('metric,name', [(accuracy, 'accuracy'), (error_rate, 'error_rate'), (F1Score(average='macro'), 'f1_score'), (RocAuc(), 'roc_auc_score')], ids=lambda o: o if isinstance(o, str) else '')
+def test_a_metric_for_classes_meets_numbers(metric, name):
+    "Classes written 1.0 and 2.0 are numbers, and an accuracy of 0.0 in each epoch would be all that is said"
+    y = np.where(labels == 'up', 1., 2.)
+    with pytest.warns(UserWarning, match=f'for classes.*{name}.*TSClassification'): ts_learner(get_ts_dls(X, y, splits=splits, bs=16, device='cpu'), metrics=[mae, metric], **small)
+    ts_learner(number_dls(), metrics=[mae, rmse, R2Score(), skm_known(skm.max_error), metrics_mse], **small); classifier(metrics=[metric])     # no warning
+
+@pytest.mark.parametrize('monitor', ['acuracy', 'time', 'train_accuracy'])
+def test_a_monitor_that_is_not_recorded(monitor):
+    learn = classifier(); before = weights(learn)
+    for tracker in (EarlyStoppingCallback, SaveModelCallback, ReduceLROnPlateau):
+        with pytest.raises(ValueError, match=f"{tracker.__name__} monitors '{monitor}'.*Recorded: train_loss, valid_loss, accuracy"): learn.fit_one_cycle(1, cbs=tracker(monitor=monitor))
+    assert torch.equal(before, weights(learn)) and not [o for o in learn.cbs if 'Tracker' in str(type(o).__mro__)]
+    with pytest.raises(ValueError, match="'valid_loss', which this training does not record.*Recorded: train_loss, accuracy"): classifier(valid_metrics=False, train_metrics=True, cbs=EarlyStoppingCallback()).fit(1)
+
+def test_names_of_metrics():
+    learn = quiet(ts_learner(number_dls(), metrics=rmse, seed=0, **small)); learn.fit(1, 1e-3, cbs=EarlyStoppingCallback(monitor='rmse', comp=np.less))
+    assert list(learn.history) == ['train_loss', 'valid_loss', 'rmse']
+    learn.metrics = [rmse, mae]; assert list(learn.metrics.attrgot('name')) == ['rmse', 'mae']
+
+
+# ---------------------------------------------------------------- another head
+
+def test_another_head_is_trained():
+    "Also where the optimiser was made before, with the other parameters"
+    learn = classifier(); learn.fit(1, 1e-2)
+    with pytest.raises(ValueError, match=r'not called `head` but gap and fc.*reset_head'): learn.model.head = nn.Linear(16, 3)
+    learn.model.fc = nn.Linear(learn.model.head_nf, 3); before = learn.model.fc.weight.detach().clone()
+    learn.fit_one_cycle(1, 1e-2); assert not torch.equal(before, learn.model.fc.weight)
+    learn.model.reset_head(3); before = learn.model.fc.weight.detach().clone(); opt = learn.opt
+    learn.fit(1, 1e-2); assert not torch.equal(before, learn.model.fc.weight) and learn.opt is not opt
+    opt = learn.opt; learn.fit(1, 1e-2); assert learn.opt is opt
+    learn.freeze(); learn.model.reset_head(3); learn.fit(1, 1e-2)
+    assert learn.opt.frozen_idx == 1 and not any(p.requires_grad for k, p in learn.model.named_parameters() if 'conv' in k) and learn.model.fc.weight.requires_grad
+
+def test_ridge_leaves_the_learning_rate():
+    learn = quiet(ts_learner(class_dls(), MiniRocket, metrics=accuracy, lr=5e-3, num_features=84)); learn.fit_ridge()
+    assert learn.lr == 5e-3
+
+
+# ---------------------------------------------------------------- files
+
+def paths_in(file):
+    "Names of classes of paths in the pickle of a learner"
+    import pickletools, zipfile
+    z = zipfile.ZipFile(file); data = z.read(next(o for o in z.namelist() if o.endswith('data.pkl')))
+    return {str(arg) for _, arg, _ in pickletools.genops(data) if 'Path' in str(arg) and 'pathlib' in str(arg)} | {o for o in ('PosixPath', 'WindowsPath') if o.encode() in data}
+
+def test_a_learner_from_another_system_and_folder(tmp_path):
+    from fastai.callback.progress import CSVLogger
+    home, there = tmp_path/'home', tmp_path/'there'; home.mkdir()
+    dls = class_dls(path=home/'data')
+    learn = classifier(dls, path=home, model_dir=home/'m', cbs=[SaveModelCallback(), CSVLogger(home/'log.csv')]); learn.fit(1, 1e-2); learn.export('a.pkl')
+    assert not paths_in(home/'a.pkl')
+    there.mkdir(); (home/'a.pkl').rename(there/'b.pkl')
+    again = load_learner(there/'b.pkl'); assert again.path == there and again.dls.path == home/'data' and again.model_dir == home/'m' and again.csv_logger.fname == home/'log.csv'
+    assert torch.equal(again.get_X_preds(X[:4])[0], learn.get_X_preds(X[:4])[0]) and learn.path == home
+    learn = classifier(path=home); learn.export('c.pkl'); (home/'c.pkl').rename(there/'c.pkl')
+    again = load_learner(there/'c.pkl'); again.dls = class_dls(); again.lr_find(show_plot=False, num_it=8); assert (there/'models').is_dir()
+    assert load_learner(str(there/'c.pkl')).path == there
+
+def test_an_export_that_fails_leaves_all_as_it_was(tmp_path):
+    learn = classifier(path=tmp_path); learn.fit(1, 1e-3); learn.export('m.pkl'); before, dls, opt = (tmp_path/'m.pkl').read_bytes(), learn.dls, learn.opt
+    learn.unpicklable = (o for o in ())
+    with pytest.raises(TypeError, match='generator'): learn.export('m.pkl')
+    assert learn.dls is dls and learn.opt is opt and (tmp_path/'m.pkl').read_bytes() == before and {o.name for o in tmp_path.iterdir()} == {'m.pkl'}
+
+def test_files_of_another_kind(tmp_path):
+    from tsfast.checkpoint import Checkpoint
+    learn = classifier(path=tmp_path); learn.fit(1, 1e-3, cbs=Checkpoint(tmp_path/'c.pt')); learn.save('w'); learn.export('m.pkl'); learn.save_bundle(tmp_path/'b')
+    (tmp_path/'text.pkl').write_text('text')
+    for file, match in (('models/w.pth', r"holds weights.*learn.load\('.*w'\)"), ('c.pt', 'checkpoint.*resume=True'), ('b', 'load_bundle'), ('text.pkl', 'no learner')):
+        with pytest.raises(ValueError, match=match): load_learner(tmp_path/file)
+    torch.save([1], tmp_path/'list.pkl')
+    with pytest.raises(ValueError, match='holds a list'): load_learner(tmp_path/'list.pkl', cpu=False)
+    with pytest.raises(FileNotFoundError): load_learner(tmp_path/'none.pkl')
+    (tmp_path/'m.pkl').rename(tmp_path/'models'/'m.pth')
+    with pytest.raises(ValueError, match='read by load_learner'): learn.load('m')
+
+def test_weights_of_another_model(tmp_path):
+    learn = classifier(path=tmp_path); learn.fit(1, 1e-3); learn.save('w')
+    other = quiet(ts_learner(get_ts_dls(X, np.arange(n) % 5, splits=splits, bs=16, device='cpu'), InceptionTime, path=tmp_path, **small)); before = weights(other)
+    with pytest.raises(ValueError, match=r'fc.weight: \(3, 16\) in the file, \(5, 16\) here; fc.bias.*same architecture, arguments and classes.*strict=False'): other.load('w')
+    assert torch.equal(before, weights(other))
+    head = other.model.fc.weight.detach().clone(); other.load('w', strict=False)
+    assert all(torch.equal(a, b) for a, b in zip(other.model.inceptionblock.state_dict().values(), learn.model.inceptionblock.state_dict().values())) and torch.equal(head, other.model.fc.weight)
+    other.fit(1, 1e-3); assert torch.isfinite(weights(other)).all()
+    with pytest.raises(ValueError, match='nothing in the file, '): quiet(ts_learner(class_dls(), 'FCN', path=tmp_path)).load('w')
+    assert torch.equal(weights(classifier(path=tmp_path).load('w')), weights(learn))
+
+
+# ---------------------------------------------------------------- series that were not asked for
+
+def test_one_series_instead_of_many(trained):
+    for x in (X[0], torch.from_numpy(X[0]), pd.DataFrame(X[0])):
+        with pytest.raises(ValueError, match=r'X has shape \(2, 24\).*Expected \(n, 2, 24\).*X\[0\]\[None\]'): trained.get_X_preds(x)
+    assert len(trained.get_X_preds(X[0][None])[0]) == 1
+
+@pytest.mark.parametrize('arch,k,length,message', [('InceptionTime', small, 7, None), ('InceptionTime', small, 60, None), ('LSTM', dict(hidden_size=4), 5, None), ('MiniRocket', dict(num_features=84), 30, 'built for series of 24 steps.*InceptionTime'),
+                                                   ('XceptionTime', dict(nf=4), 1, None)], ids=str)
+def test_series_of_another_length(arch, k, length, message):
+    learn = quiet(ts_learner(class_dls(), arch, seed=0, **k)); learn.fit(1, 1e-3)
+    x = np.resize(X[:3], (3, C, length))
+    if message is None and length >= learn.model.min_len: assert learn.get_X_preds(x)[0].shape == (3, 3)
+    else:
+        with pytest.raises(ValueError, match=message or 'at least'): learn.get_X_preds(x)
+
+
+# ---------------------------------------------------------------- padding that is kept
+
+class LastStep(nn.Module):
+    "A user's network that masks padding, with what draws in training: dropout of three kinds"
+    def __init__(self, c_in, c_out): super().__init__(); self.rnn, self.bn, self.drop, self.fc = nn.LSTM(c_in, 4, 2, batch_first=True, dropout=.5), nn.BatchNorm1d(4), nn.Dropout(.5), nn.Linear(4, c_out)
+    def forward(self, x):
+        z = self.rnn(x.nan_to_num(0).movedim(1, 2))[0][:, 0]
+        return self.fc(nn.functional.dropout(self.drop(self.bn(z)), .5, self.training))
+
+class Spoilt(LastStep):
+    "Here NaN reaches batch normalisation"
+    def forward(self, x): return self.fc(self.bn(self.rnn(x.movedim(1, 2))[0][:, -1]))
+
+gap = X.copy(); gap[::2, :, 18:] = np.nan
+def padded_dls(*tfms): return get_ts_dls(gap, labels, splits=splits, batch_tfms=[TSStandardize(), TSNan2Value(keep_padding=True), *tfms], bs=16, device='cpu')
+
+def test_own_networks_and_padding():
+    dls = padded_dls(); assert not spoilt_by_padding(LastStep(C, 3), dls) and spoilt_by_padding(Spoilt(C, 3), dls)
+    ts_learner(dls, LastStep)
+    with pytest.raises(ValueError, match='Spoilt does not mask them'): ts_learner(dls, Spoilt)
+
+class Roll(TSBatchTransform):
+    "Moves padding into the series, from a certain call on"
+    order, split_idx = 100, 0
+    def __init__(self, start): super().__init__(); self.calls, self.start = 0, start
+    def on_series(self, x): self.calls += 1; return x.roll(3, -1) if self.calls > self.start else x
+
+def test_padding_is_looked_at_in_each_batch_once(monkeypatch):
+    looks = []
+    check = PaddingAtEnd.check
+    monkeypatch.setattr(PaddingAtEnd, 'check', lambda self: (looks.append(self.epoch), check(self)))
+    def learner(start): learn = quiet(ts_learner(padded_dls(Roll(start)), LSTM, seed=0, hidden_size=4)); looks.clear(); return learn
+    learn = learner(99); learn.fit(3, 1e-3); first = [0]*(len(learn.dls.train) + 1)
+    assert looks == [*first, 1, 2]      # the batches and the end of the epoch, then the ends alone: to look makes a GPU wait
+    for start, seen in ((0, [0]), (1, [0, 0]), (len(first) - 1, [*first, 1]), (2*len(first) - 1, [*first, 1, 2])):
+        with pytest.raises(ValueError, match='before the end of a series'): learner(start).fit(3, 1e-3)
+        assert looks == seen
+
+
+# ---------------------------------------------------------------- losses of both signs, another default dtype
+
+def signed(pred, targ, center, scale, reduction='mean'):
+    "A loss of both signs, whose sum is 0 or rounding; its gradients are not"
+    e = (pred.reshape(targ.shape) - targ).tanh(); e = scale*(e - (e.detach() if center == 'each' else e.detach().mean()))
+    return e if reduction == 'none' else e.mean() if reduction == 'mean' else e.sum()
+
+@pytest.mark.parametrize('scale', [1., 1e-12])
+@pytest.mark.parametrize('center', ['each', 'all'])
+def test_sample_weights_with_losses_that_cancel(center, scale):
+    def go(**k):
+        learn = quiet(ts_learner(number_dls(), InceptionTime, loss_func=partial(signed, center=center, scale=scale), opt_func=partial(OptimWrapper, opt=torch.optim.SGD), seed=0, **small, **k))
+        learn.fit(2, 1e-2/scale, wd=0.); return weights(learn)
+    plain = go(); torch.testing.assert_close(go(sample_weight=np.full(n, 3.)), plain, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(go(sample_weight=np.arange(n) % 2), plain, atol=1e-4)
+
+@pytest.fixture
+def double_default():
+    torch.set_default_dtype(torch.float64); yield; torch.set_default_dtype(torch.float32)
+
+@pytest.mark.parametrize('arch,k', [('InceptionTime', small), ('MiniRocket', dict(num_features=84)), ('TST', dict(d_model=8, n_heads=2, n_layers=1)), ('GRU_FCN', {}), ('LSTMAttentionPlus', {})], ids=lambda o: o if isinstance(o, str) else '')
+def test_another_default_dtype(double_default, arch, k):
+    learn = quiet(ts_learner(class_dls(), arch, metrics=accuracy, seed=0, **k)); learn.fit_one_cycle(2, 1e-3, cbs=MixUp())
+    assert {p.dtype for p in learn.model.parameters()} == {torch.float32} and torch.get_default_dtype() == torch.float64
+    p, _, words = learn.get_X_preds(X[:5]); assert p.dtype == torch.float32 and set(words) <= set(labels); learn.validate(); learn.predict(X[0])
+
+def test_a_model_in_float64_is_named(double_default):
+    with pytest.raises(ValueError, match=r'InceptionTime has parameters in float64, such as .*model.float\(\)'): ts_learner(class_dls(), InceptionTime(C, 3, **small))

@@ -261,6 +261,11 @@ def test_bad_masks(arch):
     with pytest.raises(ValueError, match=r'\(4, 10\)'): m(x, mask=torch.zeros(4, 9).bool())
     with pytest.raises(ValueError, match='torch.bool'): m(x, mask=torch.zeros(4, 10))
 
+def test_norm_has_no_shape_that_depends_on_the_mask():
+    "So that a GPU need not wait for one, and 'meta' has nothing to compute"
+    bn, z = _StepNorm(4).to('meta'), torch.randn(6, 10, 4, device='meta', requires_grad=True)
+    bn(z, torch.zeros(6, 10, dtype=torch.bool, device='meta')).sum().backward(); assert z.grad.shape == z.shape
+
 def test_norm_counts_real_steps_only():
     bn, ref, z = _StepNorm(4), nn.BatchNorm1d(4), torch.randn(6, 10, 4)
     mask = padding(6, 10)

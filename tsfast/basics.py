@@ -26,4 +26,5 @@ from .deploy import export_onnx, export_program
 from .estimators import *
 
 # %% ../nbs/91_basics.ipynb #b8900c6d
-__all__ = [n for n in globals() if not n.startswith('_')]
+# the names of the standard library's modules are left to them: fastai has functions and classes called copy, datetime, array and trace
+__all__ = [n for n, v in list(globals().items()) if not n.startswith('_') and (n not in sys.stdlib_module_names or v is sys.modules.get(n))]

@@ -18,20 +18,17 @@ from .data.targets import as_targets
 from .models.scaling import padding_mask
 
 # %% ../nbs/06_callbacks.ipynb #945b7b8e
-class _InOrder:
-    "Batches of the training split, in order, with the transforms that evaluation sees; can be read again and again"
-    def __init__(self, dl, rows=1024):
-        ds = dl.dataset[torch.arange(len(dl.dataset))]
-        ds.split_idx = 1    # no random augmentation
-        self.dl = dl.new(ds, bs=max(rows, dl.bs), shuffle=False, drop_last=False)
+class _Plain:
+    "The batches of a loader as plain tensors, which can be read again and again"
+    def __init__(self, dl): self.dl = dl
     def __len__(self): return len(self.dl)
     def __iter__(self): return ((b[0].as_subclass(Tensor), *(o.as_subclass(Tensor) for o in b[1:])) for b in self.dl)
 
 def training_batches(
     dls, # `TSDataLoaders`
-) -> _InOrder: # an iterable of plain (x, y), or (x,)
+) -> _Plain: # an iterable of plain (x, y), or (x,)
     "The whole training split in order, through the batch transforms but the random ones"
-    return _InOrder(dls.train)
+    return _Plain(dls.train.new(bs=max(1024, dls.train.bs), shuffle=False, drop_last=False))
 
 class FitFeatures(Callback):
     "Fit a model with fixed features (MiniRocket, Hydra, …) on the training split, before the first step"
@@ -41,7 +38,8 @@ class FitFeatures(Callback):
         self.model.fit(training_batches(self.dls))
 
 class UserUnits(Callback):
-    "Bring scaled targets and predictions back to the user's units once the loss is known: metrics and predictions are in them. Where losses are asked for one by one, that of a series is the mean over its known targets"
+    """After the loss, undo target scaling, so that metrics and predictions are in the user's units.
+    Unreduced losses are averaged over each series' known targets"""
     order = -4
     def after_loss(self):
         if self.yb and self.loss.numel() == self.yb[0].numel() > len(self.pred):
@@ -52,14 +50,33 @@ class UserUnits(Callback):
         self.learn.pred = target.unscale(self.pred)
         self.learn.yb = tuple(target.unscale(o) for o in self.yb)   # moving a batch between devices drops its type
 
+def _nan_inside() -> str: # the message
+    "NaN in a place where no model masks it"
+    return ("After the batch transforms and callbacks there is NaN before the end of a series, where no model masks it. "
+            "Let transforms that move steps come before TSNan2Value(keep_padding=True), "
+            "with an order below 99; or fill the padding, with TSNan2Value().")
+
 class PaddingAtEnd(Callback):
-    "Where batches keep the padding of series for a model that masks it, refuse NaN before the end of a series, where nothing masks it"
+    """Raise if a batch with kept padding has NaN anywhere but at the end of a series:
+    in the first epoch at once, later at the end of the epoch"""
     order, run_valid = 95, False # after MixUp and the like
+    def before_fit(self): self.epoch_seen = False
+    def before_train(self): self.nan_found = None
+
     def before_batch(self):
         x = self.xb[0].as_subclass(Tensor)
-        if (x.isnan() & ~padding_mask(x).unsqueeze(1)).any():
-            raise ValueError("After the batch transforms and callbacks there is NaN before the end of a series, where no model masks it. Let transforms that move steps come before "
-                             "TSNan2Value(keep_padding=True), with an order below 99; or fill the padding, with TSNan2Value().")
+        found = (x.isnan() & ~padding_mask(x).unsqueeze(1)).any()
+        self.nan_found = found if self.nan_found is None else self.nan_found | found
+        if not self.epoch_seen: self.check()   # to look at a value makes a GPU wait: later epochs do it once
+
+    def after_train(self):
+        self.check()
+        self.epoch_seen = True
+
+    def check(self):
+        "A `ValueError` if a batch since the start of the epoch had NaN in a wrong place"
+        found, self.nan_found = self.nan_found, None
+        if found is not None and found: raise ValueError(_nan_inside())
 
 def as_weights(
     weights, # array, tensor, pandas series or list of numbers
@@ -70,7 +87,7 @@ def as_weights(
     except (TypeError, ValueError): raise ValueError(f"{name} is {reprlib.repr(weights)}. Expected numbers from 0 up.") from None
 
 class SampleWeights(Callback):
-    "Let some training series count more than others in the loss: each loss is multiplied by the weight of its series, and what the loss divides by (known targets, class weights) stays, so that equal weights change nothing"
+    "Weight the loss of each training series. The denominator (known targets, class weights) is unchanged, so equal weights have no effect"
     order, run_valid = -4.5, False # before the targets leave the units of the loss
     def __init__(self,
         weights, # a number from 0 up for each series of the whole data; their mean over the training split becomes 1
@@ -90,13 +107,25 @@ class SampleWeights(Callback):
     def after_loss(self):
         if not self.training: return
         if hasattr(self.learn.loss_func, '__self__'): raise ValueError("Sample weights do not go together with MixUp or CutMix: a mixed series has no weight of its own. Leave one of them out.")
-        with self.learn.loss_not_reduced(): loss = self.learn.loss_func(self.pred, *self.yb)
-        loss = loss.as_subclass(Tensor).reshape(len(self.pred), -1).sum(1)                      # (B,)
-        # the loss says itself what it divides by: the number of targets, those that are known, the sum of their class weights
-        total, mean = loss.detach().sum(), self.loss.detach().as_subclass(Tensor)
-        share = torch.where(total == 0, 0., mean/total)
-        self.learn.loss_grad = (loss * self.scaled[self.dls.train.rows.cpu()].to(loss.device)).sum() * share
+        loss = self._each(self.pred).reshape(len(self.pred), -1).sum(1)                         # (B,)
+        rows = self.dls.train.rows
+        self.scaled = self.scaled.to(rows.device)   # once: a copy for each batch would make a GPU wait
+        self.learn.loss_grad = (loss * self.scaled[rows].to(loss.device)).sum() * self._share()
         self.learn.loss = self.learn.loss_grad.clone()
+
+    def _each(self, pred):
+        with self.learn.loss_not_reduced(): return self.learn.loss_func(pred, *self.yb).as_subclass(Tensor)
+
+    def _share(self):
+        "What the loss multiplies the sum of its items by: 1 over the number of (known) targets, or over the sum of their class weights"
+        pred = self.pred.detach().as_subclass(Tensor).requires_grad_()
+        total, mean = self._each(pred).sum(), self.learn.loss_func(pred, *self.yb).as_subclass(Tensor)
+        # of the slopes, since losses of both signs may cancel; flat everywhere, only the losses are left
+        a, b = (torch.autograd.grad(o, pred)[0].flatten() for o in (total, mean))
+        size = a.abs().max()
+        a, b = a/size, b/size       # their squares are neither too large nor too small
+        total, mean = total.detach(), mean.detach()
+        return torch.where(size > 0, (a @ b)/(a @ a), torch.where(total == 0, 0., mean/total))
 
 # %% ../nbs/06_callbacks.ipynb #7e30071b
 class BF16(MixedPrecision):

@@ -7,7 +7,7 @@ __all__ = ['as_plain', 'write_checkpoint', 'read_checkpoint', 'own_generators', 
            'run_facts', 'Checkpoint']
 
 # %% ../nbs/08_checkpoint.ipynb #cda3b333
-import io, os, random, tempfile, time, zlib
+import io, random, time, zlib
 from contextlib import suppress
 from pathlib import Path
 import numpy as np
@@ -17,11 +17,11 @@ from fastai.callback.core import Callback
 from fastai.callback.schedule import ParamScheduler
 from fastai.callback.tracker import SaveModelCallback, TrackerCallback
 from fastai.learner import Learner, Recorder
-from fastai.torch_core import rank_distrib
+from fastai.torch_core import distrib_barrier, rank_distrib
 from fastcore.foundation import L
 from fastcore.xtras import join_path_file
 from . import __version__
-from .core import is_whole, rng_state, set_rng_state
+from .core import atomic_write, is_whole, rng_state, set_rng_state
 from .learner import TSLearner
 
 # %% ../nbs/08_checkpoint.ipynb #c1bd38c9
@@ -44,15 +44,7 @@ def write_checkpoint(
     state:dict, # plain data
 ):
     "Write aside, then move into place: there is always one whole file, the older or the newer"
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd, tmp = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}-', suffix='.tmp')
-    try:
-        with os.fdopen(fd, 'wb') as f: torch.save(state, f); f.flush(); os.fsync(f.fileno())
-        os.replace(tmp, path)
-    except BaseException: # an interruption as well
-        with suppress(OSError): os.unlink(tmp)
-        raise
+    with atomic_write(path) as f: torch.save(state, f)
 
 def read_checkpoint(
     path, # file that a `Checkpoint` has written
@@ -110,7 +102,8 @@ def _arguments(cb):
     "Names of the arguments in the constructors of a callback's classes"
     return {a for c in type(cb).__mro__ if '__init__' in vars(c) for a in getattr(getattr(c.__init__, '__code__', None), 'co_varnames', ())[1:]}
 
-def _part(o): return hasattr(type(o), 'state_dict') and hasattr(type(o), 'load_state_dict')   # of the type, since a callback passes unknown names on to the model
+# ask the type: Callback.__getattr__ delegates to the learner
+def _part(o): return hasattr(type(o), 'state_dict') and hasattr(type(o), 'load_state_dict')
 
 def callback_state(
     cb:Callback, # of a learner that is training
@@ -139,8 +132,9 @@ def set_callback_state(
     for k, v in state['parts'].items():
         if _part(vars(cb).get(k)): vars(cb)[k].load_state_dict(v)
     if 'file' in state:
-        cb.last_saved_path = file = join_path_file(cb.fname, cb.learn.path/cb.learn.model_dir, ext='.pth')
-        tmp = Path(f'{file}.tmp'); tmp.write_bytes(state['file'].numpy().tobytes()); os.replace(tmp, file)
+        cb.last_saved_path = join_path_file(cb.fname, cb.learn.path/cb.learn.model_dir, ext='.pth')
+        if rank_distrib(): return   # the first process writes for all
+        with atomic_write(cb.last_saved_path) as f: f.write(state['file'].numpy().tobytes())
 
 # %% ../nbs/08_checkpoint.ipynb #3ccb6d2a
 def _rounded(o):
@@ -197,16 +191,18 @@ class Checkpoint(Callback):
     ):
         if not is_whole(every): raise ValueError(f"every is {every!r}. Expected a number of epochs from 1 up.")
         self.path, self.every, self.resume, self.seconds, self.active = Path(path).absolute(), int(every), resume, seconds, False
-        self.through = False   # the last fit with this very object went to its end: there is nothing in the file for the next one to go on from
+        self.through = False   # True after a completed fit: the next fit starts anew instead of resuming
 
     def before_fit(self):
-        # the event comes with validation, predictions and lr_find, too
-        self.active = getattr(self.learn, 'fitting', False) is True and not hasattr(self.learn, 'lr_finder') and not rank_distrib()
+        # before_fit also fires for validate, get_preds and lr_find
+        self.active = getattr(self.learn, 'fitting', False) is True and not hasattr(self.learn, 'lr_finder')
         if not isinstance(self.learn, TSLearner): raise ValueError(f"Checkpoint needs a learner that can start at a later epoch. Build it with ts_learner; this is a {type(self.learn).__name__}.")
         if not self.active: return
         self.facts = run_facts(self.learn)
         through, self.through = self.through, False
-        if self.resume and not through and self.path.exists(): self.restore(read_checkpoint(self.path))
+        goes_on = self.resume and not through and self.path.exists()
+        distrib_barrier()   # all processes have looked before the first one writes
+        if goes_on: self.restore(read_checkpoint(self.path))
         else: self.save(0)   # an interruption in the first epoch leaves something to go on from, too
 
     def after_epoch(self):
@@ -218,17 +214,23 @@ class Checkpoint(Callback):
     def save(self,
         epoch:int, # epochs that are done
     ):
-        "Write the file"
+        "Write the file; of several processes that train together, the first one does"
+        if not rank_distrib(): write_checkpoint(self.path, self.state(epoch))
+        self.written = time.monotonic()
+
+    def state(self,
+        epoch:int, # epochs that are done
+    ) -> dict: # plain data
+        "What the file holds"
         learn, rec = self.learn, self.learn.recorder
-        write_checkpoint(self.path, {
+        return {
             'tsfast_checkpoint': 1, 'version': __version__, 'epoch': epoch, 'n_epoch': learn.n_epoch, 'facts': self.facts,
             'model': as_plain(learn.model.state_dict()), 'opt': as_plain(learn.opt.state_dict()), 'frozen': getattr(learn.opt, 'frozen_idx', 0),
             'counters': {'train_iter': learn.train_iter, 'pct_train': learn.pct_train},
             'global generators': as_plain(rng_state()), 'own generators': {k: as_plain(_generator_state(g)) for k, g in own_generators(learn).items()},
             'recorder': {'values': as_plain(rec.values), 'iters': as_plain(rec.iters), 'lrs': as_plain(rec.lrs), 'losses': as_plain(torch.stack(rec.losses)) if rec.losses else torch.empty(0),
                          'smooth': (rec.smooth_loss.count, as_plain(rec.smooth_loss.val))},
-            'callbacks': {k: callback_state(cb) for k, cb in _named(self._others()).items()}})
-        self.written = time.monotonic()
+            'callbacks': {k: callback_state(cb) for k, cb in _named(self._others()).items()}}
 
     def _others(self): return [cb for cb in self.learn.cbs.sorted('order') if cb is not self and not isinstance(cb, Recorder)]
 

@@ -117,10 +117,11 @@ def evaluating(
         for m, training in modes: m.training = training
 
 # %% ../nbs/00_core.ipynb #a0763762
-def rng_state() -> dict: # states of the generators of `random`, numpy and torch (every initialised device)
-    "The states of all global generators"
+def rng_state() -> dict: # states of the generators of `random`, numpy and torch
+    "The states of all global generators, those of CUDA where it is initialised and of MPS where it exists among them"
     state = dict(python=random.getstate(), numpy=np.random.get_state(), torch=torch.get_rng_state())
     if torch.cuda.is_available() and torch.cuda.is_initialized(): state['cuda'] = torch.cuda.get_rng_state_all()
+    if torch.backends.mps.is_available(): state['mps'] = torch.mps.get_rng_state()
     return state
 
 def set_rng_state(
@@ -128,7 +129,11 @@ def set_rng_state(
 ):
     "Put all global generators into `state`"
     random.setstate(state['python']); np.random.set_state(state['numpy']); torch.set_rng_state(state['torch'])
-    if 'cuda' in state and torch.cuda.is_available(): torch.cuda.set_rng_state_all(state['cuda'])
+    if torch.cuda.is_available():
+        if 'cuda' in state: torch.cuda.set_rng_state_all(state['cuda'])
+        # CUDA was not initialised: it would have started from the last seed of torch, which the state of the CPU's generator names
+        else: torch.cuda.manual_seed_all(torch.initial_seed())
+    if 'mps' in state and torch.backends.mps.is_available(): torch.mps.set_rng_state(state['mps'])
 
 def set_seed(
     seed:int, # any integer

@@ -4,27 +4,37 @@
 
 # %% auto #0
 __all__ = ['recorded', 'TSLearner', 'class_weights', 'check_width', 'PredictingLoss', 'scaled_range', 'check_range',
-           'spoilt_by_padding', 'check_padding', 'ts_learner', 'plot_top_losses']
+           'spoilt_by_padding', 'check_padding', 'ts_learner', 'plot_top_losses', 'tensorboard_log', 'wandb_process',
+           'load_learner']
 
 # %% ../nbs/07_learner.ipynb #b336eb92
-import copy, math
+import copy, io, math, pickle, warnings
 from contextlib import contextmanager
+from pathlib import Path, PurePath
+import cloudpickle
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 import fastai.callback.fp16, fastai.callback.hook, fastai.callback.progress, fastai.callback.schedule, fastai.callback.tracker   # they give Learner its methods
+from fastai.callback.tracker import TrackerCallback
 from fastai.interpret import plot_top_losses
-from fastai.learner import Learner, load_learner
+from fastai.callback.core import Callback
+from fastai.data.core import DataLoaders
+from fastai.data.load import DataLoader
+from fastai.learner import Learner, mk_metric
+from fastai.learner import load_learner as _load_learner
 from fastai.losses import BaseLoss, CrossEntropyLossFlat
-from fastai.optimizer import Adam
-from fastai.torch_core import defaults, subplots
+from fastai.metrics import AccumMetric, ActivationType, accuracy, accuracy_multi, error_rate, top_k_accuracy
+from fastai.optimizer import Adam, OptimWrapper
+from fastai.torch_core import defaults, get_model, rank_distrib, subplots
 from fastcore.basics import patch
+from fastcore.meta import delegates
 from plum import dispatch
 from fastcore.foundation import L
 from .callbacks import BF16, FitFeatures, PaddingAtEnd, SampleWeights, UserUnits, as_weights, training_batches
-from .core import rng_state, seeded, set_rng_state, set_seed
+from .core import atomic_write, evaluating, local_seed, rng_state, set_rng_state, set_seed, suggest
 from .data.core import TSTensor, show_target
 from .losses import MaskedLoss
 from .models.attention import SequenceModule
@@ -47,26 +57,42 @@ class TSLearner(Learner):
     seed, _rng, first_epoch, history, fitting = None, None, 0, None, False   # `fitting`: training, and not validating or predicting
 
     @contextmanager
+    def generators_given_back(self):
+        "After the block, the global generators and those of the training loader are as they were"
+        dl = self.dls.train
+        outer, unused = rng_state(), getattr(dl, '_gen', 0) is None   # a loader makes its generator when first used, from a global one
+        gens = getattr(dl, 'gens', [])
+        order = [g.get_state() for g in gens]
+        try: yield gens
+        finally:
+            set_rng_state(outer)
+            for g, s in zip(gens, order): g.set_state(s)
+            if unused: dl._gen = None
+
+    @contextmanager
     def own_generators(self):
         "Inside, the global generators are in this learner's state; outside, they are as if nothing had happened"
         if self.seed is None: yield; return
-        outer, gens = rng_state(), self.dls.train.gens    # loaders may serve several learners: each has an order of its own
-        order = [g.get_state() for g in gens]
-        try:
-            if self._rng is None: set_seed(self.seed); self.dls.train.reseed(self.seed)
-            else:
-                set_rng_state(self._rng)
-                for g, s in zip(gens, self._rng.get('order', ())): g.set_state(s)
-            yield
-        finally:
-            self._rng = {**rng_state(), 'order': [g.get_state() for g in gens]}
-            set_rng_state(outer)
-            for g, s in zip(gens, order): g.set_state(s)
+        with self.generators_given_back() as gens:   # loaders may serve several learners: each has an order of its own
+            try:
+                if self._rng is None: set_seed(self.seed); self.dls.train.reseed(self.seed)
+                else:
+                    set_rng_state(self._rng)
+                    for g, s in zip(gens, self._rng.get('order', ())): g.set_state(s)
+                yield
+            finally: self._rng = {**rng_state(), 'order': [g.get_state() for g in gens]}
 
-    def fit(self, *args, **kwargs):
+    @property
+    def metrics(self): return self._metrics
+    @metrics.setter
+    def metrics(self, v): self._metrics = L(v).map(_public_name)
+
+    def fit(self, n_epoch, lr=None, wd=None, cbs=None, reset_opt=False, start_epoch=0):
+        _refuse_unknown_monitors(self, L(cbs))
+        if self.opt is not None and not reset_opt: _renew_opt(self)
         try:
             self.fitting = True
-            with self.own_generators(): super().fit(*args, **kwargs)
+            with self.own_generators(), _float32_default(): super().fit(n_epoch, lr, wd, cbs, reset_opt, start_epoch)
         finally:
             self.fitting = False
             rows = recorded(self)   # kept here, since fastai's recorder starts anew with each validation
@@ -79,7 +105,7 @@ class TSLearner(Learner):
             self._with_events(self._do_epoch, 'epoch', fastai.callback.core.CancelEpochException)
 
     def validate(self, ds_idx=1, dl=None, cbs=None):
-        "Losses and metrics on a split; on the training split too over all series, and in order"
+        "Losses and metrics on a split; on the training split too over all series, in order and without random transforms"
         if dl is None and ds_idx == 0: dl = self.dls.train.new(shuffle=False, drop_last=False)
         return super().validate(ds_idx, dl, cbs)
 
@@ -90,6 +116,78 @@ class TSLearner(Learner):
     def _end_cleanup(self):
         super()._end_cleanup()
         self.loss_grad = None   # holds the graph of the last batch
+
+# %% ../nbs/07_learner.ipynb #0efd7317
+@contextmanager
+def _float32_default():
+    "Inside, torch's default dtype is float32: fastai's losses and schedules take it, and series are float32 whatever the default is"
+    was = torch.get_default_dtype()
+    if was == torch.float32: yield; return
+    torch.set_default_dtype(torch.float32)
+    try: yield
+    finally: torch.set_default_dtype(was)
+
+def _public_name(m):
+    "A metric whose name in tables and for `monitor` has no leading underscore: fastai's rmse is called `_rmse`"
+    m = mk_metric(m)
+    if isinstance(m, AccumMetric): m.name = m.name.lstrip('_')
+    return m
+
+def _refuse_unknown_monitors(
+    learn:TSLearner, # about to train
+    cbs:L, # callbacks of this training, beside those of the learner
+):
+    "A `ValueError` for a tracking callback, such as `EarlyStoppingCallback`, whose `monitor` this training will not record"
+    trackers = [o for o in learn.cbs + cbs if isinstance(o, TrackerCallback)]
+    if not trackers or not hasattr(learn, 'recorder'): return
+    rec = copy.copy(learn.recorder)     # what the last training has recorded stays
+    rec.before_fit()
+    names = [o for o in rec.metric_names if o not in ('epoch', 'time')]
+    for cb in trackers:
+        if cb.monitor in names: continue
+        raise ValueError(f"{type(cb).__name__} monitors {cb.monitor!r}, which this training does not record.{suggest(cb.monitor, names)} "
+                         f"Recorded: {', '.join(names)}. Monitor one of these, or pass the metric to the learner, "
+                         "as in ts_learner(dls, metrics=accuracy).")
+
+def _renew_opt(
+    learn:TSLearner, # with an optimiser
+):
+    "A new optimiser if the model has got other parameters since the old one was made, by a new head for example"
+    if isinstance(learn.opt_func, OptimWrapper): return     # of the user's own, over parameters that they chose
+    known, wanted = ({id(p): p for ps in groups for p in L(ps)} for groups in (learn.opt.param_lists, learn.splitter(learn.model)))
+    gone = known.keys() - wanted.keys() - {id(p) for p in learn.model.parameters()}
+    if gone or any(p.requires_grad for i, p in wanted.items() if i not in known):
+        frozen = learn.opt.frozen_idx
+        learn.create_opt()
+        if frozen: learn.freeze_to(frozen)
+
+@patch
+@delegates(Learner.lr_find)
+def lr_find(self:TSLearner, *args, **kwargs):
+    "fastai's search for a learning rate. A training after it is the same as without it"
+    own, history = self._rng, self.history
+    try:
+        with self.generators_given_back(): return Learner.lr_find(self, *args, **kwargs)
+    finally: self._rng, self.history = own, history
+
+@patch
+def gather_args(self:TSLearner):
+    "The settings for fastai's `WandbCallback`, logged here as plain data: what fastai makes of them fails with fastcore 2.2"
+    import wandb
+    wandb.config.update(_settings(self), allow_val_change=True)
+    return {}
+
+def _settings(
+    learn:TSLearner, # any
+) -> dict: # plain data
+    "What a training depends on, for a log"
+    name, ds, model = (lambda o: getattr(o, '__name__', type(o).__name__)), learn.dls.train_ds, learn.model
+    return {'architecture': name(model), 'arguments': getattr(model, 'init_args', None),
+            'parameters': sum(p.numel() for p in model.parameters()), 'loss': name(learn.loss_func),
+            'optimiser': name(learn.opt_func), 'lr': learn.lr, 'wd': learn.wd, 'seed': learn.seed, 'device': str(learn.dls.device),
+            'batch size': learn.dls.bs, 'batches per epoch': len(learn.dls.train), 'training series': len(ds),
+            'channels': learn.dls.vars, 'length': learn.dls.len, 'target': str(getattr(ds, 'target', None)),
+            'batch transforms': [str(f) for f in learn.dls.train.after_batch.fs], 'callbacks': [name(cb) for cb in learn.cbs]}
 
 # %% ../nbs/07_learner.ipynb #1b79ee41
 def class_weights(
@@ -114,13 +212,23 @@ def class_weights(
     return w
 
 def _two_series(model, dls):
-    "Two training series as the model gets them, where it is; inside of `seeded`, since random transforms draw"
-    x = dls.train.transform(dls.train_ds.read(dls.train_ds.idxs[:2])[0])
-    return x.to(next((p.device for p in model.parameters()), torch.device('cpu')))
+    "Two training series as evaluation sees them, where the model is"
+    x = dls.train_ds.read(dls.train_ds.idxs[:2])[0].to(dls.device)      # where the statistics of the transforms are
+    return dls.train.new(shuffle=False).transform(x).to(next((p.device for p in model.parameters()), torch.device('cpu')))
+
+def _wrong_width(
+    model, dls, got:tuple, want:tuple, # shapes of one output
+    built:bool, # by the user
+) -> str: # the message
+    "A model whose outputs do not fit the targets"
+    shape = f"c_out={dls.c}" + (f", d={dls.d}" if dls.d else '')
+    mend = f"Build it with {shape}, or pass its class." if built else f"Let it give what its arguments ask for: {shape}."
+    return f"{type(model).__name__} gives an output of shape {('B', *got)}; the targets ({dls.train_ds.target}) need {('B', *want)}. {mend}"
 
 def check_width(
-    model:nn.Module, # a model that was built by the user
+    model:nn.Module, # any model
     dls, # `TSDataLoaders`
+    built:bool=True, # by the user, and not from its class
 ):
     "Refuse a model whose input or output does not fit the data, before anything is trained"
     name, want = type(model).__name__, output_shape(dls.c, dls.d)
@@ -129,13 +237,8 @@ def check_width(
         if model.seq_len not in (None, dls.len): raise ValueError(f"{name} was built for series of {model.seq_len} steps; these have {dls.len}.")
     if not getattr(model, 'fitted', True): got = output_shape(model.c_out, model.d)
     else:
-        was = model.training
-        try:
-            with torch.no_grad(), seeded(0):    # random transforms draw from generators that are given back
-                out = model.eval()(_two_series(model, dls))
-        finally: model.train(was)
-        got = tuple(out.shape[1:])
-    if got != want: raise ValueError(f"{name} gives an output of shape {('B', *got)}; the targets ({dls.train_ds.target}) need {('B', *want)}. Build it with c_out={dls.c}" + (f", d={dls.d}" if dls.d else '') + ", or pass its class.")
+        with torch.no_grad(), evaluating(model), local_seed(0): got = tuple(model(_two_series(model, dls)).shape[1:])
+    if got != want: raise ValueError(_wrong_width(model, dls, got, want, built))
 
 # %% ../nbs/07_learner.ipynb #b2f24930
 class PredictingLoss(nn.Module):
@@ -157,6 +260,8 @@ class PredictingLoss(nn.Module):
 
     def activation(self, out): return self.like.activation(out)
     def decodes(self, out): return self.like.decodes(out)
+    @property
+    def y_int(self): return getattr(self.like, 'y_int', False)   # classes: fastai's MixUp then mixes losses, not targets
     @property
     def reduction(self): return getattr(self.loss, 'reduction', self._reduction.get('reduction', 'mean'))
     @reduction.setter
@@ -181,18 +286,25 @@ def check_range(
     if target.cat: raise ValueError(f"y_range is {y_range}, and it is for numbers; the targets are {target}. Leave it out.")
     if built and target.scaled: raise ValueError(f"The model was built with y_range={y_range}, and the targets are standardised. Pass its class, and y_range in your units to ts_learner, which converts it.")
 
+def _quiet_copy(model):
+    "A copy in which the layers that mix series do so as in training, and nothing draws"
+    trial = copy.deepcopy(model).eval()
+    for m in trial.modules():
+        if isinstance(m, nn.modules.batchnorm._NormBase): m.train()
+        if isinstance(m, nn.RNNBase): m.train(); m.dropout = 0.     # on a GPU it has gradients in training mode alone
+    return trial
+
 def spoilt_by_padding(
     model:nn.Module, # any model
     dls, # `TSDataLoaders`
 ) -> bool:
     "Does a copy of `model` give NaN, as outputs or as gradients, for a series that is NaN from its second step on?"
-    trial = copy.deepcopy(model).train()
+    trial = _quiet_copy(model)
     params = [p for p in trial.parameters() if p.requires_grad]
-    with seeded(0):
-        x = _two_series(trial, dls)     # a copy: nothing of it is shared with the data
-        x[0, :, 1:] = torch.nan
-        out = trial(x)
-        grads = torch.autograd.grad(out.sum(), params, allow_unused=True) if params else ()
+    x = _two_series(trial, dls)     # a copy: nothing of it is shared with the data
+    x[0, :, 1:] = torch.nan
+    with local_seed(0): out = trial(x)
+    grads = torch.autograd.grad(out.sum(), params, allow_unused=True) if params else ()
     return any(o.isnan().any() for o in (out, *grads) if o is not None)
 
 def check_padding(
@@ -206,6 +318,21 @@ def check_padding(
         raise ValueError(f"TSNan2Value(keep_padding=True) leaves the ends of series NaN, and this {name} was built without mask_padding=True. Pass it; a class of your own hands it on to its base.")
     known = isinstance(model, TSModule) and not isinstance(model, SequenceModule)
     if known or spoilt_by_padding(model, dls): raise ValueError(f"TSNan2Value(keep_padding=True) leaves the ends of series NaN, and {name} does not mask them. Leave keep_padding out, or choose a model that does: LSTM, GRU, RNN, their AttentionPlus kin, or TST.")
+
+def _is_for_classes(m): # a fastai metric
+    func = getattr(m, 'func', None)
+    if isinstance(m, AccumMetric): return m.dim_argmax is not None or m.activation != ActivationType.No or m.thresh is not None
+    return getattr(func, 'func', func) in (accuracy, error_rate, top_k_accuracy, accuracy_multi)
+
+def _warn_of_class_metrics(
+    metrics, # fastai metrics
+    target, # `TSTarget`, or None
+):
+    "Warn where a metric for classes, such as accuracy, would be computed on numbers: it says nothing about them"
+    names = [] if target is None or target.cat else [m.name for m in metrics if _is_for_classes(m)]
+    if not names: return
+    warnings.warn(f"Metrics for classes ({', '.join(names)}) say nothing about numbers, which the targets are: {target}. "
+                  "If y holds classes, say so with tfms=[None, TSClassification()]; for numbers there are mae, rmse and R2Score().", stacklevel=3)
 
 def ts_learner(
     dls, # `TSDataLoaders`
@@ -237,16 +364,21 @@ def ts_learner(
     if isinstance(arch, nn.Module):
         if model_kwargs: raise ValueError(f"{type(arch).__name__} is built already, so {', '.join(model_kwargs)} cannot reach it. Pass its class, or leave the arguments out.")
         model = arch
+        double = next((n for n, p in model.named_parameters() if p.dtype == torch.float64), None)
+        if double is not None:
+            raise ValueError(f"{type(arch).__name__} has parameters in float64, such as {double}, and series are float32. "
+                             "Convert it with model.float().")
         check_range(getattr(model, 'init_args', {}).get('y_range'), target, built=True)
     else:
         check_range(y_range := model_kwargs.get('y_range'), target)
         if y_range is not None and target is not None and target.scaled: model_kwargs['y_range'] = scaled_range(y_range, target)
-        with seeded(seed): model = build_ts_model(arch or 'InceptionTime', c_in, c_out, seq_len, d, dls=dls, **model_kwargs)
+        with local_seed(seed): model = build_ts_model(arch or 'InceptionTime', c_in, c_out, seq_len, d, dls=dls, **model_kwargs)
+        if torch.get_default_dtype() != torch.float32: model = model.float()   # as series are
         if isinstance(model, TSModule): model.check_len(dls.len)
     check_padding(model, dls)
-    explicit = isinstance(arch, nn.Module) or any(o is not None for o in (c_in, c_out, seq_len, d))
     # a loss of one's own may want an output of another shape
-    if explicit and target is not None and (loss_func is None or isinstance(loss_func, BaseLoss)): check_width(model, dls)
+    if target is not None and (loss_func is None or isinstance(loss_func, BaseLoss)):
+        check_width(model, dls, built=isinstance(arch, nn.Module) or any(o is not None for o in (c_in, c_out, seq_len, d)))
     if len(dls.loaders) < 2: raise ValueError("The data loaders have no validation split, which fastai looks at after each epoch. Pass splits=(train, valid) to get_ts_dls.")
     if class_weight is not None or label_smoothing:
         if loss_func is not None: raise ValueError("class_weight and label_smoothing are for the default loss. Leave loss_func out, or give them to your loss itself, as in FocalLoss(weight=[1, 2]).")
@@ -260,6 +392,7 @@ def ts_learner(
     if loss_func is not None and target is not None and not (hasattr(loss_func, 'activation') and hasattr(loss_func, 'decodes')): loss_func = PredictingLoss(loss_func, target)
     learn = TSLearner(dls, model, loss_func=loss_func or target.loss_func(), opt_func=opt_func, lr=lr, splitter=splitter, cbs=L(cbs) + own, metrics=metrics,
                       path=path, model_dir=model_dir, wd=wd, wd_bn_bias=wd_bn_bias, train_bn=train_bn, moms=moms)
+    _warn_of_class_metrics(learn.metrics, target)
     learn.seed = seed
     learn.recorder.train_metrics, learn.recorder.valid_metrics = train_metrics, valid_metrics
     return learn
@@ -297,6 +430,29 @@ def plot_metrics(self:Learner,
     return axs
 
 # %% ../nbs/07_learner.ipynb #202949ab
+def _refuse_one_series(
+    X, # series to predict, of any kind
+    dls, # `TSDataLoaders`
+):
+    "Two dimensions are series of one channel: a `ValueError` where there are several, since X is one series then"
+    shape = tuple(getattr(X, 'shape', ()))
+    if len(shape) == 2 and dls.vars > 1:
+        raise ValueError(f"X has shape {shape}, which are {shape[0]} series of one channel; those of the training have {dls.vars}. "
+                         f"Expected (n, {dls.vars}, {dls.len}). "
+                         "One series of shape (channels, length) is passed as x[None], such as X[0][None].")
+
+def _refuse_length(
+    model, # any model
+    seq_len:int, # of the series to predict
+):
+    "A `ValueError` where `model` says that it takes no series of this length; one of another kind is tried"
+    if not isinstance(model, TSModule): return
+    if model.seq_len not in (None, seq_len):
+        raise ValueError(f"{type(model).__name__} was built for series of {model.seq_len} steps, and X has {seq_len}. "
+                         f"Crop or resample X to {model.seq_len} steps, "
+                         "or train an architecture that takes any length, such as InceptionTime.")
+    if model.seq_len is None: model.check_len(seq_len)
+
 @patch
 def get_X_preds(self:Learner,
     X, # (n, C, L): unseen series, in the user's units
@@ -308,11 +464,13 @@ def get_X_preds(self:Learner,
     act=None, # activation instead of the one that the loss implies
 ): # (inputs,) probabilities or numbers, targets (None without `y`), (decoded,) (losses)
     "Predictions for unseen series, exactly as validation sees them"
+    _refuse_one_series(X, self.dls)
     if with_loss and y is None: raise ValueError("with_loss=True needs the targets y.")
     if act is not None and not callable(act): raise ValueError(f"act is {act!r}. Expected a function of the model's outputs, such as torch.sigmoid, or None.")
     cbs = None if any(isinstance(o, UserUnits) for o in self.cbs) else UserUnits()   # a plain `Learner` has none
     dl = self.dls.new_dl(X, y, bs=bs)
     if not len(dl.dataset): raise ValueError(f"X has shape {tuple(np.shape(X))}: no series to predict.")
+    _refuse_length(self.model, dl.dataset.read(dl.dataset.idxs[:1])[0].shape[-1])
     res = list(self.get_preds(dl=dl, with_input=with_input, with_decoded=with_decoded, with_loss=with_loss, act=act, cbs=cbs))
     self._end_cleanup()   # or the learner would keep these series
     i = int(with_input)
@@ -331,13 +489,40 @@ def plot_top_losses(x:TSTensor, y, samples, outs, raws, losses, nrows=None, ncol
         s[0].show(ax=o, title=f"{show_target(out[0])} / {show_target(s[1])} / {loss.item():.2f}{conf}", **kwargs)
     if ax is None: axs.flat[0].figure.suptitle('Prediction / label / loss' + ' / probability'*classes)
 
+def _results_figure(samples, outs, n=9):
+    "A figure of series with their labels and predictions, as `show_results` draws them"
+    axs = _panels(min(n, len(samples)))
+    for ax, s, o in zip(axs.flat, samples, outs):
+        s[0].show(ax=ax, title=' → '.join(show_target(v) for v in (*s[1:], o[0])))
+    return axs.flat[0].figure
+
+@dispatch
+def tensorboard_log(x:TSTensor, y, samples, outs, writer, step):
+    "What fastai's `TensorBoardCallback` shows of an epoch: series, labels and predictions"
+    writer.add_figure('Sample results', _results_figure(samples, outs), step)
+
+@dispatch
+def wandb_process(x:TSTensor, y, samples, outs, preds):
+    "What fastai's `WandbCallback` logs of an epoch: a table of series, labels and predictions"
+    import wandb
+    from matplotlib import pyplot as plt
+    table = wandb.Table(columns=['Series', 'Ground_Truth', 'Predictions'])
+    for s, o in zip(samples, outs):
+        fig = _results_figure([s], [o])
+        table.add_data(wandb.Image(fig), *(show_target(v) for v in s[1:]) if len(s) > 1 else ('',), show_target(o[0]))
+        plt.close(fig)
+    return {'Prediction_Samples': table}
+
 # %% ../nbs/07_learner.ipynb #24358673
 @patch
 def fit_ridge(self:Learner,
     alphas=np.logspace(-3, 3, 10), # penalties to choose from
     **kwargs, # of `tsfast.models.ridge.fit_ridge_head`: `scale`, `budget`, `max_size`
 ): # the learner
-    "Solve the linear head in closed form on the training split. Class scores are of ridge regression: their order means something, their probabilities do not"
+    """Solve the linear head in closed form on the training split. Class scores are those of a ridge regression:
+    their order means something, their probabilities do not.
+
+    To train on from the solution, pass a low rate, such as `fit_one_cycle(5, 1e-4)`: the default of 1e-3 would undo it"""
     target = self.dls.train_ds.target
     if target is None: raise ValueError("The data loaders have no targets, and a closed-form head is fitted to them.")
     loss = getattr(self.loss_func, 'func', self.loss_func)
@@ -347,8 +532,132 @@ def fit_ridge(self:Learner,
     sol = fit_ridge_head(self.model, training_batches(self.dls), target.c if target.cat else None, alphas, **kwargs)
     self.ridge = dict(alpha=sol.alpha, loo_loss=sol.loss, n_series=sol.n, n_features=len(sol.mean))
     self.opt = None   # what an optimiser remembers belongs to the old head
-    self.lr = 1e-4    # from here on, gently: ten times this rate undoes what was found
     record = self.validate()
     names = ['valid_loss', *(m.name for m in self.metrics)]
     self.history = pd.DataFrame([list(map(float, record))], columns=names).rename_axis('epoch')
+    return self
+
+# %% ../nbs/07_learner.ipynb #22afd789
+def _path(text): return Path(text)      # pickles call it by this name
+
+class _PathText:
+    "A path that becomes text in a pickle, and a path of the system that reads it"
+    def __init__(self, path): self.text = path.as_posix()
+    def __reduce__(self): return _path, (self.text,)
+
+def _portable(o): return _PathText(o) if isinstance(o, PurePath) else o
+
+class _Probe(cloudpickle.Pickler):
+    "Tells whether something can be pickled at all; what the learner holds anyway is taken as read"
+    def __init__(self): super().__init__(self)
+    def write(self, data): return len(data)
+    def persistent_id(self, o): return 'learner' if isinstance(o, (Learner, Callback, DataLoaders, nn.Module, Tensor)) else None
+
+def _can_be_pickled(o):
+    if isinstance(o, (io.IOBase, DataLoader)): return False     # an open file, or series
+    try: _Probe().dump(o)
+    except Exception: return False
+    return True
+
+def _lasting(cb):
+    "A copy of a callback for a pickle: open files, loaders and whatever else cannot be pickled are None, as before the first training"
+    res = object.__new__(type(cb))
+    vars(res).update({k: _portable(v) if k == 'learn' or _can_be_pickled(v) else None for k, v in vars(cb).items()})
+    return res
+
+@patch
+def __getstate__(self:TSLearner):
+    cbs = {id(cb): _lasting(cb) for cb in self.cbs}      # a callback stands in the list, and under its name
+    state = {k: cbs.get(id(v), v) for k, v in Learner.__getstate__(self).items()}
+    state |= {'cbs': L(cbs[id(cb)] for cb in self.cbs), 'dls': copy.copy(self.dls)}
+    if isinstance(getattr(state.get('logger'), '__self__', None), Callback): state['logger'] = print   # an interrupted training left it
+    if hasattr(self.dls, 'path'): state['dls'].path = _portable(self.dls.path)
+    return {k: _portable(v) for k, v in state.items()}
+
+@patch
+def export(self:TSLearner,
+    fname='export.pkl', # file, below `learn.path`
+    pickle_module=cloudpickle, # what writes it
+    pickle_protocol:int=2, # of pickle
+):
+    "Write the learner without the series, for `load_learner` on any system. An error leaves the learner, and an older file, as they were"
+    if rank_distrib(): return   # the first process writes for all
+    self._end_cleanup()
+    dls, opt = self.dls, self.opt
+    try:
+        self.dls, self.opt = dls.new_empty(), None
+        with atomic_write(self.path/fname) as f: torch.save(self, f, pickle_module=pickle_module, pickle_protocol=pickle_protocol)
+    finally: self.dls, self.opt = dls, opt
+
+# %% ../nbs/07_learner.ipynb #27113008
+def _not_a_learner(
+    fname, # a file
+    content, # what is in it
+) -> str: # the message
+    "A file for `load_learner` that holds something else"
+    if isinstance(content, dict) and 'tsfast_checkpoint' in content:
+        mend = "It is a checkpoint: repeat the call that was interrupted, with cbs=Checkpoint(path, resume=True)."
+    elif isinstance(content, dict):
+        mend = f"It holds weights: build the learner as in training, and read them with learn.load({str(fname).removesuffix('.pth')!r})."
+    else: mend = f"It holds a {type(content).__name__}."
+    return f"{fname} is no learner that learn.export has written. {mend}"
+
+def load_learner(
+    fname, # a file that `learn.export` has written: only one that you trust, since loading it can run any code
+    cpu:bool=True, # place it on the CPU
+    pickle_module=pickle, # what reads it
+) -> Learner: # its `path` is the folder of the file
+    "fastai's `load_learner`, for a learner that may come from another machine"
+    file = Path(fname).absolute() if isinstance(fname, (str, PurePath)) else None
+    if file is not None and file.is_dir():
+        raise ValueError(f"{fname} is a folder. A bundle is read by load_bundle({str(fname)!r}); "
+                         "load_learner takes a file that learn.export has written.")
+    try: learn = _load_learner(fname, cpu, pickle_module)
+    except AttributeError as e:
+        if e.name != 'dls': raise
+        learn = e.obj
+    except (pickle.UnpicklingError, EOFError) as e:
+        raise ValueError(f"{fname} is no learner that learn.export has written ({' '.join(str(e).split())[:100]}).") from e
+    if not isinstance(learn, Learner): raise ValueError(_not_a_learner(file or fname, learn))
+    if file is not None: learn.path = Path(fname).parent
+    return learn
+
+# %% ../nbs/07_learner.ipynb #8205be84
+def _misfits(model, state): # names of weights, each with its shape in the file and in the model
+    there, here = ({k: tuple(v.shape) for k, v in o.items() if isinstance(v, Tensor)} for o in (state, model.state_dict()))
+    return {k: (there.get(k, 'nothing'), here.get(k, 'nothing')) for k in {**here, **there} if here.get(k) != there.get(k)}
+
+def _other_model(
+    file, # with weights
+    misfits:dict, # name -> (shape in the file, shape in the model)
+) -> str: # the message
+    "Weights of another model"
+    shown = '; '.join(f"{k}: {there} in the file, {here} here" for k, (there, here) in list(misfits.items())[:4])
+    return (f"{file} holds weights of another model: {shown}{'; …'*(len(misfits) > 4)}. "
+            "Build the learner as it was when they were saved: ts_learner with the same architecture, arguments and classes. "
+            "Or load all but these, such as for other classes, with strict=False.")
+
+@patch
+@delegates(Learner.load)
+def load(self:TSLearner, file, device=None, **kwargs):
+    "Read weights that `save` has written. Those of another model are a `ValueError`; `strict=False` reads what fits, and leaves the rest"
+    model, strict, there, left = get_model(self.model), kwargs.get('strict', True), {}, []
+    before = copy.deepcopy(model.state_dict())
+    def look(_, state, *args):
+        there.update(state)
+        left.extend(() if strict else (k for k, shapes in _misfits(model, state).items() if 'nothing' not in shapes))
+        for k in left: del state[k]
+    hook = model.register_load_state_dict_pre_hook(look)
+    try: Learner.load(self, file, device=device, **kwargs)
+    except pickle.UnpicklingError as e:
+        raise ValueError(f"{file} does not hold weights that learn.save has written. "
+                         "What learn.export has written is read by load_learner.") from e
+    except RuntimeError as e:
+        hook.remove()
+        model.load_state_dict(before)   # torch has loaded what fits
+        misfits = _misfits(model, there)
+        if not misfits: raise
+        raise ValueError(_other_model(file, misfits)) from e
+    finally: hook.remove()
+    if left: self.create_opt()      # the file's state of the optimiser is of parameters that were left out
     return self

@@ -494,6 +494,9 @@ class TSDataLoader(TfmdDL):
         if 'shuffled' in kwargs: kwargs['shuffle'] = kwargs.pop('shuffled')    # as fastai's `tta` says it
         kwargs.setdefault('drop_last', None if 'shuffle' in kwargs else self._drop_last)
         if dataset is None: kwargs = {**{k: getattr(self, k) for k in ('weights', 'partial_n', 'sampler', 'sort')}, **kwargs}
+        if dataset is None and kwargs.get('shuffle') is False and self.dataset.split_idx == 0:
+            dataset = copy.copy(self.dataset)
+            dataset.split_idx = 1   # in order means evaluation: no random transforms
         # without shuffling, or with fixed indices, the ways to draw do not apply
         if kwargs.get('shuffle') is False or 'get_idxs' in kwargs: kwargs = {**kwargs, 'weights': None, 'partial_n': None, 'sampler': None}
         kwargs.pop('process', None)   # of fastai's tabular loader
@@ -815,11 +818,20 @@ class TSDataLoaders(DataLoaders):
     ):
         "A loader for unseen data, as fastai asks for it"
         if isinstance(test_items, TSDatasets): return self.loaders[-1].new(test_items, **{'shuffle': False, 'drop_last': False, **kwargs})
-        if is_listy(test_items) and len(test_items) and isinstance(test_items[0], tuple): test_items = [o[0] for o in test_items]
+        if is_listy(test_items) and len(test_items) and isinstance(test_items[0], tuple):
+            if with_labels and isinstance(test_items[0][0], TSTensor): return self._items_dl(test_items)
+            test_items = [o[0] for o in test_items]
         if is_listy(test_items):
             test_items = check_series([o if isinstance(o, Tensor) else np.asarray(o) for o in test_items], 'test_items')
         kwargs.pop('process', None)   # of fastai's tabular loader
         return self.new_dl(test_items, **kwargs)
+
+    def _items_dl(self, items):
+        "A loader for items of the own data sets, which have been through the transforms of X and y"
+        ds = self.loaders[-1].dataset.new_empty()
+        ds.X, *y = (torch.stack([t.as_subclass(Tensor) for t in o]) for o in zip(*items))
+        ds.idxs, ds.split_idx, ds.y = torch.arange(len(items)), 1, y[0] if y else None
+        return self.loaders[-1].new(ds, shuffle=False, drop_last=False)
 
     @property
     def keeps_padding(self) -> bool: # with `TSNan2Value(keep_padding=True)`

@@ -111,8 +111,18 @@ class _StepNorm(nn.BatchNorm1d):
     "Batch normalisation of each feature over all steps of all series, `(B, L, D)`; padded steps do not count"
     def forward(self, z:Tensor, mask:Tensor|None=None) -> Tensor:
         if mask is None or not self.training: return super().forward(z.flatten(0, 1)).view_as(z)
-        real = ~mask
-        return z.masked_scatter(real.unsqueeze(-1), super().forward(z[real]).to(z.dtype))
+        # sums with zeros for padding, since indexing by a mask would make a GPU wait
+        hidden = mask.unsqueeze(-1)                                                     # (B, L, 1)
+        x, n = hide_steps(z, mask), (~mask).sum().clamp(min=1)
+        if x.dtype in (torch.float16, torch.bfloat16): x = x.float()
+        mean = x.sum((0, 1)) / n
+        var = (x - mean).square().masked_fill(hidden, 0).sum((0, 1)) / n
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * n/(n - 1).clamp(min=1), self.momentum)
+        x = (x - mean) * (var + self.eps).rsqrt() * self.weight + self.bias
+        return torch.where(hidden, z, x.to(z.dtype))
 
 # %% ../../nbs/models/30_attention.ipynb #083e200d
 class _TSTEncoderLayer(nn.Module):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from ..core import as_series, check_series
+from ..core import as_series, check_series, evaluating
 from .heads import TSModule, linear_head
 
 # %% ../../nbs/models/04_feature_models.ipynb #e4b929fa
@@ -174,11 +174,9 @@ class FeatureModel(TSModule):
     ): # (b, head_nf) on the device of the model
         "The features of one chunk of series after another"
         buf = next(iter((*self.buffers(), *self.parameters())))
-        train = self.training; self.eval()
-        try:
-            with torch.no_grad():
-                for x in iter_chunks(X, chunksize, buf.device): yield self.forward_features(self.check(x))
-        finally: self.train(train)
+        for x in iter_chunks(X, chunksize, buf.device):
+            with torch.no_grad(), evaluating(self): z = self.forward_features(self.check(x))
+            yield z     # outside, so that whoever reads the chunks has their own modes
 
     def features(self,
         X, # series, in any form that `iter_chunks` takes

@@ -191,12 +191,20 @@ class TSModule(nn.Module):
         x:Tensor, # (B, C, L)
     ) -> Tensor: # `x`
         "Refuse input of the wrong shape with a `ValueError`"
+        if torch.jit.is_tracing(): return x     # the graph that TensorBoard draws has no place for checks
         name = type(self).__name__
         if x.ndim != 3: raise ValueError(f"{name} takes (batch, channels, length); this input has {x.ndim} dimensions, with shape {tuple(x.shape)}.")
         if x.shape[1] != self.c_in: raise ValueError(f"{name} was built for {self.c_in} channels; this input has {x.shape[1]}, with shape {tuple(x.shape)}.")
         if self.seq_len is not None and x.shape[2] != self.seq_len: raise ValueError(f"{name} was built for series of {self.seq_len} steps; this input has {x.shape[2]}.")
         if self.seq_len is None: self.check_len(x.shape[2])
         return x
+
+    def __setattr__(self, name, value):
+        if name == 'head' and 'head' not in self.head_names and 'init_args' in self.__dict__ and isinstance(value, nn.Module):
+            raise ValueError(f"The head of {type(self).__name__} is not called `head` but {' and '.join(self.head_names)}, "
+                             "so this one would never be used. "
+                             "Give the model another head with model.reset_head(c_out, custom_head=your_head).")
+        super().__setattr__(name, value)
 
     def make_head(self, c_out, d=None, y_range=None, fc_dropout=0.):
         "The default head, as `{name: module}` with the names in `head_names`"

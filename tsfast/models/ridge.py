@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import nn, Tensor
+from ..core import evaluating
 from .feature_model import RunningStats, usable_var
 
 # %% ../../nbs/models/05_ridge.ipynb #133b9529
@@ -248,8 +249,7 @@ def fit_ridge_head(
     max_size:int=20_000, # limit for min(n, features)
 ) -> RidgeSolution: # the model itself is changed
     "Solve the linear head of `model` in closed form, and write the solution into it"
-    train = model.training; model.eval()
-    try:
+    with evaluating(model):
         if hasattr(model, 'fit') and not getattr(model, 'fitted', True): model.fit(batches)
         if scale is None: scale = not getattr(model, 'scaled_features', False)
         head = LinearHead(model)
@@ -259,5 +259,4 @@ def fit_ridge_head(
         if k != head.fc.out_features: raise ValueError(f"The targets have {k} numbers a series, and the head of {type(model).__name__} gives {head.fc.out_features}. Build the model for these targets.")
         s = ridge_loo(_HeadBatches(head, batches, n_classes), alphas, scale, budget, max_size)
         head.write(s.coef, s.intercept, s.mean, s.var)
-    finally: model.train(train)
     return s
