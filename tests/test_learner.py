@@ -497,7 +497,7 @@ def test_weights_do_not_stand_in_the_way(tmp_path):
     assert torch.equal(load_learner(tmp_path/'m.pkl').get_X_preds(X)[0], learn.get_X_preds(X)[0])
     for w in (np.zeros(24), np.full(24, np.nan), np.ones(3), 'balanced'):
         with pytest.raises(ValueError, match='weight'): ts_learner(dls, 'InceptionTime', sample_weight=w, nf=4)
-    for kw in (dict(sample_weight=np.ones(24)), dict(class_weight='balanced'), dict(label_smoothing=0.1)):
+    for kw in (dict(class_weight='balanced'), dict(label_smoothing=0.1)):
         with pytest.raises(ValueError, match='closed form'): ts_learner(dls, 'MiniRocket', num_features=84, **kw).fit_ridge()
 
 

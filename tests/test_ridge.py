@@ -256,3 +256,79 @@ def test_models_that_do_not_end_in_a_linear_layer():
     with pytest.raises(ValueError, match='no linear layer with a bias'): fit_ridge_head(nn.Sequential(nn.Flatten(), nn.Linear(60, 3, bias=False)), batches(x, y), n_classes=3)
     with pytest.raises(ValueError, match='Expected \\(batch, features\\)'): fit_ridge_head(nn.Linear(30, 3), batches(x, y), n_classes=3)
     with pytest.raises(ValueError, match='The solution maps'): set_linear_head(Tiny(2, 3), torch.zeros(2, 8), torch.zeros(2), torch.zeros(8), torch.ones(8))
+
+
+# weights of series
+
+def weights(n, kind, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 4, n) if kind == 'whole' else rng.uniform(0.1, 3, n)
+
+
+@pytest.mark.parametrize('n,p', [(30, 100), (100, 30), (40, 40), (3, 5), (41, 40)])
+@pytest.mark.parametrize('k', [1, 3])
+@pytest.mark.parametrize('budget', [0, 2**28])
+@pytest.mark.parametrize('kind', ['any', 'whole'])
+def test_weights_as_in_scikit_learn(n, p, k, budget, kind):
+    "Coefficients, penalty and leave-one-out error are those of `RidgeCV`; a weight of 0 leaves a series out"
+    z, t = data(n, p, k)
+    w = weights(n, kind) if n > 3 else np.array([2, 1, 3])
+    s, ref = ridge_loo(batches(z, t), ALPHAS, budget=budget, sample_weight=w), RidgeCV(ALPHAS).fit(z, t, w)
+    assert s.alpha == pytest.approx(ref.alpha_) and s.loss == pytest.approx(-ref.best_score_*n/w.sum(), rel=1e-6)
+    np.testing.assert_allclose(s.coef, np.atleast_2d(ref.coef_), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(s.intercept, ref.intercept_, rtol=1e-6, atol=1e-7)
+    there = w > 0
+    without = ridge_loo(batches(z[there], t[there]), ALPHAS, sample_weight=w[there])
+    np.testing.assert_allclose(s.losses, without.losses, rtol=1e-6)
+    np.testing.assert_allclose(s.coef, without.coef, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize('n,p', [(20, 60), (60, 20)])
+@pytest.mark.parametrize('scale', [False, True])
+def test_whole_weights_repeat_series(n, p, scale):
+    "For a given penalty; repeated series would be left out one by one, so that penalties are chosen otherwise"
+    z, t = data(n, p, 2)
+    w = weights(n, 'whole')
+    for alpha in (0.1, 50.):
+        a, b = ridge_loo(batches(z, t), [alpha], scale, sample_weight=w), ridge_loo(batches(z.repeat(w, 0), t.repeat(w, 0)), [alpha], scale)
+        for u, v in ((a.coef, b.coef), (a.intercept, b.intercept), (a.mean, b.mean), (a.var, b.var)): np.testing.assert_allclose(u, v, rtol=1e-6, atol=1e-8)
+
+
+@settings(max_examples=15, deadline=None)
+@given(n=st.integers(3, 30), p=st.integers(1, 50), bs=st.integers(1, 31), seed=st.integers(0, 99))
+def test_leaving_one_weighted_series_out_by_hand(n, p, bs, seed):
+    rng = np.random.default_rng(seed)
+    z, t, w = rng.normal(size=(n, p)) + 1, rng.normal(size=(n, 2)), rng.uniform(0.1, 3, n)
+    s, errors = ridge_loo(batches(z, t, bs), [2.], sample_weight=w), []
+    for i in range(n):
+        a, b, v = np.delete(z, i, 0), np.delete(t, i, 0), np.delete(w, i)
+        am, bm = np.average(a, 0, v), np.average(b, 0, v)
+        coef = np.linalg.solve((v[:, None]*(a - am)).T @ (a - am) + 2*np.eye(p), (v[:, None]*(a - am)).T @ (b - bm))
+        errors.append(np.square(t[i] - (z[i] - am) @ coef - bm).mean())
+    assert s.loss == pytest.approx(np.average(errors, weights=w), rel=1e-6)
+
+
+@pytest.mark.parametrize('n,p', [(30, 100), (100, 30)])
+def test_equal_weights_change_nothing(n, p):
+    z, t = data(n, p, 2)
+    a, b = ridge_loo(batches(z, t), ALPHAS, True), ridge_loo(batches(z, t), ALPHAS, True, sample_weight=torch.ones(n))
+    np.testing.assert_allclose(a.coef, b.coef, rtol=1e-10)
+    assert a.alpha == b.alpha and a.n == b.n == n
+
+
+@pytest.mark.parametrize('w,msg', [(np.ones(9), '9 numbers'), (np.ones(11), '11 numbers'), (-np.ones(10), 'from 0 up'), (np.full(10, np.nan), 'finite'), (np.eye(10)[0], 'at least two'),
+                                   (np.ones((10, 1)), 'shape'), ('balanced', 'Expected numbers')], ids=str)
+def test_weights_that_are_refused(w, msg):
+    with pytest.raises(ValueError, match=msg): ridge_loo(batches(*data(10, 4, 1), 3), ALPHAS, sample_weight=w)
+
+
+def test_weighted_head():
+    "The head of a model that was fitted with weights is that of the weighted solution"
+    x, y = classes(3)
+    w = weights(len(x), 'any')
+    m = Tiny(2, 3)
+    fit_ridge_head(m, batches(x, y), n_classes=3, sample_weight=w)
+    z = m.features(x).double().numpy()
+    mean, std = np.average(z, 0, w), np.sqrt(np.average((z - np.average(z, 0, w))**2, 0, w))
+    ref = RidgeCV(ALPHAS).fit((z - mean)/std, 2*np.eye(3)[y] - 1, w)
+    np.testing.assert_allclose(m.eval()(x).detach(), ref.predict((z - mean)/std), atol=1e-4)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['recorded', 'TSLearner', 'class_weights', 'check_width', 'PredictingLoss', 'scaled_range', 'check_range',
            'spoilt_by_padding', 'check_padding', 'ts_learner', 'plot_top_losses', 'tensorboard_log', 'wandb_process',
-           'load_learner']
+           'solve_head', 'load_learner']
 
 # %% ../nbs/07_learner.ipynb #b336eb92
 import copy, io, math, pickle, warnings
@@ -514,24 +514,37 @@ def wandb_process(x:TSTensor, y, samples, outs, preds):
     return {'Prediction_Samples': table}
 
 # %% ../nbs/07_learner.ipynb #24358673
+def solve_head(
+    learn:Learner, # its model ends in a linear layer; its sample weights, if there are any, count as in `ridge_loo`
+    alphas=np.logspace(-3, 3, 10), # penalties to choose from
+    **kwargs, # of `tsfast.models.ridge.fit_ridge_head`: `scale`, `budget`, `max_size`
+) -> dict: # what was found, which is also left in `learn.ridge`
+    "Solve the linear head of a learner in closed form on the training split, without evaluating it"
+    ds = learn.dls.train_ds
+    if ds.target is None: raise ValueError("The data loaders have no targets, and a closed-form head is fitted to them.")
+    loss, w = getattr(learn.loss_func, 'func', learn.loss_func), None
+    if getattr(loss, 'weight', None) is not None or getattr(loss, 'label_smoothing', 0):
+        raise ValueError("The closed form knows no class weights or label smoothing. Leave them out, or train the head with fit_one_cycle; "
+                         "weights of the series (sample_weight) can do what class weights do.")
+    for cb in learn._grab_cbs(SampleWeights):
+        cb.check(ds)
+        w = cb.weights[ds.idxs]
+    learn.model.to(learn.dls.device)
+    sol = fit_ridge_head(learn.model, training_batches(learn.dls), ds.target.c if ds.target.cat else None, alphas, sample_weight=w, **kwargs)
+    learn.ridge = dict(alpha=sol.alpha, loo_loss=sol.loss, n_series=sol.n, n_features=len(sol.mean))
+    learn.opt = None   # what an optimiser remembers belongs to the old head
+    return learn.ridge
+
 @patch
 def fit_ridge(self:Learner,
     alphas=np.logspace(-3, 3, 10), # penalties to choose from
     **kwargs, # of `tsfast.models.ridge.fit_ridge_head`: `scale`, `budget`, `max_size`
 ): # the learner
     """Solve the linear head in closed form on the training split. Class scores are those of a ridge regression:
-    their order means something, their probabilities do not.
+    their order means something, their probabilities do not. `sample_weight` of `ts_learner` counts as in scikit-learn.
 
     To train on from the solution, pass a low rate, such as `fit_one_cycle(5, 1e-4)`: the default of 1e-3 would undo it"""
-    target = self.dls.train_ds.target
-    if target is None: raise ValueError("The data loaders have no targets, and a closed-form head is fitted to them.")
-    loss = getattr(self.loss_func, 'func', self.loss_func)
-    if self._grab_cbs(SampleWeights) or getattr(loss, 'weight', None) is not None or getattr(loss, 'label_smoothing', 0):
-        raise ValueError("The closed form knows no sample weights, class weights or label smoothing. Leave them out, or train the head with fit_one_cycle.")
-    self.model.to(self.dls.device)
-    sol = fit_ridge_head(self.model, training_batches(self.dls), target.c if target.cat else None, alphas, **kwargs)
-    self.ridge = dict(alpha=sol.alpha, loo_loss=sol.loss, n_series=sol.n, n_features=len(sol.mean))
-    self.opt = None   # what an optimiser remembers belongs to the old head
+    solve_head(self, alphas, **kwargs)
     record = self.validate()
     names = ['valid_loss', *(m.name for m in self.metrics)]
     self.history = pd.DataFrame([list(map(float, record))], columns=names).rename_axis('epoch')

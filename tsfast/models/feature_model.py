@@ -122,13 +122,18 @@ class RunningStats:
 
     def add(self,
         z:Tensor, # (b, nf)
+        weight:Tensor|None=None, # (b,), how much each series counts; None: each counts 1
     ):
         "Take one more chunk into account"
         z = as_double(z)
-        b, mean = len(z), z.mean(0)
+        w = None if weight is None else weight.to(z)[:, None]
+        b = len(z) if w is None else float(w.sum())
+        if not b: return
+        mean = z.mean(0) if w is None else (w*z).sum(0)/b
         delta, n = mean - self.mean, self.n + b
         # Chan, Golub & LeVeque: sums of squares around each chunk's own mean, so that nothing cancels
-        self.m2 = self.m2 + (z - mean).square_().sum(0) + delta**2 * (self.n*b/n)
+        squares = (z - mean).square_()
+        self.m2 = self.m2 + (squares if w is None else squares.mul_(w)).sum(0) + delta**2 * (self.n*b/n)
         self.mean, self.n = self.mean + delta * (b/n), n
 
     @property

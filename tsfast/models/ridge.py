@@ -14,14 +14,30 @@ from ..core import evaluating
 from .feature_model import RunningStats, as_double, usable_var
 
 # %% ../../nbs/models/05_ridge.ipynb #133b9529
+def _weights(w):
+    "Weights of series, checked, in float64"
+    try: w = torch.as_tensor(w if isinstance(w, Tensor) else np.asarray(w, dtype=np.float64)).detach().double()
+    except (TypeError, ValueError): raise ValueError(f"sample_weight is {w!r}. Expected numbers from 0 up, one for each series.") from None
+    if w.ndim != 1 or not (w.isfinite() & (w >= 0)).all():
+        raise ValueError(f"sample_weight has shape {tuple(w.shape)} and values from {w.min():g} to {w.max():g}. Expected finite numbers from 0 up, one for each series.")
+    if (w > 0).sum() < 2: raise ValueError(f"sample_weight is above 0 for {int((w > 0).sum())} series. Expected at least two: one is left out in turn.")
+    return w
+
+def _other_count(w, n): # the message
+    return f"sample_weight has {len(w)} numbers, and there are {n} series. Expected one for each."
+
 class FeatureBatches:
-    "Standardised features, a batch at a time: kept while they fit into `budget`, read again from `batches` beyond that"
+    """Standardised features, a batch at a time: kept while they fit into `budget`, read again from `batches` beyond that.
+
+    With weights, means and variances are weighted, and each row is multiplied by the square root of its weight"""
     def __init__(self,
         batches, # iterable of (features (b, p), targets (b, k)); the same order whenever it is read again
         scale:bool=False, # divide each feature by its standard deviation
         budget:int=2**28, # bytes of features to keep
+        sample_weight=None, # how much each series counts, as in scikit-learn; None: each counts 1
     ):
         self.batches, self.held = batches, []
+        w, n = None if sample_weight is None else _weights(sample_weight), 0
         stats, targets, sums, size = RunningStats(), [], [], 0
         for z, t in batches:
             if z.ndim != 2 or t.ndim != 2 or len(z) != len(t):
@@ -29,26 +45,35 @@ class FeatureBatches:
             for o, name in ((z, 'features'), (t, 'targets')):
                 if not torch.isfinite(o).all(): raise ValueError(f"The {name} hold NaN or infinite values. Fill the gaps of the series, or leave such series out, first.")
             z = z if z.device.type in ('cpu', 'cuda') else z.cpu()       # float64 is needed
-            stats.add(z); targets.append(as_double(t).to(z.device)); sums.append(z.double().sum(1))
+            n += len(z)
+            if w is not None and n > len(w): raise ValueError(_other_count(w, f'at least {n}'))
+            stats.add(z, None if w is None else w[n - len(z):n])
+            targets.append(as_double(t).to(z.device)); sums.append(z.double().sum(1))
             size += z.numel()*z.element_size()
             if size > budget: self.held = None
             if self.held is not None: self.held.append(z)
-        if stats.n < 2: raise ValueError(f"There are {stats.n} series. Expected at least two: one is left out in turn.")
+        if n < 2: raise ValueError(f"There are {n} series. Expected at least two: one is left out in turn.")
+        if w is not None and n != len(w): raise ValueError(_other_count(w, n))
         if self.held is None and hasattr(batches, '__next__'):
             raise ValueError(f"The features take more than {budget} bytes, and must be read again, but the batches can be read only once. Pass a list, a loader or any other iterable that can restart.")
-        self.n, self.mean, self.var = stats.n, stats.mean, stats.m2 / stats.n
+        self.n, self.mean, self.var = n, stats.mean, stats.m2 / stats.n
         self.p, self.y, self.sums = len(self.mean), torch.cat(targets), torch.cat(sums)
-        self.y_mean = self.y.mean(0)
+        self.w = torch.ones(n).to(self.y) if w is None else w.to(self.y)
+        self.total, self.root = self.w.sum(), self.w.sqrt()[:, None]
+        self.y_mean = (self.w[:, None]*self.y).sum(0) / self.total
         self.scale = usable_var(self.mean, self.var).sqrt() if scale else torch.ones_like(self.mean)
 
-    def __iter__(self): # (number of the first series, (b, p) in float64, centred and scaled)
+    @property
+    def centred_y(self): return self.root*(self.y - self.y_mean) # (n, k)
+
+    def __iter__(self): # (number of the first series, (b, p) in float64, centred, scaled and weighted)
         i = 0
         for z in (self.held if self.held is not None else (o[0] for o in self.batches)):
             z = as_double(z).to(self.mean.device)
             off = (z.sum(1) - self.sums[i:i + len(z)]).abs().mean() if i + len(z) <= self.n else torch.inf
             if off > 1e-6*self.sums.abs().mean() + 0.05*self.sums.std():
                 raise ValueError("The batches changed between two passes. Use a loader that does not shuffle, and transforms that are not random.")
-            yield i, (z - self.mean) / self.scale
+            yield i, (z - self.mean) / self.scale * self.root[i:i + len(z)]
             i += len(z)
         if i != self.n: raise ValueError(f"There were {self.n} series in the first pass, and {i} in the next. Use a loader that gives each series once, in order.")
 
@@ -58,7 +83,7 @@ class RidgeSolution(NamedTuple):
     coef: Tensor      # (k, p), for features as they came, not standardised
     intercept: Tensor # (k,)
     alpha: float      # the chosen penalty
-    loss: float       # mean squared leave-one-out error at `alpha`
+    loss: float       # mean squared leave-one-out error at `alpha`; with weights, their weighted mean
     losses: Tensor    # (n_alphas,), the same for each penalty
     mean: Tensor      # (p,), mean of the features
     var: Tensor       # (p,), variance of the features
@@ -82,35 +107,36 @@ def _gram(f, rows): # (n, n): all products of two series, `rows` series at a tim
     return k
 
 def _dual(f, alphas, rows): # fewer series than features
-    k, yc = _gram(f, rows), f.y - f.y_mean
-    # centring makes the constant vector an eigenvector of value 0; any other value keeps its share of the inverse apart
+    k, yc = _gram(f, rows), f.centred_y
+    # The centred Gram matrix has eigenvalue 0 for the roots of the weights (equal weights: the constant vector).
+    # Shift it to s, so that its term w/(total*(s + a)) can be subtracted.
     s = k.diagonal().sum().clamp_min(1.)
-    lam, q = torch.linalg.eigh(k.add_(s/f.n)); del k
+    lam, q = torch.linalg.eigh(k.addr_(f.root[:, 0], f.root[:, 0], alpha=float(s/f.total))); del k
     lam, qy, q2 = lam.clamp_min(0.), q.T @ yc, q**2
     losses, duals = [], []
     for a in alphas:
         inv = 1 / (lam + a)
         c = q @ (inv[:, None]*qy)                                           # (n, k)
-        g = q2 @ inv - 1/(f.n*(s + a))                                      # (1 - h) / alpha
-        losses.append((c / g[:, None]).square().mean()); duals.append(c)
+        g = q2 @ inv - f.w/(f.total*(s + a))                                # (1 - h) / alpha
+        losses.append((c / g[:, None]).square().sum() / (f.total*f.y.shape[1])); duals.append(c)
     losses = torch.stack(losses)
     c, w = duals[int(losses.argmin())], 0.
     for i, z in f: w = w + z.T @ c[i:i + len(z)]
     return w, losses
 
 def _primal(f, alphas): # at least as many series as features
-    c, r, yc = torch.zeros(f.p, f.p, dtype=torch.float64, device=f.mean.device), 0., f.y - f.y_mean
+    c, r, yc = torch.zeros(f.p, f.p, dtype=torch.float64, device=f.mean.device), 0., f.centred_y
     for i, z in f: c.addmm_(z.T, z); r = r + z.T @ yc[i:i + len(z)]
     lam, v = torch.linalg.eigh(c); del c
     inv = 1 / (lam.clamp_min(0.)[:, None] + torch.as_tensor(alphas).to(lam))  # (p, n_alphas)
     vr, sums = v.T @ r, torch.zeros(len(alphas)).to(lam)
     for i, z in f:
         q = z @ v
-        h = 1/f.n + q**2 @ inv                                              # (b, n_alphas)
+        h = f.w[i:i + len(z), None]/f.total + q**2 @ inv                    # (b, n_alphas)
         for j in range(len(alphas)):
             e = (yc[i:i + len(z)] - q @ (inv[:, j:j + 1]*vr)) / (1 - h[:, j:j + 1])
             sums[j] += e.square().sum()
-    losses = sums / f.y.numel()
+    losses = sums / (f.total*f.y.shape[1])
     return v @ (inv[:, int(losses.argmin())][:, None]*vr), losses
 
 def ridge_loo(
@@ -119,12 +145,15 @@ def ridge_loo(
     scale:bool=False, # divide each feature by its standard deviation, as `StandardScaler` does, before it is penalised
     budget:int=2**28, # bytes of features to keep; beyond that they are read again
     max_size:int=20_000, # the largest matrix to decompose: min(n, p) on a side, 8*max_size**2 bytes, three of them at a time
+    sample_weight=None, # how much each series counts: n numbers from 0 up. For a given penalty, a weight of 2 equals a series that is there twice
 ) -> RidgeSolution:
-    "Ridge regression with an intercept, its penalty chosen by the mean squared leave-one-out error; memory of the order of min(n, p)**2"
+    """Ridge regression with an intercept, its penalty chosen by the mean squared leave-one-out error; memory of the order of min(n, p)**2.
+
+    With weights, a series is left out with its whole weight, as in scikit-learn's `RidgeCV`, and its error counts as much as its weight"""
     alphas = [float(a) for a in np.atleast_1d(np.asarray(alphas, dtype=float))]
     if not alphas or not all(0 < a < float('inf') for a in alphas): raise ValueError(f"alphas are {alphas}. Expected at least one penalty, each above 0.")
     if isinstance(batches, tuple) and len(batches) == 2 and isinstance(batches[0], Tensor): batches = [batches]
-    f = FeatureBatches(batches, scale, budget)
+    f = FeatureBatches(batches, scale, budget, sample_weight)
     if min(f.n, f.p) > max_size:
         raise ValueError(f"{f.n} series of {f.p} features need a matrix of {min(f.n, f.p)} on a side; the limit is {max_size}. "
                          "Fit on a part of the series, or train the head step by step instead, with learn.fit_one_cycle; `max_size` raises the limit where memory and patience allow.")
@@ -247,6 +276,7 @@ def fit_ridge_head(
     scale:bool|None=None, # divide features by their standard deviation first; None: unless the model's attribute `scaled_features` says that it does so itself
     budget:int=2**28, # bytes of features to keep; beyond that they are computed again
     max_size:int=20_000, # limit for min(n, features)
+    sample_weight=None, # how much each series counts in the solution of the head, in the order of the batches: see `ridge_loo`
 ) -> RidgeSolution: # the model itself is changed
     "Solve the linear head of `model` in closed form, and write the solution into it"
     with evaluating(model):
@@ -257,6 +287,6 @@ def fit_ridge_head(
         head.check(_plain(x)[:2].to(head.device))
         k = ridge_targets(y[:2], n_classes).shape[1]
         if k != head.fc.out_features: raise ValueError(f"The targets have {k} numbers a series, and the head of {type(model).__name__} gives {head.fc.out_features}. Build the model for these targets.")
-        s = ridge_loo(_HeadBatches(head, batches, n_classes), alphas, scale, budget, max_size)
+        s = ridge_loo(_HeadBatches(head, batches, n_classes), alphas, scale, budget, max_size, sample_weight)
         head.write(s.coef, s.intercept, s.mean, s.var)
     return s
