@@ -492,7 +492,7 @@ def _draw_series(ds, true, pred, cat, n=9):
 
 def _not_compared(r):
     "Why the accuracy of a run says nothing beside the published one; empty where it may be compared"
-    if r['epochs'] < r.get('recipe_epochs', 0): return f"the run was shorter than the {r['recipe_epochs']} epochs of the recipe"
+    if r['epochs'] < r.get('recipe_epochs', 0): return f"the recipe has {r['recipe_epochs']} epochs"
     if r.get('arch_args'): return "the network has other arguments (" + ' '.join(f'{k}={v}' for k, v in r['arch_args'].items()) + ')'
     return ''
 

@@ -8,7 +8,7 @@ __all__ = ['recorded', 'TSLearner', 'class_weights', 'check_width', 'PredictingL
 
 # %% ../nbs/07_learner.ipynb #b336eb92
 import copy, math
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 import numpy as np
 import pandas as pd
 import torch
@@ -313,7 +313,8 @@ def get_X_preds(self:Learner,
     cbs = None if any(isinstance(o, UserUnits) for o in self.cbs) else UserUnits()   # a plain `Learner` has none
     dl = self.dls.new_dl(X, y, bs=bs)
     if not len(dl.dataset): raise ValueError(f"X has shape {tuple(np.shape(X))}: no series to predict.")
-    res = list(self.get_preds(dl=dl, with_input=with_input, with_decoded=with_decoded, with_loss=with_loss, act=act, cbs=cbs))
+    with self.no_bar() if len(dl) == 1 else nullcontext():    # nothing to wait for, and a bar would stand in the log of every call
+        res = list(self.get_preds(dl=dl, with_input=with_input, with_decoded=with_decoded, with_loss=with_loss, act=act, cbs=cbs))
     self._end_cleanup()   # or the learner would keep these series
     i = int(with_input)
     if y is None: res[i+1] = None
