@@ -22,6 +22,9 @@ export OMP_WAIT_POLICY := PASSIVE
 export KMP_BLOCKTIME := 0
 endif
 
+# Processes that run tests side by side. WORKERS=0: all in one process
+WORKERS ?= $(shell $(PYTHON) tsfast/threads.py)
+
 .PHONY: demo test docs bench export clean
 .DEFAULT_GOAL := test
 
@@ -30,7 +33,7 @@ demo: .venv/.run
 
 test: .venv/.dev
 	$(BIN)/python scripts/check_sync.py
-	$(BIN)/python -m pytest nbs tests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal nbs tests
 
 docs: .venv/.docs
 	$(BIN)/python docs/build.py
