@@ -577,7 +577,7 @@ def test_arguments_of_the_architecture():
     for cls in (TSNetClassifier, TSNetRegressor, TSNetSktimeClassifier, TSNetSktimeRegressor):
         given = dict(nf=2, depth=3)
         est = cls(arch_params=given)
-        assert est.get_params()['arch_params__nf'] == 2 and 'arch_params__nf' not in est.get_params(deep=False)
+        assert cls(**est.get_params()).get_params() == est.get_params()
         assert est.set_params(arch_params__nf=4, epochs=3).arch_params == dict(nf=4, depth=3) and est.epochs == 3 and given['nf'] == 2
         assert cls().set_params(arch_params__nf=4).arch_params == dict(nf=4)
         assert est.set_params(arch_params=dict(nf=8), arch_params__depth=6).arch_params == dict(nf=8, depth=6)

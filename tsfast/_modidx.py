@@ -588,8 +588,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'tsfast.estimators.BestWeights.before_fit': ( 'estimators.html#bestweights.before_fit',
                                                                                  'tsfast/estimators.py'),
                                    'tsfast.estimators.NestedArguments': ('estimators.html#nestedarguments', 'tsfast/estimators.py'),
-                                   'tsfast.estimators.NestedArguments.get_params': ( 'estimators.html#nestedarguments.get_params',
-                                                                                     'tsfast/estimators.py'),
                                    'tsfast.estimators.NestedArguments.set_params': ( 'estimators.html#nestedarguments.set_params',
                                                                                      'tsfast/estimators.py'),
                                    'tsfast.estimators.NoValidation': ('estimators.html#novalidation', 'tsfast/estimators.py'),

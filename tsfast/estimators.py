@@ -197,15 +197,7 @@ def _n_missing(X):
     return sum(int(as_series(X[i:i + rows]).isnan().flatten(1).any(1).sum()) for i in range(0, len(X), rows))
 
 class NestedArguments:
-    "`arch_params__nf` in `get_params` and `set_params`, and so in searches: one argument of the architecture"
-    def get_params(self,
-        deep:bool=True, # each of `arch_params` too
-    ) -> dict: # arguments by name
-        "The arguments of this estimator"
-        own = super().get_params(deep=deep)
-        inner = self.arch_params if deep and isinstance(self.arch_params, dict) else {}
-        return {**own, **{f'arch_params__{k}': v for k, v in inner.items()}}
-
+    "`set_params`, and so a search, takes `arch_params__nf`: one argument of the architecture. `get_params` gives what the class takes"
     def set_params(self,
         **params, # arguments by name; those of the architecture as `arch_params__nf`
     ):
