@@ -26,8 +26,8 @@ def _set_tags(est):
 
 def _quick():
     "Arguments for sktime's checks: networks so small that they are trained in a moment"
-    return [dict(arch='InceptionTime', arch_params={'nf': 2, 'depth': 3}, epochs=1, lr=1e-2, device='cpu'),
-            dict(arch='FCN', arch_params={'layers': [4, 4, 4]}, epochs=1, lr=1e-2, n_estimators=2, missing=0., device='cpu')]
+    small = dict(arch='FCN', arch_params={'layers': [4, 4, 4]}, epochs=1, bs=64, lr=1e-2, device='cpu')
+    return [small, dict(small, n_estimators=2, missing=0.)]
 
 class TSNetSktimeClassifier(NestedArguments, BaseClassifier):
     """`TSNetClassifier` as a classifier of sktime; the fitted one is `estimator_`
