@@ -47,7 +47,7 @@ SGD = {'check_sample_weight_equivalence_on_dense_data': 'batches are drawn at ra
 
 SMALL = dict(arch='FCN', arch_params=dict(layers=[8, 8, 8]), epochs=4, bs=32, lr=3e-2, device='cpu', random_state=0)
 
-@pytest.mark.parametrize('est', [TSNetClassifier(**SMALL), TSNetRegressor(**SMALL)], ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize('est', [TSNetClassifier(**SMALL), TSNetRegressor(**{**SMALL, 'epochs': 8, 'bs': 16, 'lr': 2e-2})], ids=lambda o: type(o).__name__)
 def test_sklearn_check(est):
     # of scikit-learn's checks one is skipped: array API input, which needs an environment variable before scipy is imported
     res = sklearn_check(est, expected_failed_checks=SGD, on_skip=None)
@@ -348,26 +348,26 @@ def test_failed_refit_in_sktime():
 
 # training
 
-class Losses(Callback):
+class GivenLosses(Callback):
     "Validation losses that are given: those of the epochs, and the last for all later ones"
     order = 51      # after the recorder, before `BestWeights`
-    def __init__(self, losses): self.losses = losses
-    def before_fit(self): self.weights = []
+    def __init__(self, losses): self.given = losses
+    def before_fit(self): self.seen_weights = []
     def after_epoch(self):
-        self.recorder.values[-1][1] = self.losses[min(self.epoch, len(self.losses) - 1)]
-        self.weights.append(next(self.model.parameters()).detach().clone())
+        self.recorder.values[-1][1] = self.given[min(self.epoch, len(self.given) - 1)]
+        self.seen_weights.append(next(self.model.parameters()).detach().clone())
 
 @pytest.mark.parametrize('losses, best', [([3, 2, 1, 1.5], 2), ([1, 2], 0), ([5, 6, 6, 4, 5], 3), ([2, 2, 2], 0)], ids=str)
 def test_early_stopping(losses, best):
     "Four epochs after the best one, whose weights come back"
-    est = TSNetClassifier(**{**FAST, 'epochs': 20}, early_stopping=True, n_iter_no_change=4, validation_fraction=0.25, cbs=Losses(losses)).fit(X, y)
+    est = TSNetClassifier(**{**FAST, 'epochs': 20}, early_stopping=True, n_iter_no_change=4, validation_fraction=0.25, cbs=GivenLosses(losses)).fit(X, y)
     assert len(est.history_) == best + 1 + 4
-    seen = est.learner_.losses.weights
+    seen = est.learner_.given_losses.seen_weights
     assert torch.equal(next(est.learner_.model.parameters()), seen[best]) and not torch.equal(seen[best], seen[-1])
 
 
 def test_early_stopping_waits_no_longer_than_the_epochs():
-    est = TSNetClassifier(**{**FAST, 'epochs': 5}, early_stopping=True, n_iter_no_change=4, cbs=Losses([5, 4, 3, 2, 1])).fit(X, y)
+    est = TSNetClassifier(**{**FAST, 'epochs': 5}, early_stopping=True, n_iter_no_change=4, cbs=GivenLosses([5, 4, 3, 2, 1])).fit(X, y)
     assert len(est.history_) == 5
 
 
