@@ -16,6 +16,7 @@ from tsfast.data.windows import SlidingWindow
 from tsfast.estimators import TSNetClassifier
 from tsfast.learner import ts_learner
 from tsfast.models.inception_time import InceptionTime
+from tsfast.models.minirocket import MiniRocketHead
 from tsfast.models.registry import build_ts_model, get_arch
 
 n, C, L = 20, 2, 30
@@ -181,6 +182,12 @@ def test_series_in_the_wrong_order_of_axes():
     with pytest.warns(UserWarning, match=r'\(20, 30, 2\).*X\.transpose\(0, 2, 1\)'): d = get_ts_dls(X.transpose(0, 2, 1), y, splits=splits, device='cpu')
     assert (d.vars, d.len) == (30, 2)
     with pytest.raises(ValueError, match=r'Expected \(n, 30, 2\)'): d.new_dl(X)
+
+def test_one_step_of_many_channels():
+    "Features of each series for a model that takes them, channels-last data for any other"
+    d = get_ts_dls(X.transpose(0, 2, 1)[..., :1], y, splits=splits, device='cpu', bs=8)
+    ts_learner(d, MiniRocketHead)
+    with pytest.warns(UserWarning, match=r', 30, 1\).*X\.transpose\(0, 2, 1\)'): ts_learner(d, 'FCN')
 
 @pytest.mark.parametrize('X', [np.zeros((5, 2, 3)), np.zeros((5, 2, 2)), np.zeros((5, 1, 1)), np.zeros((5, 2)), np.zeros((5, 3, 3))], ids=lambda o: str(o.shape))
 def test_short_series_are_no_mistake(X): assert check_series(X).shape[0] == 5      # warnings are errors here

@@ -626,7 +626,8 @@ def test_statistics_on_another_device():
 def test_a_metric_for_classes_meets_numbers(metric, name):
     "Classes written 1.0 and 2.0 are numbers, and an accuracy of 0.0 in each epoch would be all that is said"
     y = np.where(labels == 'up', 1., 2.)
-    with pytest.warns(UserWarning, match=f'for classes.*{name}.*TSClassification'): ts_learner(get_ts_dls(X, y, splits=splits, bs=16, device='cpu'), metrics=[mae, metric], **small)
+    with pytest.warns(UserWarning, match='2 different ones, all whole'): dls = get_ts_dls(X, y, splits=splits, bs=16, device='cpu')
+    with pytest.warns(UserWarning, match=f'for classes.*{name}.*TSClassification'): ts_learner(dls, metrics=[mae, metric], **small)
     ts_learner(number_dls(), metrics=[mae, rmse, R2Score(), skm_known(skm.max_error), metrics_mse], **small); classifier(metrics=[metric])     # no warning
 
 @pytest.mark.parametrize('monitor', ['acuracy', 'time', 'train_accuracy'])

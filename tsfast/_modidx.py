@@ -138,6 +138,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'tsfast.core.as_frame': ('core.html#as_frame', 'tsfast/core.py'),
                              'tsfast.core.as_series': ('core.html#as_series', 'tsfast/core.py'),
                              'tsfast.core.atomic_write': ('core.html#atomic_write', 'tsfast/core.py'),
+                             'tsfast.core.channels_last_message': ('core.html#channels_last_message', 'tsfast/core.py'),
                              'tsfast.core.check_series': ('core.html#check_series', 'tsfast/core.py'),
                              'tsfast.core.default_device': ('core.html#default_device', 'tsfast/core.py'),
                              'tsfast.core.evaluating': ('core.html#evaluating', 'tsfast/core.py'),

@@ -34,7 +34,7 @@ from fastcore.meta import delegates
 from plum import dispatch
 from fastcore.foundation import L
 from .callbacks import BF16, FitFeatures, PaddingAtEnd, SampleWeights, UserUnits, as_weights, training_batches
-from .core import atomic_write, evaluating, local_seed, rng_state, set_rng_state, set_seed, suggest
+from .core import atomic_write, channels_last_message, evaluating, local_seed, rng_state, set_rng_state, set_seed, suggest
 from .data.core import TSTensor, show_target
 from .losses import MaskedLoss
 from .models.attention import SequenceModule
@@ -375,6 +375,7 @@ def ts_learner(
         with local_seed(seed): model = build_ts_model(arch or 'InceptionTime', c_in, c_out, seq_len, d, dls=dls, **model_kwargs)
         if torch.get_default_dtype() != torch.float32: model = model.float()   # as series are
         if isinstance(model, TSModule): model.check_len(dls.len)
+    if dls.len == 1 and dls.vars > 1 and not getattr(model, 'reads_features', False): warnings.warn(channels_last_message((len(dls.train_ds), dls.vars, 1)), stacklevel=2)
     check_padding(model, dls)
     # a loss of one's own may want an output of another shape
     if target is not None and (loss_func is None or isinstance(loss_func, BaseLoss)):

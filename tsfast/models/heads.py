@@ -168,6 +168,7 @@ class TSModule(nn.Module):
     "Base of all architectures: `(B, C, L)` to `forward_features`, then `forward_head`"
     min_len = 1             # shortest series that the architecture can use, in time steps
     head_names = ('head',)  # submodules that belong to the head
+    reads_features = False  # True: the input is features of each series, `(B, features, 1)`, and not series
     seq_len = None          # length that the architecture was built for; None takes any length from `min_len` up
 
     def __init_subclass__(cls, **kwargs):

@@ -308,6 +308,7 @@ def get_minirocket_features(
 # %% ../../nbs/models/20_minirocket.ipynb #1e40d89e
 class MiniRocketHead(FeatureModel):
     "Normalisation, dropout and a linear layer: features `(B, c_in, seq_len)` to `(B, c_out)`"
+    reads_features = True
     def __init__(self,
         c_in:int, # number of features
         c_out:int, # classes, or targets
