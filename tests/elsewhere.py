@@ -7,6 +7,7 @@ What it cannot stand in for: mixed precision, streams and pinned memory, generat
 It belongs to the whole process, so it is used in a process of its own: see `test_devices.py`."""
 import ctypes
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch.utils import backend_registration
@@ -110,6 +111,12 @@ def register():
     _storages()
     register.libs = every, aten = torch.library.Library('_', 'IMPL'), torch.library.Library('aten', 'IMPL')    # alive as long as they are used
     every.fallback(_kernel, 'PrivateUse1')
+    # with the kernels of the CPU where it has any: what torch puts together from others for a device without them differs, as the mean of mse_loss does
+    for name in torch._C._dispatch_get_all_op_names():
+        has = lambda key: torch._C._dispatch_has_kernel_for_dispatch_key(name, key)
+        if name.startswith('aten::') and has('CompositeExplicitAutogradNonFunctional') and has('CPU'):
+            packet, _, overload = name[6:].partition('.')
+            aten.impl(name[6:], partial(_kernel, getattr(getattr(torch.ops.aten, packet), overload or 'default')), 'PrivateUse1')
     from torch._decomp import decompositions
     for name, f in (('lstm.input', decompositions.lstm_impl), ('gru.input', decompositions.gru_impl), ('rnn_tanh.input', decompositions.rnn_tanh_input)):
         for key in ('PrivateUse1', 'AutogradPrivateUse1'): aten.impl(name, f, key)
