@@ -2,11 +2,13 @@
 import numpy as np
 import pytest
 import torch
+from fastai.callback.core import Callback
 from torch import Tensor
 
 from tsfast.data.augment import CutMix1d, TSAugment, TSMagWarp, TSNoise, TSRandomScale, TSTimeWarp, TSWindowSlice, random_curves, resample
 from tsfast.data.core import TSTensor, get_ts_dls
 from tsfast.data.preprocessing import TSNan2Value, TSStandardize
+from tsfast.data.targets import TSClassification
 
 FIVE = [TSNoise, TSRandomScale, TSMagWarp, TSTimeWarp, TSWindowSlice]
 five = pytest.mark.parametrize('tfm', FIVE)
@@ -72,8 +74,19 @@ def test_training_alone(tfm, data):
 
 
 @five
-def test_order_of_the_list_does_not_matter(tfm):
-    assert tfm.order > TSStandardize.order and tfm.order > TSNan2Value.order and tfm.split_idx == 0
+def test_order_of_the_list_does_not_matter(tfm, data):
+    "Random transforms come after scaling and filling"
+    X, y, splits = data
+    X[::3, :, 30:] = np.nan
+    def batches(*tfms):
+        torch.manual_seed(0)
+        dls = get_ts_dls(X, y, splits=splits, batch_tfms=[o() if isinstance(o, type) else o for o in tfms], bs=30, shuffle_train=False, device='cpu')
+        return [o[0].as_subclass(Tensor) for o in dls.train]
+    first, last = batches(tfm(p=1), TSNan2Value, TSStandardize), batches(TSStandardize, TSNan2Value, tfm(p=1))
+    assert all(torch.equal(a, b) and a.isfinite().all() for a, b in zip(first, last))
+    torch.manual_seed(0)
+    x = batches(TSStandardize, TSNan2Value)[0]; torch.manual_seed(0)
+    assert torch.equal(tfm(p=1).on_series(x), first[0])
 
 
 @five
@@ -177,6 +190,29 @@ def test_mixing_in_a_learner(data):
     a, b = (fit(data, CutMix1d()).model.state_dict() for _ in range(2))
     assert all(torch.equal(a[k], b[k]) for k in a)                              # to the bit with the same seed
     with pytest.raises(ValueError, match='alpha is'): CutMix1d(0.)
+
+
+@pytest.mark.parametrize('loss', [None, torch.nn.CrossEntropyLoss()], ids=['default', 'torch'])
+def test_cutmix_with_a_label_for_each_step(data, loss):
+    "Labels are cut as series are; the loss is the plain one of what the model sees"
+    class Look(Callback):
+        order = CutMix1d.order + 1
+        def after_pred(self):
+            if self.training: seen.append((self.x.as_subclass(Tensor), self.y.clone()))
+        def after_loss(self):
+            if self.training:
+                plain = torch.nn.functional.cross_entropy(self.pred.movedim(-1, 1), self.y)
+                assert torch.allclose(self.loss, plain, atol=1e-6)
+    seen, (X, _, splits) = [], data
+    X = np.broadcast_to(np.arange(60, dtype=np.float32)[:, None, None], X.shape).copy()     # each step says which series it is of
+    steps = np.where(np.arange(60)[:, None] % 4 < 2, 'low', 'high').repeat(40, 1)
+    from tsfast.learner import ts_learner
+    dls = get_ts_dls(X, steps, splits=splits, tfms=[None, TSClassification()], bs=10)
+    learn = ts_learner(dls, 'FCN', cbs=[CutMix1d(), Look()], seed=0, loss_func=loss)
+    with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
+    x, y = (torch.cat(o) for o in zip(*seen))
+    assert (x[:, 0].diff(dim=1) != 0).any() and list(dls.vocab) == ["high", "low"]
+    assert torch.equal(y, ((x[:, 0] % 4) < 2).long())
 
 
 def test_cutmix_shares():

@@ -51,7 +51,7 @@ table = {
     'missing values, standardised only': (lambda: dls(with_(np.nan, 16), batch_tfms=TSStandardize()), ValueError, ['1 of 6 series of the validation split', 'TSNan2Value()']),
     'infinite values': (lambda: dls(with_(np.inf), batch_tfms=[TSStandardize(), TSNan2Value()]), ValueError, ['infinite', 'Replace them']),
     'missing values in new series': (lambda: dls().new_dl(with_(np.nan)), ValueError, ['1 of 20 series of the new data', 'TSNan2Value()']),
-    'new series of another shape': (lambda: dls().new_dl(X[:, :, :10]), ValueError, ['(20, 2, 10)', 'Expected (n, 2, 30)']),
+    'new series of another shape': (lambda: dls().new_dl(X[:, :1]), ValueError, ['(20, 1, 30)', 'Expected (n, 2, 30)']),
     # splits
     'an empty split': (lambda: dls(splits=(list(range(20)), [])), ValueError, ['The valid split is empty', 'at least one index']),
     'overlapping splits': (lambda: dls(splits=([0, 1, 2, 3], [3, 4, 5])), ValueError, ['train and valid splits overlap', 'index 3']),

@@ -79,8 +79,17 @@ def test_explanations_say_nothing_of_padding(arch, method):
     if method == 'cam': assert all((m[k:] == 0).all() for m, k in zip(maps, n))
 
 def test_batches_in_pictures():
+    "Lines end where series end"
+    import matplotlib.pyplot as plt
     learn, X, n = learner('LSTM')
-    learn.dls.show_batch(); learn.show_results()
+    for draw in (learn.dls.valid.show_batch, learn.show_results):
+        axes = plt.subplots(1, 8)[1]
+        draw(max_n=8, ctxs=axes)
+        for ax in axes:
+            got = np.stack([o.get_ydata() for o in ax.lines])
+            i = np.abs(X[:, 0, 0] - got[0, 0]).argmin()      # `show_results` shuffles
+            np.testing.assert_allclose(got, X[i], atol=1e-4); assert ax.get_xlim() == (0, n[i] - 1)
+        plt.close('all')
 
 def test_statistics_are_of_what_is_there():
     learn, X, n = learner('LSTM', tfms=[TSNormalize(), TSNan2Value(keep_padding=True)])

@@ -144,8 +144,22 @@ def test_known_statistics():
     assert f.fn.shift.shape == (1, 4, 1) and f.fn.shift[0, 2] == 3           # the caller's own is as it was
     np.testing.assert_allclose(all_of(loaders(X, TSStandardize(mean=5., std=2.)).valid), (X[20:] - 5)/2, rtol=1e-6)
 
+@pytest.mark.parametrize('mean,std', [(0., np.full((1, C, L), 2.)), (np.arange(L)[None, None].repeat(C, 1), 2.), ([1, 2, 3, 4], np.linspace(1, 2, L)[None]), (np.ones((C, 1)), np.full((1, 1, L), 3.)),
+                                      (torch.tensor(1.), torch.arange(1., C + 1)), (np.float32(3), np.int64(2))], ids=['std', 'mean', 'both', 'channels and steps', 'tensors', 'numpy scalars'])
+def test_known_statistics_are_broadcast(mean, std):
+    f = TSStandardize(mean=mean, std=std, exclude_vars=[2])
+    as3d = lambda o: np.asarray(o, dtype=float).reshape(1, -1, 1) if np.ndim(o) == 1 else np.asarray(o, dtype=float).reshape((1,)*(3 - np.ndim(o)) + np.shape(o))
+    want = (X[20:] - as3d(mean))/as3d(std); want[:, 2] = X[20:, 2]
+    dls = loaders(X, f)
+    np.testing.assert_allclose(all_of(dls.valid), want, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(torch.cat([plain(dls.valid.decode(b)) for b in dls.valid]), X[20:], rtol=1e-5, atol=1e-3)
+
+@pytest.mark.parametrize('mean,std', [([1, 2, 3], 1.), (0., np.ones((1, C, L + 1))), (np.zeros((2, C, 1)), 1.), (np.zeros(L), np.ones((1, 1, L + 2)))], ids=['channels', 'steps', 'series', 'both'])
+def test_known_statistics_of_another_shape(mean, std):
+    with pytest.raises(ValueError, match=rf'broadcast to \(1, {C}, {L}\)'): loaders(X, TSStandardize(mean=mean, std=std))
+
 @pytest.mark.parametrize('o,message', [(dict(by_sample=True, by_step=True), 'Choose one'), (dict(by_sample=True, by_var=[[0, 1]]), 'Groups'), (dict(mean=1.), 'both'), (dict(mean=1., std=0.), 'positive'),
-                                       (dict(mean=[0, 0], std=[1, -1]), 'positive')], ids=str)
+                                       (dict(mean=[0, 0], std=[1, -1]), 'positive'), (dict(mean=np.nan, std=1.), 'finite'), (dict(mean=0., std=np.inf), 'positive')], ids=str)
 def test_bad_options(o, message):
     with pytest.raises(ValueError, match=message): TSStandardize(**o)
 
@@ -209,7 +223,7 @@ def test_the_instance_stays_unfitted(cls):
 def test_unseen_series_see_the_training_statistics():
     dls = loaders(X, TSStandardize(by_var=True))
     np.testing.assert_array_equal(all_of(dls.new_dl(X[20:])), all_of(dls.valid))
-    one = torch.cat([plain(dls.new_dl(X[i:i+1]).one_batch()) for i in range(20, 30)]).numpy(); np.testing.assert_array_equal(one, all_of(dls.valid))
+    one = torch.cat([plain(dls.new_dl(X[i:i+1]).one_batch()) for i in range(20, 30)]).numpy(); np.testing.assert_allclose(one, all_of(dls.valid), rtol=1e-6)
 
 def test_pickle_and_copy():
     dls = loaders(X, [TSStandardize(by_var=True), TSClip()])
@@ -218,4 +232,31 @@ def test_pickle_and_copy():
 def test_module_is_the_same_function():
     "What a deployed model runs"
     dls = loaders(X, TSStandardize(by_var=True)); f = dls.train.after_batch.fs[0].fn
-    assert isinstance(f, ScaleSeries) and np.array_equal(f(torch.from_numpy(X[20:])).numpy(), all_of(dls.valid))
+    assert isinstance(f, ScaleSeries)
+    np.testing.assert_allclose(f(torch.from_numpy(X[20:])).numpy(), all_of(dls.valid), rtol=1e-6)
+
+
+# ---------------------------------------------------------------- devices and lengths
+
+@pytest.mark.parametrize('cls,o', cases, ids=name_of)
+def test_statistics_follow_the_series(cls, o):
+    "`meta` stands in for a GPU, where statistics that stay behind could not be used"
+    x = torch.from_numpy(G)
+    f, fill = cls(**o).fit(TSDatasets(X)), TSNan2Value()
+    stats, missing = f.stats(x), fill.stats(x)
+    there = x.to('meta')
+    for out in (f.on_series(there), f.on_series(there, stats), f.undo(there, stats), f.undo(there), fill.on_series(there), fill.undo(there, missing), f.fn.inverse(there, stats)):
+        assert out.device.type == 'meta' and out.shape == x.shape
+    back = fill.undo(f.undo(fill.on_series(f.on_series(x, stats), missing), stats), missing)
+    ok = np.isfinite(G); assert np.array_equal(back.isnan(), ~ok) and np.abs(back.numpy() - G)[ok].max() <= 4e-6*np.nanmax(np.abs(G))
+
+@pytest.mark.parametrize('o', [dict(by_step=True), dict(by_step=True, by_var=True), dict(by_step=True, exclude_vars=[1])], ids=str)
+def test_statistics_of_steps_are_for_their_length(o):
+    f = TSStandardize(**o).fit(TSDatasets(X)); f.check_len(L)
+    with pytest.raises(ValueError, match=f'have 7 steps, and TSStandardize has statistics for each of {L} steps'): f.check_len(7)
+    for g in (TSStandardize(by_var=True).fit(TSDatasets(X)), TSStandardize(by_sample=True), TSNan2Value(), TSClip(), TSStandardize(**o)): g.check_len(7)
+
+def test_missing_values_come_back():
+    dls = loaders(G, [TSStandardize(by_var=True), TSNan2Value()])
+    back = torch.cat([plain(dls.valid.decode(b)) for b in dls.valid]).numpy()
+    assert np.array_equal(np.isnan(back), np.isnan(G[20:])) and np.isfinite(all_of(dls.valid)).all()

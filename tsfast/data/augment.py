@@ -161,7 +161,8 @@ class TSWindowSlice(TSAugment):
 
 # %% ../../nbs/data/06_augment.ipynb #a59bf153
 class CutMix1d(MixHandler):
-    "CutMix (Yun et al. 2019, <https://arxiv.org/abs/1905.04899>) for series: a stretch of each series comes from another series of the batch, and counts in the loss by its length"
+    """CutMix (Yun et al. 2019, <https://arxiv.org/abs/1905.04899>) for series: a stretch of each series comes from another series of the batch,
+    and counts in the loss by its length. Where each step has a label, the labels of the stretch come with it"""
     def __init__(self,
         alpha:float=1., # parameter of the Beta distribution of the share that stays: 1 for a uniform one
     ):
@@ -179,6 +180,10 @@ class CutMix1d(MixHandler):
         padded = padding_mask(x)
         cut &= ~(padded | padded[other])                                       # a series keeps its length, and gets no padding inside
         self.learn.xb = (torch.where(cut[:, None], x[other], x), *self.xb[1:])
+        if self.yb[0].ndim == 2 and not self.yb[0].is_floating_point():        # (B, L): a label for each step
+            self.learn.yb = tuple(torch.where(cut, o[other], o) for o in self.yb)
+            self.yb1, self.lam = self.learn.yb, x.new_ones(())
+            return
         self.lam = 1 - cut.sum(1) / (~padded).sum(1).clamp(min=1)              # (B,): the share that stays
         self.yb1 = tuple(o[other] for o in self.yb)
         if not self.stack_y:                                                   # several labels, or numbers: the targets themselves are mixed

@@ -15,8 +15,8 @@ from ..models.scaling import ClipSeries, FillNaN, ScaleSeries, safe_scale
 
 # %% ../../nbs/data/05_preprocessing.ipynb #5a3eca92
 class TSBatchTransform(DisplayedTransform):
-    "Base of the batch transforms: a module `fn`, from series `(B, C, L)` to series"
-    by_sample, handles_nan = False, False
+    "Base of the batch transforms: a module `fn`, from series `(B, C, L)` to series. Statistics follow the device of the series"
+    by_sample, handles_nan = False, False   # `by_sample`: the loader keeps what `stats` gives of each batch, for `undo`
     fn = None
     def on_series(self, x:Tensor) -> Tensor:
         "Transform plain series"
@@ -29,6 +29,8 @@ class TSBatchTransform(DisplayedTransform):
         return x
     def encodes(self, x:TSTensor): return self.on_series(x.as_subclass(Tensor)).as_subclass(TSTensor)
     def decodes(self, x:TSTensor): return self.undo(x.as_subclass(Tensor)).as_subclass(TSTensor)
+    def check_len(self, n_steps:int):
+        "Refuse series of `n_steps` steps with a `ValueError`, where the statistics are for another length"
     def to(self, device):
         "Move the statistics to `device`"
         if self.fn is not None: self.fn.to(device)
@@ -44,6 +46,18 @@ def _groups(by_var, exclude, n):
         return groups + [[i] for i in range(n) if i not in flat and i not in exclude]
     rest = [i for i in range(n) if i not in exclude]
     return [[i] for i in rest] if by_var else [rest]
+
+def _as_3d(o): # a number, one for each channel, (C, L) or (1, C, L) as (1, C or 1, L or 1)
+    o = torch.as_tensor(o, dtype=torch.float32)
+    return o.reshape(1, -1, 1) if o.ndim == 1 else o.reshape((1,)*(3 - o.ndim) + tuple(o.shape))
+
+def _known(shift, scale, n_vars, n_steps): # both with the same shape: (1, C, 1) or (1, C, L)
+    try: shape = torch.broadcast_shapes(shift.shape, scale.shape, (1, n_vars, 1))
+    except RuntimeError: shape = None
+    if shape not in ((1, n_vars, 1), (1, n_vars, n_steps)):
+        raise ValueError(f"What to subtract has shape {tuple(shift.shape)} and what to divide by {tuple(scale.shape)}. "
+                         f"Expected shapes that broadcast to (1, {n_vars}, {n_steps}): a number, or one for each channel or step.")
+    return shift.expand(shape), scale.expand(shape)
 
 class TSScale(TSBatchTransform):
     "Base of the transforms that subtract and divide"
@@ -62,11 +76,16 @@ class TSScale(TSBatchTransform):
         if by_sample and isinstance(by_var, (list, tuple)): raise ValueError("Groups of channels have statistics of the training split alone: leave by_sample out.")
         if by_sample and shift is not None: raise ValueError("Statistics that are given, and by_sample, exclude each other. Choose one.")
         if (shift is None) != (scale is None): raise ValueError("Give both what to subtract and what to divide by, or neither.")
-        self.by_sample, self.by_var, self.by_step, self.exclude_vars, self.kwargs = by_sample, by_var, by_step, [int(o) for o in np.atleast_1d(exclude_vars)] if exclude_vars is not None else [], kwargs
-        as3d = lambda o: torch.as_tensor(o, dtype=torch.float32).reshape(-1, 1)[None] if np.ndim(o) == 1 else torch.as_tensor(o, dtype=torch.float32).reshape((1,)*(3 - np.ndim(o)) + tuple(np.shape(o)))
+        self.by_sample, self.by_var, self.by_step, self.kwargs = by_sample, by_var, by_step, kwargs
+        self.exclude_vars = [int(o) for o in np.atleast_1d(exclude_vars)] if exclude_vars is not None else []
         self.given = shift is not None
-        if self.given and not (as3d(scale) > 0).all(): raise ValueError(f"The scale to divide by is {scale}. Expected positive numbers.")
-        self.fn = ScaleSeries(self.kind, *((as3d(shift), as3d(scale)) if self.given else (None, None)), by_sample=by_sample,
+        if self.given:
+            shift, scale = _as_3d(shift), _as_3d(scale)
+            if not torch.isfinite(shift).all():
+                raise ValueError(f"The value to subtract is {shift.squeeze().tolist()}. Expected finite numbers.")
+            if not ((scale > 0) & torch.isfinite(scale)).all():
+                raise ValueError(f"The scale to divide by is {scale.squeeze().tolist()}. Expected positive numbers.")
+        self.fn = ScaleSeries(self.kind, shift, scale, by_sample=by_sample,
                               dims=(2,) if by_var else (1, 2), keep_vars=self.exclude_vars, **kwargs)
 
     def fit(self,
@@ -78,15 +97,14 @@ class TSScale(TSBatchTransform):
         if bad: raise ValueError(f"exclude_vars has {bad[0]}. Expected channel numbers from 0 to {ds.vars - 1}.")
         if self.by_sample: return self
         if self.given:
-            shape = (1, ds.vars, self.fn.shift.shape[2])
-            shift, scale = self.fn.shift.expand(shape).clone(), self.fn.scale.expand(shape).clone()
+            shift, scale = (o.clone() for o in _known(self.fn.shift, self.fn.scale, ds.vars, ds.len))
             shift[:, self.exclude_vars], scale[:, self.exclude_vars] = 0., 1.
             self.fn.shift, self.fn.scale = shift, scale
             return self
         def chunks():
             for x in ds.chunks():
                 for f in before: x = f.on_series(x) if hasattr(f, 'on_series') else f(x.as_subclass(TSTensor)).as_subclass(Tensor)
-                yield x.numpy()
+                yield x.cpu().numpy()
         groups = _groups(self.by_var, self.exclude_vars, ds.vars)
         shape = (ds.vars, ds.len if self.by_step else 1)
         shift, scale = np.zeros(shape), np.ones(shape)
@@ -134,7 +152,12 @@ class TSScale(TSBatchTransform):
     def on_series(self, x, stats=None): return self.fn(x, stats)
     def undo(self, x, stats=None):
         if self.by_sample and stats is None: return x     # the statistics of these series are gone: they stay scaled
-        return self.fn.inverse(x, None if stats is None else tuple(s.to(x.device) for s in stats))
+        return self.fn.inverse(x, stats)
+    def check_len(self, n_steps):
+        known = 1 if self.fn.shift is None else self.fn.shift.shape[2]
+        if known not in (1, n_steps):
+            raise ValueError(f"The series have {n_steps} steps, and {type(self).__name__} has statistics for each of {known} steps. "
+                             f"Expected series of {known} steps; for other lengths train with by_step=False.")
 
 class TSStandardize(TSScale):
     "Mean 0 and standard deviation 1"
@@ -184,6 +207,7 @@ class TSClip(TSBatchTransform):
 class TSNan2Value(TSBatchTransform):
     "Replace missing values, after scaling by default: 0 is then the mean"
     order, handles_nan, keep_padding = 99, True, False
+    by_sample = True     # plots show what was missing as missing
     def __init__(self,
         value:float=0., # what to put; with a `method`, only where a channel has nothing but NaN
         method:str|None=None, # None, or 'mean' or 'median' of the channel of that series
@@ -191,3 +215,6 @@ class TSNan2Value(TSBatchTransform):
     ):
         super().__init__()
         self.value, self.method, self.keep_padding, self.fn = value, method, keep_padding, FillNaN(value, method, keep_padding)
+    def stats(self, x): return (torch.isnan(x),)
+    def on_series(self, x, stats=(None,)): return self.fn(x, *stats)
+    def undo(self, x, stats=None): return x if stats is None else x.masked_fill(stats[0].to(x.device), torch.nan)

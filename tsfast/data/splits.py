@@ -108,9 +108,9 @@ def _draw(idx, size, y, groups, rng):
         split = GroupShuffleSplit(1, test_size=min(max(round(g*size/len(idx)), 1), g-1), random_state=seed).split(idx, groups=groups[idx])
     elif y is not None:
         classes, counts = np.unique(y[idx], return_counts=True)
-        if counts.min() < 2: raise ValueError(f"Class {str(classes[counts.argmin()])!r} has one member, which cannot be on both sides of a stratified split. Use stratify=False, or leave it out.{numbers_hint(classes, len(idx))}")
+        if counts.min() < 2: raise ValueError(f"Class {str(classes[counts.argmin()])!r} has one member, which cannot be on both sides of a stratified split. Use splits=get_splits(y, stratify=False), or leave it out.{numbers_hint(classes, len(idx))}")
         if min(size, len(idx)-size) < len(classes): raise ValueError(f"A stratified split of {len(idx)} series into {len(idx)-size} and {size} has no room for one of each of {len(classes)} classes. "
-                                                                    f"Use a larger valid_size or test_size, or stratify=False.{numbers_hint(classes, len(idx))}")
+                                                                    f"Use a larger valid_size or test_size, or splits=get_splits(y, stratify=False).{numbers_hint(classes, len(idx))}")
         split = StratifiedShuffleSplit(1, test_size=size, random_state=seed).split(idx, y[idx])
     else: split = ShuffleSplit(1, test_size=size, random_state=seed).split(idx)
     a, b = next(iter(split))

@@ -45,8 +45,12 @@ def series_stats(
     return shift, safe_scale(scale, shift)
 
 # %% ../../nbs/models/06_scaling.ipynb #4195b7c3
+def _beside(x, stats): # statistics follow the series; where they are there already, an exported graph holds no copy
+    return tuple(o if o.device == x.device else o.to(x.device) for o in stats)
+
 class ScaleSeries(nn.Module):
-    "`(x - shift) / scale`, with statistics of the training split, or of each series if `by_sample`: `(B, C, L)` to the same shape"
+    """`(x - shift) / scale`, with statistics of the training split, or of each series if `by_sample`: `(B, C, L)` to the same shape.
+    Statistics follow the device of `x`"""
     def __init__(self,
         kind:str='standard', # 'standard', 'minmax' or 'robust': see `series_stats`
         shift:Tensor|None=None, # `(1, C or 1, L or 1)`; statistics of the training split
@@ -81,7 +85,7 @@ class ScaleSeries(nn.Module):
         x:Tensor, # (B, C, L)
         stats:tuple|None=None, # what `stats(x)` gave, where that is known already
     ) -> Tensor: # (B, C, L)
-        shift, scale = self.stats(x) if stats is None else stats
+        shift, scale = _beside(x, self.stats(x) if stats is None else stats)
         z = (x - shift) / scale
         return z if (self.low, self.high) == (0., 1.) else self._keep(x, z * (self.high - self.low) + self.low)
 
@@ -97,7 +101,7 @@ class ScaleSeries(nn.Module):
     ) -> Tensor: # in the original units
         "Undo `forward`"
         if stats is None and self.by_sample: raise ValueError("by_sample scaling can only be undone with the statistics of the original series: pass stats=module.stats(x).")
-        shift, scale = (self.shift, self.scale) if stats is None else stats
+        shift, scale = _beside(x, self.stats(x) if stats is None else stats)
         if (self.low, self.high) == (0., 1.): return x * scale + shift
         return self._keep(x, (x - self.low) / (self.high - self.low) * scale + shift)
 
@@ -135,7 +139,11 @@ class FillNaN(nn.Module):
         if self.method is None: return fill
         known = x.nanmean(2, keepdim=True) if self.method == 'mean' else x.nanmedian(2, keepdim=True).values
         return torch.where(torch.isnan(known), fill, known)
-    def forward(self, x:Tensor) -> Tensor:
-        gaps = torch.isnan(x) & ~padding_mask(x).unsqueeze(1) if self.keep_padding else torch.isnan(x)
-        return torch.where(gaps, self.fill(x), x)
+    def forward(self,
+        x:Tensor, # (B, C, L)
+        missing:Tensor|None=None, # `x.isnan()`, where that is known already
+    ) -> Tensor: # (B, C, L)
+        if missing is None: missing = torch.isnan(x)
+        if self.keep_padding: missing = missing & ~padding_mask(x).unsqueeze(1)
+        return torch.where(missing, self.fill(x), x)
     def extra_repr(self): return f'{self.value}, method={self.method!r}' + ', keep_padding=True'*self.keep_padding
