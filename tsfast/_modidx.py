@@ -791,6 +791,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'tsfast.learner.TSLearner.own_generators': ('learner.html#tslearner.own_generators', 'tsfast/learner.py'),
                                 'tsfast.learner.TSLearner.to_bf16': ('learner.html#tslearner.to_bf16', 'tsfast/learner.py'),
                                 'tsfast.learner.TSLearner.validate': ('learner.html#tslearner.validate', 'tsfast/learner.py'),
+                                'tsfast.learner.TSLearner.validation_context': ( 'learner.html#tslearner.validation_context',
+                                                                                 'tsfast/learner.py'),
                                 'tsfast.learner._PathText': ('learner.html#_pathtext', 'tsfast/learner.py'),
                                 'tsfast.learner._PathText.__init__': ('learner.html#_pathtext.__init__', 'tsfast/learner.py'),
                                 'tsfast.learner._PathText.__reduce__': ('learner.html#_pathtext.__reduce__', 'tsfast/learner.py'),
