@@ -98,6 +98,16 @@ def _storages():
         return self
     cls.__new__, cls.copy_ = __new__, copy_
 
+def _conversions():
+    "`Module.to` keeps its parameters, as it does from CPU to CUDA. Not in `load_state_dict`, where the weak references of an RNN to its weights stand against it"
+    apply, future = torch.nn.Module._apply, torch.__future__
+    def _apply(self, *args, **kwargs):
+        was = future.get_swap_module_params_on_conversion()
+        future.set_swap_module_params_on_conversion(True)
+        try: return apply(self, *args, **kwargs)
+        finally: future.set_swap_module_params_on_conversion(was)
+    torch.nn.Module._apply = _apply
+
 def register():
     "Make the device known to this process, before the first backward pass"
     class Module(backend_registration._DummyBackendModule):
@@ -107,7 +117,7 @@ def register():
     class Hook(backend_registration._DummyPrivateUse1Hook):
         def is_available(self): return _present
     backend_registration._setup_privateuseone_for_python_backend(NAME, Module(), Hook())
-    torch.__future__.set_swap_module_params_on_conversion(True)    # `Module.to` keeps its parameters, as it does from CPU to CUDA
+    _conversions()
     _storages()
     register.libs = every, aten = torch.library.Library('_', 'IMPL'), torch.library.Library('aten', 'IMPL')    # alive as long as they are used
     every.fallback(_kernel, 'PrivateUse1')

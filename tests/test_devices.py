@@ -209,7 +209,7 @@ def resumes(learn, path):
 
 @pytest.mark.parametrize('flow', [validates, predicts, shows_batches, plots_top_losses, confuses, explains, ranks, calibrates, embeds, saves, exports, bundles, exports_graphs, solves, finds_rates, resumes],
                          ids=lambda f: f.__name__)
-@pytest.mark.filterwarnings('ignore:.* of the .* predictions are right:UserWarning')
+@pytest.mark.filterwarnings('ignore:.* of the .* predictions are right:UserWarning', 'ignore:.* is ill-defined:sklearn.exceptions.UndefinedMetricWarning')   # after one epoch
 def test_classifier(learn, flow, tmp_path): flow(learn, tmp_path)
 
 
@@ -275,7 +275,7 @@ class Masks(nn.Module):
 def test_kept_padding(device, arch, tmp_path):
     x = X.copy(); x[::3, :, 18:] = np.nan; x[1, 0, 3:5] = np.nan
     dls = loaders(x, batch_tfms=[TSStandardize(by_var=True), TSNan2Value(keep_padding=True)])
-    learn = trained(dls, arch, **(dict(hidden_size=4, rnn_layers=1) if arch == 'GRUAttentionPlus' else {}))
+    learn = trained(dls, arch, **(dict(hidden_size=4, rnn_layers=1, n_heads=2) if arch == 'GRUAttentionPlus' else {}))
     close(learn.get_X_preds(x)[0], on_cpu(learn, tmp_path).get_X_preds(x)[0])
     learn.explain(x[:3], method='occlusion'); learn.feature_importance(n_repeats=1, progress=False); learn.plot_explanation(x[:2], method='occlusion'); learn.show_results(); learn.plot_top_losses(2)
     if arch is not Masks: close(Predictor(learn.save_bundle(tmp_path/'b'), device)(x), learn.get_X_preds(x)[0])
@@ -314,7 +314,7 @@ def test_where_series_lie(device, draws, kind, tmp_path):
     p = learn.get_X_preds(X)[0]
     close(learn.get_X_preds(data)[0], p); close(learn.get_X_preds(data, target, with_loss=True)[0], p)
     if kind != 'memmap':
-        learn.explain(data[:2]); learn.plot_explanation(data[:2], target[:2]); learn.embeddings(data[:2]); learn.feature_importance(data, target, n_repeats=1, progress=False)
+        learn.explain(data[:2]); learn.plot_explanation(data[:2], target[:2]); learn.plot_explanation(data[:2], by_channel=True); learn.embeddings(data[:2]); learn.feature_importance(data, target, n_repeats=1, progress=False)
         learn.plot_top_losses(2, data, target)
     close(Predictor(learn.save_bundle(tmp_path/'b'), device)(data).reshape(-1), p.reshape(-1)); close(to_predictor(learn)(data).reshape(-1), p.reshape(-1))
     learn.save_bundle(tmp_path/'b')
@@ -323,9 +323,30 @@ def test_classes_on_the_device(device):
     codes = torch.from_numpy(np.arange(N) % 3).to(device)
     learn = trained(loaders(torch.from_numpy(X).to(device), codes), class_weight='balanced', sample_weight=torch.ones(N, device=device))
     learn.get_X_preds(X, codes); learn.plot_confusion_matrix(X, codes); learn.plot_top_losses(2)
+    learn.explain(X[:4], labels=codes[:4]); learn.plot_explanation(X[:4], codes, labels=codes[:4], max_n=2); learn.feature_importance(X, codes, n_repeats=1, progress=False); learn.calibration_error(X, codes)
     dl = get_ts_dl(torch.from_numpy(X).to(device), codes, batch_tfms=TSStandardize())
     for xb, yb in dl: on(device, xb, yb)
-    learn.fit_ridge()
+    trained(learn.dls, epochs=0, sample_weight=torch.ones(N, device=device)).fit_ridge()
+
+class Sums(Callback):
+    "Remembers a tensor on the device of its learner"
+    def before_fit(self):
+        if not hasattr(self, 'total'): self.total = torch.zeros(C, device=self.dls.device)
+    def after_batch(self): self.total += self.x.as_subclass(torch.Tensor).sum((0, 2))
+
+def test_resume_with_series_and_callbacks_on_the_device(device, tmp_path):
+    "The series are looked at to tell runs apart, and what a callback remembers comes back to where it was"
+    def start(*cbs, **kwargs):
+        learn = trained(loaders(torch.from_numpy(X).to(device)), epochs=0)
+        learn.fit_one_cycle(2, 1e-2, cbs=[sums := Sums(), Checkpoint(tmp_path/'c.pt', **kwargs), *cbs])
+        return learn, sums
+    class BreakOff(Callback):
+        def before_epoch(self):
+            if self.epoch == 1: raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt): start(BreakOff())
+    (second, resumed), (first, whole) = start(resume=True), start()
+    on(device, resumed.total); close(resumed.total.cpu(), whole.total.cpu()); close(second.get_X_preds(X)[0], first.get_X_preds(X)[0])
+    assert len(second.history) == 2
 
 @pytest.mark.parametrize('arch', FEATURES)
 @pytest.mark.parametrize('kind', ['array', 'tensor', 'there'])

@@ -753,6 +753,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'tsfast.interpret._classes': ('interpret.html#_classes', 'tsfast/interpret.py'),
                                   'tsfast.interpret._confidence': ('interpret.html#_confidence', 'tsfast/interpret.py'),
                                   'tsfast.interpret._flat': ('interpret.html#_flat', 'tsfast/interpret.py'),
+                                  'tsfast.interpret._host': ('interpret.html#_host', 'tsfast/interpret.py'),
                                   'tsfast.interpret._identity': ('interpret.html#_identity', 'tsfast/interpret.py'),
                                   'tsfast.interpret._importance': ('interpret.html#_importance', 'tsfast/interpret.py'),
                                   'tsfast.interpret._outputs_to_explain': ('interpret.html#_outputs_to_explain', 'tsfast/interpret.py'),
