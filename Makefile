@@ -1,4 +1,5 @@
 # make demo | test | docs | bench | export: each makes or reuses .venv and installs what it needs.
+# With two threads: make test OMP_NUM_THREADS=2, or with that variable in the environment.
 # Another Python: make test PYTHON=python3.12. The newest releases instead of the tested set: make test CONSTRAINTS=
 PYTHON      ?= python3
 CONSTRAINTS ?= -c constraints.txt
@@ -7,24 +8,32 @@ PIP   := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONS
 FACTS := settings.ini setup.py pyproject.toml constraints.txt
 DEMO  ?= ItalyPowerDemand --arch InceptionTime --epochs 150 --lr 1e-3 --bs 16 --seed 0 --out runs/demo --overwrite
 
-# series are small: a few threads are faster than many, and two thread pools on the same cores slow each other down
-CORES := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -gt 4 ] && n=4; echo $$n)
-OMP_NUM_THREADS   ?= $(CORES)
+# One thread: the same figures whatever the number of cores, and no threads that wait for each other where processes run side by side. Benchmarks
+# get as many as there are cores to use, at most 4. Idle threads sleep. What the environment or the command line of make says comes first.
+ifeq ($(origin OMP_NUM_THREADS),undefined)
+bench: OMP_NUM_THREADS = $(shell $(PYTHON) tsfast/threads.py)
+endif
+OMP_NUM_THREADS   ?= 1
 NUMBA_NUM_THREADS ?= $(OMP_NUM_THREADS)
 MPLBACKEND        := Agg
 export OMP_NUM_THREADS NUMBA_NUM_THREADS MPLBACKEND
+ifeq ($(OMP_WAIT_POLICY)$(GOMP_SPINCOUNT)$(KMP_BLOCKTIME)$(KMP_LIBRARY),)
+export OMP_WAIT_POLICY := PASSIVE
+export KMP_BLOCKTIME := 0
+endif
+
+# Processes that run tests side by side. WORKERS=0: all in one process
+WORKERS ?= $(shell $(PYTHON) tsfast/threads.py)
 
 .PHONY: demo test docs bench export clean
 .DEFAULT_GOAL := test
 
-# one thread: the same bits whatever the number of cores, and no threads that wait for each other where tests start processes of their own
-demo test: OMP_NUM_THREADS := 1
 demo: .venv/.run
 	$(BIN)/tsfast train $(DEMO)
 
 test: .venv/.dev
 	$(BIN)/python scripts/check_sync.py
-	$(BIN)/python -m pytest nbs tests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal nbs tests
 
 docs: .venv/.docs
 	$(BIN)/python docs/build.py

@@ -1,5 +1,5 @@
 """pytest over the notebooks: every `nbs/**/*.ipynb` is one test, run by nbdev in this process, with the failing cell in the report."""
-import contextlib, gc, os, re, signal, sys, traceback, warnings
+import contextlib, gc, inspect, os, re, signal, sys, traceback, warnings
 from pathlib import Path
 from unittest import mock
 
@@ -8,6 +8,11 @@ import pytest
 
 root = Path(__file__).resolve().parent
 nbs = root/'nbs'
+
+
+def pytest_make_parametrize_id(config, val, argname):
+    "The name of a class or function, without its address in memory: processes that run side by side compare what they have collected"
+    if inspect.isclass(val) or inspect.isroutine(val): return val.__name__
 
 
 def pytest_collect_file(file_path, parent):

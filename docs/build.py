@@ -5,14 +5,16 @@
     python docs/build.py --fresh     # everything
     python docs/build.py --reuse     # keep the outputs of notebooks whose own text is unchanged, though the package may have changed
 
-A warning is an error, and so is a link that leads nowhere. `docs/toc.yml` says which page stands where."""
-import argparse, hashlib, importlib.metadata, os, shutil, sys, time
+A warning is an error, and so is a link that leads nowhere. `docs/toc.yml` says which page stands where. Each notebook runs with one thread, so that the pages
+show the same figures whatever the number of cores; OMP_NUM_THREADS asks for more."""
+import argparse, hashlib, importlib.metadata, shutil, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
 root = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(root), str(root/'docs')]
+from tsfast.threads import default_threads, set_thread_defaults
 work, out = root/'_proc', root/'_docs'
 
 
@@ -51,7 +53,6 @@ def executed(pages, jobs, fresh=False, reuse=False):
     from run_notebook import run_notebook
     failed = []
     if todo:
-        os.environ.update(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1)//jobs)), NUMBA_NUM_THREADS=str(max(1, (os.cpu_count() or 1)//jobs)))
         todo.sort(key=lambda o: 'tutorials' not in o[1].parts)     # the longest first
         with ProcessPoolExecutor(jobs, mp_context=get_context('spawn')) as pool:
             for (p, copy), (_, ok, secs) in zip(todo, pool.map(run_notebook, [c for _, c in todo])):
@@ -68,8 +69,9 @@ def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument('--fresh', action='store_true', help='run every notebook')
     a.add_argument('--reuse', action='store_true', help='keep outputs of unchanged notebooks, though the package may have changed')
-    a.add_argument('--jobs', type=int, default=min(2, os.cpu_count() or 1), help='notebooks to run at a time')
+    a.add_argument('--jobs', type=int, default=default_threads(), help='notebooks to run at a time; default: as many as there are cores to use, and at most 4')
     a = a.parse_args()
+    set_thread_defaults(1)
     from check_links import check
     from pages import find_pages, write_site
     from sphinx.cmd.build import build_main

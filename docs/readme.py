@@ -68,6 +68,8 @@ def without_outputs(md): return re.sub(rf'{re.escape(start)}.*?{re.escape(end)}\
 
 def main():
     sys.path.insert(0, str(root))
+    from tsfast.threads import set_thread_defaults
+    set_thread_defaults(1)     # README.md says so
     from run_notebook import run_notebook
     with tempfile.TemporaryDirectory() as tmp:
         nb = Path(tmp)/'nbs'/'index.ipynb'; nb.parent.mkdir()

@@ -590,7 +590,7 @@ def test_a_range_for_each_target():
 @pytest.mark.parametrize('dls,arch,y_range,message', [
     (class_dls, InceptionTime, (0, 1), 'for numbers'), (class_dls, InceptionTime(C, 3, y_range=(0, 1), **small), (), 'for numbers'),
     (number_dls, InceptionTime(C, 1, y_range=(0, 1000), **small), (), 'Pass its class'), (number_dls, InceptionTime, (2000, 500), r'y_range is \(2000, 500\)'),
-    (number_dls, InceptionTime, 5, 'low < high'), (number_dls, InceptionTime, (None, 5), 'low < high')], ids=str)
+    (number_dls, InceptionTime, 5, 'low < high'), (number_dls, InceptionTime, (None, 5), 'low < high')])
 def test_y_range_that_cannot_be(dls, arch, y_range, message):
     with pytest.raises(ValueError, match=message): ts_learner(dls(), arch, **({} if y_range == () else dict(y_range=y_range)))
 

@@ -12,8 +12,8 @@ modules = sorted(o for o in package.rglob('*.py') if o.name not in ('__init__.py
 doors = {'tsfast.all', 'tsfast.basics', 'tsfast.imports', 'tsfast.data.all', 'tsfast.models.all'}
 
 # Room -> floor. `models` stands below `data`, so that a batch transform can wrap the plain-torch module that a deployed model carries.
-floors = {'core': 0, 'models': 1, 'data': 1.5, 'learner': 2, 'callbacks': 2, 'losses': 2, 'metrics': 2, 'checkpoint': 2, 'recipe': 2,
-          'inference': 3, 'deploy': 3, 'interpret': 3, 'estimators': 3, 'sktime_estimators': 3, 'cli': 4}
+floors = {'core': 0, 'threads': 0, 'models': 1, 'data': 1.5, 'learner': 2, 'callbacks': 2, 'losses': 2, 'metrics': 2, 'checkpoint': 2, 'recipe': 2,
+          'inference': 3, 'deploy': 3, 'interpret': 3, 'estimators': 3, 'sktime_estimators': 3, 'cli': 4, '__main__': 4}
 
 
 def name_of(path):

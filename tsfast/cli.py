@@ -10,9 +10,10 @@ __all__ = ['commands', 'DEFAULTS', 'SCHEDULES', 'RESULTS', 'RUN_FILES', 'CHECKPO
 # %% ../nbs/20_cli.ipynb #b5431867
 # Python's own modules alone, so that --help answers at once; whatever is heavier is imported where it is used
 import argparse, ast, json, os, re, shlex, sys, tempfile, time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from . import __version__
+from .threads import set_thread_defaults
 
 # %% ../nbs/20_cli.ipynb #ca6d537b
 commands = {}   # verb -> (function, function that declares its arguments)
@@ -29,19 +30,34 @@ class UsageError(ValueError):
     "The command line cannot be understood"
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message): raise UsageError(f"{message} (see {self.prog} --help)")
+    def error(self, message):
+        wrong = re.search(r"invalid choice: '(.+?)' \(choose from (.*)\)|unrecognized arguments: (--[\w-]+)", message)
+        if wrong:
+            from tsfast.core import suggest
+            near = suggest(wrong[1] or wrong[3], re.findall(r'[\w-]+', wrong[2] or self.format_usage()))
+            if near: message += f'.{near}'
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+_THREADS = """Without OMP_NUM_THREADS in the environment, torch gets as many threads as there are cores to use, and at most 4.
+Idle threads sleep, unless OMP_WAIT_POLICY, GOMP_SPINCOUNT or KMP_BLOCKTIME is set."""
 
 def parser() -> argparse.ArgumentParser:
     "The parser of all verbs"
     common = dict(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    p = _Parser(prog='tsfast', description="Deep learning for time series: from the name of a data set to a trained model.", **common)
+    p = _Parser(prog='tsfast', description="Deep learning for time series: from the name of a data set to a trained model.", epilog=_THREADS, **common)
     p.add_argument('--version', action='version', version=f'tsfast {__version__}')
-    verbs = p.add_subparsers(dest='verb', metavar='VERB', parser_class=_Parser)
+    p.verbs = verbs = p.add_subparsers(dest='verb', metavar='VERB', parser_class=_Parser)
     for verb, (f, add_args) in commands.items():
         q = verbs.add_parser(verb, help=f.__doc__.strip().splitlines()[0], description='\n'.join(o.strip() for o in f.__doc__.strip().splitlines()), **common)
         add_args(q)
         q.add_argument('--debug', action='store_true', help="show the traceback of an error")
     return p
+
+def _parse(argv):
+    p = parser()
+    args, unknown = p.parse_known_args(argv)
+    if unknown: p.verbs.choices.get(args.verb, p).error(f"unrecognized arguments: {' '.join(unknown)}")   # the verb knows its options
+    return args
 
 def _message(e):
     "What an exception says, in one line"
@@ -57,15 +73,16 @@ def main(
     "The command `tsfast`"
     argv = sys.argv[1:] if argv is None else list(argv)
     say = lambda s: print(f'tsfast: {s}', file=sys.stderr, flush=True)
+    if 'torch' not in sys.modules: set_thread_defaults()
     try:
-        args = parser().parse_args(argv)
+        args = _parse(argv)
         if args.verb is None: parser().print_help(); return 2
         commands[args.verb][0](args)
         sys.stdout.flush()
         return 0
     except KeyboardInterrupt as e:
         if sys.stdout.isatty(): print()   # leave the progress bar's line
-        say(e or 'interrupted'); return 130
+        say(str(e) or 'interrupted'); return 130
     except BrokenPipeError:   # as in `tsfast models | head`
         with suppress(OSError): os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -111,17 +128,22 @@ DEFAULTS = dict(arch='InceptionTime', arch_args={}, epochs=None, lr=None, bs=Non
                 batch_tfms=['standardize'], valid_size=0.,
                 ridge=False, path=None, device=None)
 
-_transforms = dict(standardize='TSStandardize', normalize='TSNormalize', robust='TSRobustScale', clip='TSClip', nan2value='TSNan2Value')
+_TFMS = dict(standardize='TSStandardize', normalize='TSNormalize', robust='TSRobustScale', clip='TSClip', nan2value='TSNan2Value')
+
+def _with_by_var(spec, by_var):
+    "The word `standardize` with `by_var` said, where it is left open"
+    name, *opts = spec.split(':')
+    return f'{spec}:by_var={by_var}' if name.lower() == 'standardize' and 'by_var' not in [o.split('=')[0] for o in opts] else spec
 
 def batch_transform(
     spec:str, # 'standardize', 'standardize:by_sample', 'clip:low=-5:high=5', …
 ): # a batch transform
-    "The batch transform that is meant by a word, with its arguments after colons"
+    "The batch transform that is meant by a word, with its arguments after colons. Standardising takes the statistics of each channel, as the estimators do, unless `by_var=False`"
     import inspect
     import tsfast.data.preprocessing as room
     from tsfast.core import pick_name
-    name, *opts = spec.split(':')
-    try: cls = getattr(room, _transforms[pick_name(name, _transforms, 'batch transform')])
+    name, *opts = _with_by_var(spec, True).split(':')
+    try: cls = getattr(room, _TFMS[pick_name(name, _TFMS, 'batch transform')])
     except KeyError as e: raise ValueError(e.args[0]) from None
     kw = dict(_pair(o) if '=' in o else (o, True) for o in opts)
     known = list(inspect.signature(cls).parameters)
@@ -147,9 +169,8 @@ RUN_FILES = [*RESULTS, 'checkpoint.pt']
 CHECKPOINT_SECONDS = 2   # least time between two checkpoints: epochs may be shorter than writing one is worth
 
 def _write_json(file, obj):
-    tmp = file.with_name(f'.{file.name}.tmp')
-    tmp.write_text(json.dumps(obj, indent=2) + '\n', encoding='utf-8')
-    os.replace(tmp, file)
+    from tsfast.core import atomic_write
+    with atomic_write(file, 'w', encoding='utf-8') as f: f.write(json.dumps(obj, indent=2) + '\n')
 
 def _read_json(file):
     try: return json.loads(file.read_text(encoding='utf-8'))
@@ -162,12 +183,31 @@ def run_settings(
     out, # its folder
 ) -> dict:
     "All settings of a run: those given, and defaults for the rest; when resuming, those of the run, which the ones given must not contradict"
-    if stored is None: return {**DEFAULTS, **given}
+    said = lambda specs, by_var: [_with_by_var(o, by_var) for o in specs]
+    if stored is None:
+        s = {**DEFAULTS, **given}
+        return {**s, 'batch_tfms': said(s['batch_tfms'], True)}
     for k, v in given.items():
-        if k not in ('device', 'path') and v != stored.get(k) and not (k in ('dsid', 'arch') and v.lower() == stored[k].lower()):
+        same = v == stored.get(k) or k in ('dsid', 'arch') and v.lower() == stored[k].lower() or k == 'batch_tfms' and said(v, True) == stored[k]
+        if k not in ('device', 'path') and not same:
             raise ValueError(f"--{k.replace('_', '-')} is {v!r}, but the run in {out} has {stored.get(k)!r}. Leave it out to resume, or choose another --out." if k != 'dsid' else
                              f"The run in {out} is of {stored[k]}, not of {v}. Choose another --out.")
-    return {**stored, **{k: given[k] for k in ('device', 'path') if k in given}}
+    # an older version wrote `standardize` for statistics over all channels
+    return {**stored, 'batch_tfms': said(stored['batch_tfms'], False), **{k: given[k] for k in ('device', 'path') if k in given}}
+
+@contextmanager
+def _alone(out):
+    "Make the folder `out`, and let no other run write there meanwhile. Where a folder cannot be locked (on Windows, on some network drives), nothing is checked"
+    out.mkdir(parents=True, exist_ok=True)
+    try: import fcntl
+    except ImportError: yield; return
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        try: fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)      # ends with the process, however it ends
+        except BlockingIOError: raise ValueError(f"Another run is writing to {out}. Wait until it has ended, or choose another --out.") from None
+        except OSError: pass
+        yield
+    finally: os.close(folder)
 
 def check_out(
     out:Path, # folder of the run
@@ -231,7 +271,7 @@ def _train_args(p):
     add('--wd', type=_float(0, float('inf'), 'a number from 0 up'), metavar='X', help="weight decay")
     add('--label-smoothing', type=_float(0, 1, 'a share from 0 to below 1'), metavar='X', help="share of each target that is spread over all classes")
     add('--seed', type=_int(0), metavar='N', help=f"reproduces the run; default {d['seed']}")
-    add('--batch-tfms', nargs='+', metavar='TFM', help=f"transforms of each batch: {', '.join(_transforms)}, with arguments after colons, as in standardize:by_sample, or none; default {d['batch_tfms']}")
+    add('--batch-tfms', nargs='+', metavar='TFM', help=f"transforms of each batch: {', '.join(_TFMS)}, with arguments after colons, as in standardize:by_sample, or none; default {d['batch_tfms']}")
     add('--valid-size', type=_float(0, 1, 'a share between 0 and 1'), metavar='X', help="share of the training split to hold out for validation; default 0: each epoch is reported on the test split, which chooses nothing")
     add('--ridge', action='store_true', help="solve the head in closed form instead of training it (for MiniRocket, Hydra and their kin)")
     add('--path', metavar='DIR', help="a folder that holds DATASET/DATASET_TRAIN.ts or .tsv, looked in first")
@@ -245,17 +285,36 @@ def _device(name):
     try: return as_device(name)
     except ValueError as e: raise ValueError(f"--device {name}: {e}") from None
 
+def _find_set(dsid, path):
+    "Name of a set as the archive spells it, and its kind; the name as it is and None, where it is not known"
+    from tsfast.data.external import list_UCR
+    sets = list_UCR(path=path)
+    name = {o.lower(): o for o in sets.index}.get(dsid.lower(), dsid)
+    return name, sets.kind.get(name)
+
+def _as_registered(given):
+    "The names of the set and the architecture in the spelling of the archive and the registry, for messages and for the folder"
+    from tsfast.models.registry import get_arch
+    if 'arch' in given: given = {**given, 'arch': get_arch(given['arch']).__name__}
+    return {**given, 'dsid': _find_set(given['dsid'], given.get('path'))[0]} if 'dsid' in given else given
+
+def _gaps_filled(specs):
+    "What becomes of missing values after these transforms, as a sentence"
+    there = dict(standardize='0, the mean', robust='0, the median')
+    zero = next((v for k, v in there.items() if any(o.lower().startswith(k) for o in specs)), None)
+    hint = '' if zero else ". The series are not centred, so that 0 is a value like others: --batch-tfms nan2value:method=mean puts the mean of each series' channel"
+    return f"Some values are missing, or the series have different lengths: nan2value puts {zero or '0'} there{hint}."
+
 def _load(s):
     "Data loaders for the settings `s`: name, loaders, number of the split that the report is about"
     import numpy as np
     from tsfast.data.core import get_ts_dls
-    from tsfast.data.external import get_UCR_data, get_regression_data, list_UCR
+    from tsfast.data.external import get_UCR_data, get_regression_data
     from tsfast.data.splits import get_splits
     from tsfast.data.targets import TSClassification, TSRegression
     from tsfast.recipe import recipe
-    sets = list_UCR(path=s['path'])
-    name = {o.lower(): o for o in sets.index}.get(s['dsid'].lower(), s['dsid'])
-    regression = name in sets.index and sets.kind[name] == 'regression'
+    name, kind = _find_set(s['dsid'], s['path'])
+    regression = kind == 'regression'
     X, y, splits = (get_regression_data if regression else get_UCR_data)(name, path=s['path'], split_data=False)
     train, test = map(list, splits)
     if s['valid_size']:
@@ -265,7 +324,7 @@ def _load(s):
         if s[k] is None: s[k] = v if not regression or k != 'label_smoothing' else 0.
     specs = [] if s['batch_tfms'] == ['none'] else list(s['batch_tfms'])
     if np.isnan(X).any() and not any(o.startswith('nan2value') for o in specs):
-        specs.append('nan2value'); print("Some values are missing, or the series have different lengths: nan2value puts the mean there.")
+        print(_gaps_filled(specs)); specs.append('nan2value')
     dls = get_ts_dls(X, y, splits=splits, tfms=[None, TSRegression() if regression else TSClassification()], batch_tfms=[batch_transform(o) for o in specs],
                      bs=s['bs'], val_bs=max(s['bs'], 256), device=_device(s['device']))
     return name, dls, len(splits) - 1
@@ -290,6 +349,7 @@ def train(
     idle = [f"--{k.replace('_', '-')}" for k in ('epochs', 'lr', 'schedule', 'wd', 'label_smoothing') if k in given]
     if given.get('ridge') and idle: raise UsageError(f"--ridge solves the head in closed form, where {', '.join(idle)} {'has' if len(idle) == 1 else 'have'} no effect: leave {'it' if len(idle) == 1 else 'them'} out, or --ridge")
     if 'dsid' not in given and not (args.resume and args.out): raise UsageError("name a data set, such as: tsfast train ECGFiveDays (tsfast data lists them)")
+    given = _as_registered(given)
     out = Path(args.out or f"runs/{given['dsid']}-{given.get('arch', DEFAULTS['arch'])}")
     run = check_out(out, args.resume, args.overwrite)
     if run is None and 'dsid' not in given: raise ValueError(f"There is no run in {out} to resume. Name the data set to start one.")
@@ -304,14 +364,18 @@ def train(
     if s['ridge'] and not hasattr(learn.model, 'fitted'): raise ValueError(f"--ridge is for models with fixed features, such as MiniRocket; {s['arch']} is trained by its gradient. Leave it out.")
     again = f"tsfast train --resume --out {shlex.quote(str(out))}"
     try:
-        seconds = _fit(learn, s, out, test, run if args.resume else None)
-        _report(learn, s, out, test, seconds)
+        with _alone(out):
+            run = check_out(out, args.resume, args.overwrite)      # another run may have used the folder since
+            seconds = _fit(learn, s, out, test, run)
+            _report(learn, s, out, test, seconds)
     except KeyboardInterrupt:
         from tsfast.checkpoint import read_checkpoint
         with suppress(OSError, ValueError):
             c = read_checkpoint(out/'checkpoint.pt')
-            raise KeyboardInterrupt(f"interrupted; {c['epoch']} of {c['n_epoch']} epochs are kept. Go on with: {again}") from None
+            raise KeyboardInterrupt(f"interrupted; {c['epoch']} of {_count(c['n_epoch'], 'epoch')} {'is' if c['n_epoch'] == 1 else 'are'} kept. Go on with: {again}") from None
         raise KeyboardInterrupt("interrupted before there was anything to keep") from None
+
+def _count(n, what): return f"{n} {what}{'s'*(n != 1)}"
 
 def _versions():
     import platform
@@ -320,27 +384,28 @@ def _versions():
 
 def _fit(learn, s, out, test, run):
     "Train, with checkpoints in `out`; the seconds it took"
+    import torch
     from tsfast.checkpoint import Checkpoint, read_checkpoint
     from tsfast.models.utils import count_parameters
     dls, n = learn.dls, [len(o.dataset) for o in learn.dls.loaders]
     kind = f"{dls.c} classes" if dls.cat else "numbers as targets"
-    print(f"{s['dsid']}: {n[0]} training{f', {n[1]} held-out' if test == 2 else ''} and {n[-1]} test series, {dls.vars} channel{'s'*(dls.vars > 1)}, {dls.len} steps, {kind}")
-    how = "head solved in closed form" if s['ridge'] else f"{s['epochs']} epochs, {s['schedule']} at {s['lr']:g}, batches of {dls.train.bs if dls.train.bs < n[0] else n[0]}"
-    print(f"{s['arch']}: {count_parameters(learn.model):,} parameters, on {dls.device}; {how}, seed {s['seed']}")
+    print(f"{s['dsid']}: {n[0]} training{f', {n[1]} held-out' if test == 2 else ''} and {n[-1]} test series, {_count(dls.vars, 'channel')}, {_count(dls.len, 'step')}, {kind}")
+    threads = f" with {_count(torch.get_num_threads(), 'thread')}" if dls.device.type == 'cpu' else ''
+    how = "head solved in closed form" if s['ridge'] else f"{_count(s['epochs'], 'epoch')}, {s['schedule']} at {s['lr']:g}, batches of {dls.train.bs if dls.train.bs < n[0] else n[0]}"
+    print(f"{s['arch']}: {count_parameters(learn.model):,} parameters, on {dls.device}{threads}; {how}, seed {s['seed']}")
     if not s['ridge']: print("Each epoch is reported on " + ("the held-out series; the test split waits for the end." if test == 2 else "the test split, which chooses nothing: epochs are fixed, and the last weights are kept."))
     file = out/'checkpoint.pt'
     if run is None or not file.exists():
         if run is not None: print(f"There is no checkpoint in {out} yet: starting from the beginning.")
-        out.mkdir(parents=True, exist_ok=True)
         for o in ['results.json', 'checkpoint.pt', *RUN_FILES]: (out/o).unlink(missing_ok=True)   # what is left of an older run is not taken for part of this one
-        _write_json(out/'args.json', dict(settings=s, command=shlex.join(['tsfast', *sys.argv[1:]]), started=time.strftime('%Y-%m-%dT%H:%M:%S%z'), versions=_versions()))
+        _write_json(out/'args.json', dict(settings=s, command=shlex.join(['tsfast', *sys.argv[1:]]), started=time.strftime('%Y-%m-%dT%H:%M:%S%z'), versions=_versions(), threads=torch.get_num_threads()))
     else: print(f"Going on after epoch {read_checkpoint(file)['epoch']}.")
-    print(flush=True)
     start = time.monotonic()
     learn.path = out
     if s['ridge']:
         with learn.no_bar(): learn.fit_ridge()
         return time.monotonic() - start
+    print(flush=True)
     fit = lambda: SCHEDULES[s['schedule']](learn, s['epochs'], s['lr'], [Checkpoint(file, resume=run is not None, seconds=CHECKPOINT_SECONDS)], 'valid_loss' if test == 2 else 'train_loss')
     if sys.stdout.isatty(): fit()
     else:
@@ -362,14 +427,15 @@ def _report(learn, s, out, test, seconds):
     "Predict the test split, draw, write everything aside, and move it into place"
     import matplotlib.pyplot as plt, numpy as np
     from tsfast.models.utils import count_parameters
+    from tsfast.recipe import recipe
     dls, ds = learn.dls, learn.dls[test].dataset
     with learn.no_bar(): _, targs, preds, losses = learn.get_preds(ds_idx=test, with_decoded=True, with_loss=True)
     true, pred = (np.asarray(ds.target.decode(o)) for o in (targs, preds))
     if not dls.cat: true, pred = true.reshape(-1).astype(float), pred.reshape(-1).astype(float)
     known = published(s['dsid'], s['arch']) if dls.cat else {}
-    results = dict(dataset=s['dsid'], arch=s['arch'], n_train=len(dls.train_ds), n_test=len(ds), parameters=count_parameters(learn.model), epochs=0 if s['ridge'] else s['epochs'], seconds=round(seconds, 1),
+    usual = recipe(len(dls.train_ds), dls.len, s['arch'])['epochs']
+    results = dict(dataset=s['dsid'], arch=s['arch'], n_train=len(dls.train_ds), n_test=len(ds), parameters=count_parameters(learn.model), epochs=0 if s['ridge'] else s['epochs'], recipe_epochs=usual, arch_args=s['arch_args'], seconds=round(seconds, 1),
                    test=_figures(true, pred, losses.numpy(), dls.cat), published=known, finished=time.strftime('%Y-%m-%dT%H:%M:%S%z'))
-    out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix='.writing-') as tmp:
         tmp = Path(tmp).resolve()
         learn.history.to_csv(tmp/'metrics.csv')
@@ -424,6 +490,12 @@ def _draw_series(ds, true, pred, cat, n=9):
     fig.suptitle('true → predicted')
     return fig
 
+def _not_compared(r):
+    "Why the accuracy of a run says nothing beside the published one; empty where it may be compared"
+    if r['epochs'] < r.get('recipe_epochs', 0): return f"the recipe has {r['recipe_epochs']} epochs"
+    if r.get('arch_args'): return "the network has other arguments (" + ' '.join(f'{k}={v}' for k, v in r['arch_args'].items()) + ')'
+    return ''
+
 def _show(r, out):
     "The table, and what was left where"
     known = r['published']
@@ -432,8 +504,9 @@ def _show(r, out):
         there = ''
         if k == 'accuracy' and 'accuracy' in known: there = f"{known['accuracy']:.4f}" + (f" ± {known['sd']:.4f}" if 'sd' in known else '')
         print(f"{k.replace('_', ' '):<20}{v:>10.4f}{there:>20}{'   ' + known['what'] if there else ''}".rstrip())
-    print(f"\n{r['n_train']} training and {r['n_test']} test series; {str(r['epochs']) + ' epochs; ' if r['epochs'] else ''}{r['seconds']:.0f} s")
-    if 'sd' in known:
+    print(f"\n{r['n_train']} training and {r['n_test']} test series; {_count(r['epochs'], 'epoch') + '; ' if r['epochs'] else ''}{r['seconds']:.0f} s")
+    if 'sd' in known and (why := _not_compared(r)): print(f"It is not compared with what is published: {why}.")
+    elif 'sd' in known:
         low, high = (known['accuracy'] + sign*(2*known['sd'] + 1/r['n_test']) for sign in (-1, 1))
         acc = r['test']['accuracy']
         where = 'within' if low - 1e-9 <= acc <= high + 1e-9 else 'above' if acc > high else 'BELOW'
@@ -489,8 +562,9 @@ def data(
     df, acc = list_UCR(args.kind, here=args.here, path=args.path), published_accuracy(method='inception_x1_mean')
     sel = df[[fnmatch.fnmatch(n.lower(), _glob(args.pattern).lower()) for n in df.index]]
     if not len(sel): raise ValueError(f"No data set matches {args.pattern!r}{' here' if args.here else ''}.{suggest(args.pattern, df.index)} tsfast data lists them all.")
-    print(f"{'':<32}{'kind':<14}{'from':<14}published accuracy of one Inception network")
-    for n, o in sel.iterrows(): print(f"{n:<32}{o.kind:<14}{o.source:<14}{f'{acc[n]:.4f}' if n in acc.index else ''}".rstrip())
+    said = {n: f'{acc[n]:.4f}' for n in sel.index if n in acc.index}
+    print(f"{'':<32}{'kind':<14}{'from':<14}{'published accuracy of one Inception network' if said else ''}".rstrip())
+    for n, o in sel.iterrows(): print(f"{n:<32}{o.kind:<14}{o.source:<14}{said.get(n, '')}".rstrip())
     print(f"{len(sel)} set{'s'*(len(sel) != 1)}, {int(sel.here.sum())} of them on this machine")
 
 # %% ../nbs/20_cli.ipynb #9a09f8ff
@@ -546,11 +620,9 @@ def predict(
     lines = [['series', *head, *['label']*(y is not None)]] + [[i, *r, *([] if y is None else [y[i]])] for i, r in enumerate(rows)]
     if args.out is None: csv.writer(sys.stdout, lineterminator='\n').writerows(lines)
     else:
+        from tsfast.core import atomic_write
         file = Path(args.out).expanduser()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        tmp = file.with_name(f'.{file.name}.tmp')
-        with open(tmp, 'w', newline='', encoding='utf-8') as f: csv.writer(f).writerows(lines)
-        os.replace(tmp, file)
+        with atomic_write(file, 'w', newline='', encoding='utf-8') as f: csv.writer(f).writerows(lines)
         print(f"{len(rows)} predictions of {p.config['architecture']['name']} in {file}")
     if y is not None and p.kind == 'classification' and out.ndim == 2:
         said = sys.stderr if args.out is None else sys.stdout

@@ -9,7 +9,7 @@ __all__ = ['recorded', 'TSLearner', 'class_weights', 'check_width', 'PredictingL
 
 # %% ../nbs/07_learner.ipynb #b336eb92
 import copy, io, math, pickle, warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePath
 import cloudpickle
 import numpy as np
@@ -477,7 +477,8 @@ def get_X_preds(self:Learner,
     dl = self.dls.new_dl(X, y, bs=bs)
     if not len(dl.dataset): raise ValueError(f"X has shape {tuple(np.shape(X))}: no series to predict.")
     _refuse_length(self.model, dl.dataset.read(dl.dataset.idxs[:1])[0].shape[-1])
-    res = list(self.get_preds(dl=dl, with_input=with_input, with_decoded=with_decoded, with_loss=with_loss, act=act, cbs=cbs))
+    with self.no_bar() if len(dl) == 1 else nullcontext():    # nothing to wait for, and a bar would stand in the log of every call
+        res = list(self.get_preds(dl=dl, with_input=with_input, with_decoded=with_decoded, with_loss=with_loss, act=act, cbs=cbs))
     self._end_cleanup()   # or the learner would keep these series
     i = int(with_input)
     if y is None: res[i+1] = None
