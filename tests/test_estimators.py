@@ -1,25 +1,32 @@
 "Estimators: the checks of scikit-learn and of sktime, and what those do not look at"
 import pickle
 import random
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import cloudpickle
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fastai.callback.core import Callback
+from fastai.callback.progress import CSVLogger
+from fastai.callback.tracker import EarlyStoppingCallback
 from sklearn.base import clone
+from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier, BaggingRegressor, VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import check_estimator as sklearn_check
 
+from tsfast.callbacks import BF16
 from tsfast.core import rng_state
 from tsfast.data.core import get_ts_dls
 from tsfast.data.external import get_UCR_data
 from tsfast.data.preprocessing import TSNan2Value, TSNormalize, TSStandardize
 from tsfast.data.targets import TSClassification
-from tsfast.estimators import BestWeights, TSNetClassifier, TSNetRegressor, _seeds, panel_to_array
+from tsfast.estimators import BestWeights, TSNetClassifier, TSNetRegressor, _copied_to, _seeds, _Tensors, panel_to_array
 from tsfast.learner import ts_learner
 from tsfast.losses import FocalLoss
 from tsfast.models.fcn import FCN
@@ -38,8 +45,9 @@ numbers = 5 - 2*height
 
 SGD = {'check_sample_weight_equivalence_on_dense_data': 'batches are drawn at random: a weight of 2 and a series that is there twice agree in expectation only'}
 
-@pytest.mark.parametrize('est', [TSNetClassifier('FCN', dict(layers=[16, 16, 16]), epochs=8, bs=16, lr=2e-2, device='cpu', random_state=0),
-                                 TSNetRegressor('FCN', dict(layers=[8, 8, 8]), epochs=8, bs=16, lr=2e-2, device='cpu', random_state=0)], ids=lambda o: type(o).__name__)
+SMALL = dict(arch='FCN', arch_params=dict(layers=[8, 8, 8]), epochs=4, bs=32, lr=3e-2, device='cpu', random_state=0)
+
+@pytest.mark.parametrize('est', [TSNetClassifier(**SMALL), TSNetRegressor(**{**SMALL, 'epochs': 8, 'bs': 16, 'lr': 2e-2})], ids=lambda o: type(o).__name__)
 def test_sklearn_check(est):
     # of scikit-learn's checks one is skipped: array API input, which needs an environment variable before scipy is imported
     res = sklearn_check(est, expected_failed_checks=SGD, on_skip=None)
@@ -252,7 +260,6 @@ def test_errors():
     with pytest.raises(ValueError, match='at least 9 steps'): TSNetClassifier('MiniRocket', ridge=True).fit(X[..., :8], y)
     with pytest.raises(KeyError, match='InceptionTime'): TSNetClassifier('InceptionTim').fit(X, y)
     with pytest.raises(ValueError, match='diverged'): TSNetRegressor(**{**FAST, 'lr': 1e30}).fit(X, numbers)
-    with pytest.raises(ValueError, match='no weights'): TSNetRegressor(ridge=True).fit(X, numbers, sample_weight=np.ones(N))
     for share in (0.01, 0.99):
         with pytest.raises(ValueError, match=f'validation_fraction={share}'): TSNetClassifier(**FAST, early_stopping=True, validation_fraction=share).fit(X, y)
 
@@ -323,7 +330,6 @@ def test_failed_refit(name):
 
 def test_interrupted_refit():
     "The way out of a training that takes too long costs nothing"
-    from fastai.callback.core import Callback
     class Interrupt(Callback):
         def after_epoch(self): raise KeyboardInterrupt
     est = TSNetClassifier(**FAST).fit(X, y)
@@ -342,11 +348,27 @@ def test_failed_refit_in_sktime():
 
 # training
 
-def test_early_stopping():
-    est = TSNetClassifier(**{**FAST, 'epochs': 60, 'lr': 3e-2}, early_stopping=True, n_iter_no_change=4, validation_fraction=0.25).fit(X, y)
-    loss = est.history_.valid_loss.to_numpy()
-    assert len(loss) == 60 or len(loss) == loss.argmin() + 1 + 4
-    assert est.score(X, y) > 0.8
+class GivenLosses(Callback):
+    "Validation losses that are given: those of the epochs, and the last for all later ones"
+    order = 51      # after the recorder, before `BestWeights`
+    def __init__(self, losses): self.given = losses
+    def before_fit(self): self.seen_weights = []
+    def after_epoch(self):
+        self.recorder.values[-1][1] = self.given[min(self.epoch, len(self.given) - 1)]
+        self.seen_weights.append(next(self.model.parameters()).detach().clone())
+
+@pytest.mark.parametrize('losses, best', [([3, 2, 1, 1.5], 2), ([1, 2], 0), ([5, 6, 6, 4, 5], 3), ([2, 2, 2], 0)], ids=str)
+def test_early_stopping(losses, best):
+    "Four epochs after the best one, whose weights come back"
+    est = TSNetClassifier(**{**FAST, 'epochs': 20}, early_stopping=True, n_iter_no_change=4, validation_fraction=0.25, cbs=GivenLosses(losses)).fit(X, y)
+    assert len(est.history_) == best + 1 + 4
+    seen = est.learner_.given_losses.seen_weights
+    assert torch.equal(next(est.learner_.model.parameters()), seen[best]) and not torch.equal(seen[best], seen[-1])
+
+
+def test_early_stopping_waits_no_longer_than_the_epochs():
+    est = TSNetClassifier(**{**FAST, 'epochs': 5}, early_stopping=True, n_iter_no_change=4, cbs=GivenLosses([5, 4, 3, 2, 1])).fit(X, y)
+    assert len(est.history_) == 5
 
 
 def test_best_weights_come_back():
@@ -396,6 +418,125 @@ def test_several_targets():
     assert TSNetRegressor(**FAST).fit(X, numbers[:, None]).predict(X[:5]).shape == (5, 1)
 
 
+ROCKET = dict(arch='MiniRocket', arch_params=dict(num_features=84), device='cpu', random_state=0)
+
+@pytest.mark.parametrize('params', [{}, dict(n_estimators=2), dict(bs=16)], ids=str)
+def test_closed_form_by_default(params):
+    "For fixed features, with the numbers of ridge=True"
+    for cls, t in ((TSNetClassifier, y), (TSNetRegressor, numbers)):
+        auto, asked = cls(**{**ROCKET, **params}).fit(X, t), cls(**{**ROCKET, **params}, ridge=True).fit(X, t)
+        assert list(auto.history_) == ['alpha', 'loo_loss'] and auto.learner_.ridge['n_series'] == N
+        np.testing.assert_array_equal(auto.predict(X), asked.predict(X))
+
+
+@pytest.mark.parametrize('params', [dict(epochs=1), dict(lr=1e-3), dict(early_stopping=True), dict(loss_func=FocalLoss()), dict(class_weight='balanced'), dict(label_smoothing=0.1),
+                                    dict(cbs=BestWeights), dict(ridge=False), dict(arch='FCN', arch_params=dict(layers=[4, 4, 4])),
+                                    dict(arch_params=dict(num_features=84, custom_head=lambda nf, c: torch.nn.Linear(nf, c)))], ids=str)
+def test_trained_where_the_closed_form_has_no_place(params):
+    quick = {} if 'lr' in params else dict(epochs=1)
+    est = TSNetClassifier(**{**ROCKET, **params})
+    dls = get_ts_dls(X, y, splits=(range(24), range(24, N)), tfms=[None, TSClassification()], bs=8, device='cpu')
+    arch, kwargs = est.arch, est.arch_params
+    assert not est._in_closed_form(ts_learner(dls, arch, **kwargs).model, N)
+    if quick and 'cbs' not in params and 'custom_head' not in kwargs: assert 'train_loss' in est.set_params(**quick).fit(X, y).history_
+
+
+def test_range_is_trained():
+    "The closed form would be cut to the range"
+    est = TSNetRegressor('MiniRocket', dict(num_features=84, y_range=(-2, 4)), device='cpu', random_state=0)
+    dls = get_ts_dls(X, numbers, splits=(range(24), range(24, N)), bs=8, device='cpu')
+    assert not est._in_closed_form(ts_learner(dls, 'MiniRocket', **est.arch_params).model, N)
+    with pytest.raises(ValueError, match='y_range'): est.set_params(ridge=True).fit(X, numbers)
+    assert 'train_loss' in est.set_params(ridge='auto', epochs=1).fit(X, numbers).history_
+    clf = TSNetClassifier(**ROCKET)
+    model = ts_learner(get_ts_dls(X, y, splits=(range(24), range(24, N)), bs=8, device='cpu'), 'MiniRocket', num_features=84).model
+    assert clf._in_closed_form(model, 10**6)
+    model.head_nf = 30_000
+    assert not clf._in_closed_form(model, 10**6) and clf._in_closed_form(model, 1000)     # a matrix of 30 000 on a side
+
+
+def test_weights_in_closed_form():
+    "A weight of 2 is a series that is there twice; 0 leaves it out"
+    w = np.random.default_rng(1).integers(0, 3, N)
+    for cls, t in ((TSNetClassifier, y), (TSNetRegressor, numbers)):
+        model = cls(**ROCKET).fit(X, t).learner_.model      # with features of its own, which do not depend on the weights
+        solve = lambda **kwargs: cls(arch=model, device='cpu', random_state=0, batch_tfms=None, **kwargs)
+        a = solve().fit(X, t, sample_weight=w)._outputs(X)
+        assert not np.allclose(a, solve().fit(X, t)._outputs(X), atol=1e-3)
+        wrong = np.where(w == 0, t[::-1], t)                # labels without weight have no influence
+        np.testing.assert_allclose(solve().fit(X, wrong, sample_weight=w)._outputs(X), a, atol=1e-6 if cls is TSNetClassifier else 1e-4)
+
+
+@pytest.mark.parametrize('make', [lambda: BaggingClassifier(TSNetClassifier(**ROCKET), 2, random_state=0), lambda: AdaBoostClassifier(TSNetClassifier(**ROCKET, ridge=True), n_estimators=2, random_state=0),
+                                  lambda: BaggingRegressor(TSNetRegressor(**ROCKET, ridge=True), 2, random_state=0)])
+def test_ensembles_that_weight(make):
+    est = make()
+    t = numbers if isinstance(est, BaggingRegressor) else y
+    assert est.fit(X[:, 0], t).score(X[:, 0], t) > 0.8
+
+
+# threads
+
+def _in_threads(f, n=8):
+    with ThreadPoolExecutor(n) as pool: return list(pool.map(lambda _: f(), range(3*n)))
+
+@pytest.mark.parametrize('est', [TSNetClassifier(**FAST, n_estimators=2), TSNetRegressor(**FAST), TSNetClassifier(**ROCKET), TSNetClassifier(**FAST, cbs=BF16), TSNetClassifier(**FAST, missing='mean')],
+                         ids=['classifier', 'regressor', 'ridge', 'callback', 'missing'])
+def test_threads_share_an_estimator(est):
+    est.fit(X, numbers if isinstance(est, TSNetRegressor) else y)
+    want, before = est._outputs(X), rng_state()
+    for out in _in_threads(lambda: est._outputs(X)): np.testing.assert_array_equal(out, want)
+    for out in _in_threads(lambda: pickle.loads(pickle.dumps(est))._outputs(X), 4): np.testing.assert_array_equal(out, want)
+    after = rng_state()
+    assert before['python'] == after['python'] and torch.equal(before['torch'], after['torch'])
+    assert all(np.array_equal(a, b) for a, b in zip(before['numpy'], after['numpy']))
+
+
+def test_prediction_seeds_nothing(monkeypatch):
+    "Not even for a moment: another thread may draw just then"
+    est = TSNetClassifier(**FAST).fit(X, y)
+    def stop(*args): raise AssertionError('a global generator is seeded')
+    for module, names in ((random, ('seed', 'setstate', 'random')), (np.random, ('seed', 'set_state', 'rand')), (torch, ('manual_seed', 'set_rng_state', 'randperm'))):
+        for k in names: monkeypatch.setattr(module, k, stop)
+    est.predict(X), est.predict_proba(X)
+
+
+def test_prediction_leaves_modes_alone():
+    "A learner that is being trained on in another thread stays in training mode"
+    est = TSNetClassifier(**FAST).fit(X, y)
+    want = est.predict_proba(X)
+    est.learner_.model.train()
+    np.testing.assert_array_equal(est.predict_proba(X), want)
+    assert all(m.training for m in est.learner_.model.modules())
+
+
+def test_threads_of_joblib():
+    import joblib
+    nets = [(str(i), TSNetClassifier(**{**FAST, 'random_state': i, 'epochs': 1})) for i in range(2)]
+    want = VotingClassifier(nets, voting='soft').fit(X, y).predict_proba(X)
+    est = VotingClassifier(nets, voting='soft').fit(X, y)
+    fitted = BaggingClassifier(TSNetClassifier(**ROCKET), 4, random_state=0).fit(X[:, 0], y)
+    one = fitted.predict_proba(X[:, 0])
+    with joblib.parallel_backend('threading', n_jobs=4):
+        np.testing.assert_array_equal(est.predict_proba(X), want)
+        np.testing.assert_allclose(fitted.set_params(n_jobs=4).predict_proba(X[:, 0]), one, atol=1e-6)
+
+
+# devices
+
+def test_copy_on_another_device():
+    "All tensors go along, those of the loss and of callbacks too: 'meta' stands in for a machine with another accelerator"
+    class Holder(Callback):
+        def before_fit(self): self.kept = torch.ones(3)
+    est = TSNetClassifier(**FAST, class_weight='balanced', cbs=Holder).fit(X, y)
+    assert est.learner_.loss_func.func.weight is not None
+    there = _copied_to(est.learner_, torch.device('meta'))
+    assert there.loss_func.func.weight.is_meta and there.holder.kept.is_meta and there.dls.device.type == 'meta'
+    assert all(o.is_meta for o in _Tensors(there).found) and not any(o.is_meta for o in _Tensors(est.learner_).found)
+    assert isinstance(next(there.model.parameters()), torch.nn.Parameter)
+    assert _copied_to(est.learner_, torch.device('cpu')) is est.learner_
+
+
 # among the tools of scikit-learn
 
 def test_search_and_pipelines():
@@ -414,6 +555,79 @@ def test_pickle_is_small_and_holds_no_series(dumps):
     data = dumps(est)
     assert len(data) < many.nbytes/2 and len(est.learner_.dls.train_ds.X) == 0
     np.testing.assert_array_equal(pickle.loads(data).predict_proba(X), est.predict_proba(X))
+
+
+def test_pickle_with_an_open_file(tmp_path):
+    class Here(Callback): # where the file goes
+        order = -50
+        def before_fit(self): self.learn.path = tmp_path
+    for cbs in ([CSVLogger(), Here()], [CSVLogger(append=True), Here()]):
+        est = TSNetClassifier(**FAST, cbs=cbs).fit(X, y)
+        again = cloudpickle.loads(cloudpickle.dumps(est))
+        np.testing.assert_array_equal(again.predict_proba(X), est.predict_proba(X))
+
+
+def test_monitor_that_is_not_recorded():
+    for name in ('accuracy', 'valid_los'):
+        with pytest.raises(ValueError, match=f"EarlyStoppingCallback monitors '{name}'.*Recorded: train_loss"):
+            TSNetClassifier(**FAST, early_stopping=True, cbs=EarlyStoppingCallback(monitor=name)).fit(X, y)
+
+
+def test_class_with_one_series():
+    lonely = np.where(np.arange(N) == 3, 'z', y)
+    with pytest.raises(ValueError, match="class 'z' has one series only. Use early_stopping=False") as e: TSNetClassifier(**FAST, early_stopping=True).fit(X, lonely)
+    assert 'stratify' not in str(e.value)
+
+
+def test_class_weight_of_a_class_that_is_not_there():
+    "A fold may lack a class; a name that is none stays an error"
+    few, t = X[kind < 2], y[kind < 2]
+    weight = {'a': 1, 'b': 5}
+    want = TSNetClassifier(**FAST, class_weight=weight).fit(few, t).predict_proba(X)
+    np.testing.assert_array_equal(TSNetClassifier(**FAST, class_weight={**weight, 'c': 9}).fit(few, t).predict_proba(X), want)
+    with pytest.raises(ValueError, match='not in class_weight'): TSNetClassifier(**FAST, class_weight={'a': 1, 'B': 5}).fit(few, t)
+
+
+def test_arguments_of_the_architecture():
+    "One at a time, as searches set them"
+    from tsfast.sktime_estimators import TSNetSktimeClassifier, TSNetSktimeRegressor
+    for cls in (TSNetClassifier, TSNetRegressor, TSNetSktimeClassifier, TSNetSktimeRegressor):
+        given = dict(nf=2, depth=3)
+        est = cls(arch_params=given)
+        assert cls(**est.get_params()).get_params() == est.get_params()
+        assert est.set_params(arch_params__nf=4, epochs=3).arch_params == dict(nf=4, depth=3) and est.epochs == 3 and given['nf'] == 2
+        assert cls().set_params(arch_params__nf=4).arch_params == dict(nf=4)
+        assert est.set_params(arch_params=dict(nf=8), arch_params__depth=6).arch_params == dict(nf=8, depth=6)
+        with pytest.raises(ValueError, match='nonsense'): cls().set_params(nonsense=4)
+    search = GridSearchCV(TSNetClassifier(epochs=1, device='cpu', random_state=0, arch_params=dict(depth=3)), {'arch_params__nf': [1, 2]}, cv=2).fit(X, y)
+    assert search.best_estimator_.learner_.model.init_args['nf'] in (1, 2) and search.best_estimator_.arch_params['depth'] == 3
+    pipe = make_pipeline(FunctionTransformer(), TSNetClassifier()).set_params(tsnetclassifier__arch_params__nf=3)
+    assert pipe[-1].arch_params == dict(nf=3)
+
+
+# targets and panels of other kinds
+
+def test_labels_of_text():
+    want = TSNetClassifier(**FAST).fit(X, y).predict(X)
+    text = y.astype(np.dtypes.StringDType())
+    for t in (text, pd.Series(y, dtype='string'), pd.Series(y, dtype='category'), list(y)):
+        np.testing.assert_array_equal(TSNetClassifier(**FAST).fit(X, t).predict(X), want)
+    for est in (TSNetClassifier(**FAST), TSNetRegressor(**FAST)):
+        with pytest.raises(ValueError, match="y is a single str, 'label'"): est.fit(X, 'label')
+
+
+def test_panels_out_of_order():
+    panel = _panel('pd-multiindex')
+    for bad, text in ((panel.sample(frac=1, random_state=0), 'Sort them: X.sort_index'), (pd.concat([panel, panel.iloc[:2]]).sort_index(), 'Series 0 of the panel has more than one row for the time 0'),
+                      ([o[::-1] if i == 2 else o for i, o in enumerate(_panel('df-list'))], 'Series 2 of the panel has rows that are not in the order of time')):
+        with pytest.raises(ValueError, match=text) as e: TSNetClassifier(**FAST).fit(bad, y)
+        assert len(str(e.value)) < 200 and '\n' not in str(e.value)
+
+
+def test_one_warning_of_channels_last():
+    with pytest.warns(UserWarning, match='channels-last') as seen: est = TSNetClassifier(**FAST).fit(X.transpose(0, 2, 1)[..., :2], y)
+    assert len(seen) == 1
+    est.predict(X.transpose(0, 2, 1))      # said once
 
 
 def test_silent(capsys):

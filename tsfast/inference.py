@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PREPROCESSING', 'ACTIVATIONS', 'FORMAT', 'VERSION', 'CONFIG', 'WEIGHTS', 'SelectSeries', 'pooled_features',
            'Pipeline', 'check_config', 'config_digest', 'read_config', 'read_tensors', 'takes_length', 'build_pipeline',
-           'Predictor', 'load_bundle']
+           'evaluated', 'Predictor', 'load_bundle']
 
 # %% ../nbs/32_inference.ipynb #812c7e8f
 import copy, hashlib, inspect, json, math, stat
@@ -400,6 +400,15 @@ def _check_input(series, k, idx, is_slice):
     if len(left) != series[k] or any(not -n <= i < n for i in left):
         _refuse(f'series.input.{k}', n, f'a number of which the selection leaves {series[k]}')
 
+# %% ../nbs/32_inference.ipynb #81bc7c50
+def evaluated(
+    model:nn.Module, # any module; threads may share it
+) -> nn.Module: # the module itself, or a copy that shares its tensors and hooks
+    "`model` in evaluation mode; where a part of it is in training mode, a copy, since threads share a mode"
+    if not any(m.training for m in model.modules()): return model
+    hooks = (h for m in model.modules() for k, o in vars(m).items() if k.endswith('_hooks') for h in o.values())
+    return copy.deepcopy(model, {id(o): o for o in (*model.parameters(), *model.buffers(), *hooks)}).eval()
+
 # %% ../nbs/32_inference.ipynb #b3bddff1
 def _check_bs(bs):
     if not is_whole(bs): raise ValueError(f"bs is {bs!r}. Expected a positive number of series.")
@@ -457,13 +466,6 @@ class Predictor:
         for o in (self.pipeline.preprocessing, self.pipeline.model): o.to(self.device)
         return self
 
-    def _evaluated(self):
-        "The pipeline in evaluation mode; where its model is in training mode, a copy that shares its tensors, since threads share a mode"
-        p = self.pipeline
-        if not any(m.training for m in p.modules()): return p
-        hooks = (h for m in p.modules() for k, o in vars(m).items() if k.endswith('_hooks') for h in o.values())
-        return copy.deepcopy(p, {id(o): o for o in (*p.parameters(), *p.buffers(), *hooks)}).eval()
-
     def _check(self, x, seen, i, shape):
         "Refuse a batch, its first series number `i`, that the model cannot take: `seen` is what is left of it after the selection"
         (channels, length), n = self.shape, seen.shape[2]
@@ -484,7 +486,7 @@ class Predictor:
         X, bs = check_series(X, warn=False), self.bs if bs is None else bs
         if not len(X): raise ValueError(f"X has shape {tuple(X.shape)}: no series to predict.")
         _check_bs(bs)
-        pipeline, out = self._evaluated(), []
+        pipeline, out = evaluated(self.pipeline), []
         select = next((o for o in pipeline.preprocessing if isinstance(o, SelectSeries)), nn.Identity())
         with torch.inference_mode():
             for i in range(0, len(X), bs):

@@ -10,7 +10,7 @@ import numpy as np
 from fastcore.meta import delegates
 from sktime.classification.base import BaseClassifier
 from sktime.regression.base import BaseRegressor
-from .estimators import TSNet, TSNetClassifier, TSNetRegressor
+from .estimators import NestedArguments, TSNet, TSNetClassifier, TSNetRegressor
 
 # %% ../nbs/34_sktime.ipynb #1b6f509f
 TAGS = {'authors': ['tsfast developers'], 'maintainers': ['tsfast developers'], 'python_dependencies': ['torch', 'fastai'], 'X_inner_mtype': ['df-list', 'nested_univ', 'pd-multiindex', 'numpy3D'], 'y_inner_mtype': 'numpy1D',
@@ -26,10 +26,10 @@ def _set_tags(est):
 
 def _quick():
     "Arguments for sktime's checks: networks so small that they are trained in a moment"
-    return [dict(arch='InceptionTime', arch_params={'nf': 2, 'depth': 3}, epochs=1, lr=1e-2, device='cpu'),
-            dict(arch='FCN', arch_params={'layers': [4, 4, 4]}, epochs=1, lr=1e-2, n_estimators=2, missing=0., device='cpu')]
+    small = dict(arch='FCN', arch_params={'layers': [4, 4, 4]}, epochs=1, bs=64, lr=1e-2, device='cpu')
+    return [small, dict(small, n_estimators=2, missing=0.)]
 
-class TSNetSktimeClassifier(BaseClassifier):
+class TSNetSktimeClassifier(NestedArguments, BaseClassifier):
     """`TSNetClassifier` as a classifier of sktime; the fitted one is `estimator_`
 
     Examples
@@ -64,7 +64,7 @@ class TSNetSktimeClassifier(BaseClassifier):
         "Arguments for sktime's checks"
         return _quick()
 
-class TSNetSktimeRegressor(BaseRegressor):
+class TSNetSktimeRegressor(NestedArguments, BaseRegressor):
     """`TSNetRegressor` as a regressor of sktime; the fitted one is `estimator_`
 
     Examples
