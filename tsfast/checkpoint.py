@@ -128,7 +128,7 @@ def set_callback_state(
     if 'own' in state: cb.load_state_dict(state['own']); return
     for k, v in state['attrs'].items():
         old = vars(cb).get(k)
-        vars(cb)[k] = L(v) if isinstance(old, L) else v.numpy() if isinstance(old, np.ndarray) else v
+        vars(cb)[k] = L(v) if isinstance(old, L) else v.numpy() if isinstance(old, np.ndarray) else v.to(old.device) if isinstance(old, Tensor) else v
     for k, v in state['parts'].items():
         if _part(vars(cb).get(k)): vars(cb)[k].load_state_dict(v)
     if 'file' in state:
@@ -156,7 +156,7 @@ def run_facts(
              'loss': _called(learn.loss_func), 'optimiser': _called(learn.opt_func), 'seed': getattr(learn, 'seed', None), 'training series': len(ds),
              'metrics': [m.name for m in learn.metrics]}
     if hasattr(ds, 'read') and len(ds):   # the series themselves: the first ones, since a set may be larger than memory
-        facts['training data'] = zlib.crc32(b''.join(np.ascontiguousarray(o.numpy()).tobytes() for o in ds.read(ds.idxs[:64])))
+        facts['training data'] = zlib.crc32(b''.join(np.ascontiguousarray(o.cpu().numpy()).tobytes() for o in ds.read(ds.idxs[:64])))
     if getattr(learn.dls, 'keeps_padding', False): facts['padding'] = 'kept'
     for k in ('lr', 'wd'): facts[{'lr': 'learning rate', 'wd': 'weight decay'}[k]] = _rounded([as_plain(h.get(k)) for h in learn.opt.hypers])
     for name, cb in _named(learn.cbs.sorted('order')).items():

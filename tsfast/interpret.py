@@ -34,6 +34,8 @@ def _axes(ax, figsize):
 
 def _identity(x): return x
 
+def _host(o): return o.detach().cpu().numpy() if isinstance(o, Tensor) else o   # labels may lie on a GPU
+
 def _steps(name, v, most):
     if not is_whole(v) or v > most: raise ValueError(f"{name} is {v!r}. Expected a number of steps from 1 to {most}.")
     return int(v)
@@ -296,6 +298,7 @@ def _as_seen(learn, X, bs):
 
 def _outputs_to_explain(target, labels, n):
     "The number of the output to look at, for each of `n` series; None: that of the predicted class"
+    labels = _host(labels)
     if labels is None:
         if target.cat or target.c == 1: return None
         raise ValueError(f"The model predicts {target.c} numbers for a series. Say which one to explain, by its number: labels=0.")
@@ -354,7 +357,7 @@ def plot_explanation(self:Learner,
 ): # array of axes
     "Draw series in front of what their steps say"
     if max_n < 1: raise ValueError(f"max_n is {max_n}. Expected the number of series to draw: at least 1.")
-    X = as_series(X[:max_n])
+    X, labels = as_series(X[:max_n]).cpu(), _host(labels)
     if not len(X): raise ValueError("X has no series to draw.")
     if y is not None and len(y) < len(X): raise ValueError(f"y has {len(y)} labels for {len(X)} series.")
     if y is not None: y = list(y)       # by position, whatever a pandas index says

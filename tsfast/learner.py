@@ -109,6 +109,12 @@ class TSLearner(Learner):
         if dl is None and ds_idx == 0: dl = self.dls.train.new(shuffle=False, drop_last=False)
         return super().validate(ds_idx, dl, cbs)
 
+    def validation_context(self, cbs=None, inner=False):
+        "As fastai's, and afterwards each module is in the mode it was in"
+        context = super().validation_context(cbs, inner)
+        if not inner: context.append(evaluating(self.model))
+        return context
+
     def to_bf16(self):
         "Mixed precision in bfloat16, on the CPU too; `to_fp32` takes it back"
         return self if self._grab_cbs(BF16) else self.add_cb(BF16())

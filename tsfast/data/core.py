@@ -738,6 +738,7 @@ def show_target(
     y, # a label, a number, a list of labels or an array
 ) -> str: # short enough for a title
     "A target as a title"
+    if isinstance(y, torch.Tensor): y = y.detach().cpu().numpy()
     if isinstance(y, (float, np.floating)) or getattr(y, 'ndim', 1) == 0 and getattr(y, 'dtype', np.dtype(object)).kind == 'f': return f'{float(y):.4g}'
     if isinstance(y, list): return ', '.join(map(str, y)) or '(none)'
     if getattr(y, 'ndim', 0) == 0: return str(y)
