@@ -300,10 +300,11 @@ def _as_registered(given):
 
 def _gaps_filled(specs):
     "What becomes of missing values after these transforms, as a sentence"
-    there = dict(standardize='0, the mean', robust='0, the median')
-    zero = next((v for k, v in there.items() if any(o.lower().startswith(k) for o in specs)), None)
-    hint = '' if zero else ". The series are not centred, so that 0 is a value like others: --batch-tfms nan2value:method=mean puts the mean of each series' channel"
-    return f"Some values are missing, or the series have different lengths: nan2value puts {zero or '0'} there{hint}."
+    means = dict(standardize='mean', robust='median')
+    centre = next((v for k, v in means.items() if any(o.lower().startswith(k) for o in specs)), None)
+    says = f" in their place, which is the {centre} after scaling." if centre else \
+           " in their place, though the series are not centred. For the mean of each channel of a series: --batch-tfms nan2value:method=mean"
+    return f"Some values are missing, or the series have different lengths: nan2value puts 0{says}"
 
 def _load(s):
     "Data loaders for the settings `s`: name, loaders, number of the split that the report is about"
