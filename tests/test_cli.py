@@ -56,8 +56,8 @@ def test_seed(tmp_path, capsys):
 
 
 @pytest.mark.parametrize('argv, files, words', [
-    ('JapaneseVowels --schedule plateau --valid-size 0.2 --epochs 2', FILES, ['216 training, 54 held-out and 370 test series, 12 channels', 'nan2value puts 0, the mean, there.']),
-    ('JapaneseVowels --batch-tfms none --epochs 1', FILES - {'losses.png'}, ['nan2value puts 0 there', 'not centred', '--batch-tfms nan2value:method=mean', '1 epoch,', '1 epoch;']),
+    ('JapaneseVowels --schedule plateau --valid-size 0.2 --epochs 2', FILES, ['216 training, 54 held-out and 370 test series, 12 channels', 'nan2value puts 0 in their place, which is the mean after scaling.']),
+    ('JapaneseVowels --batch-tfms none --epochs 1', FILES - {'losses.png'}, ['nan2value puts 0 in their place', 'not centred', '--batch-tfms nan2value:method=mean', '1 epoch,', '1 epoch;']),
     ('Covid3Month --schedule flat --batch-tfms robust clip:high=5 --epochs 2', FILES - {'confusion_matrix.png'} | {'scatter.png'}, ['mae', 'rmse']),
     ('ItalyPowerDemand --schedule flat_cos --wd 0.1 --label-smoothing 0.1 --batch-tfms none --epochs 1', FILES - {'losses.png'}, ['1 channel, 24 steps, 2 classes'])],
     ids=lambda o: ' '.join(o.split()[:3]) if isinstance(o, str) else '')
@@ -253,7 +253,9 @@ def test_interrupt(repo, tmp_path, capsys, monkeypatch, schedule):
 @pytest.mark.parametrize('verb, words', [('models', 'interrupted'), ('train', 'interrupted before there was anything to keep')])
 def test_interrupt_elsewhere(tmp_path, capsys, monkeypatch, verb, words):
     "Ctrl-C outside training, and before the first checkpoint"
-    def stop(*args): raise KeyboardInterrupt
+    def stop(*args):
+        "As the user does"
+        raise KeyboardInterrupt
     monkeypatch.setitem(cli.commands, 'models', (stop, cli.commands['models'][1]))
     monkeypatch.setattr(cli, '_fit', stop)
     assert main(['models'] if verb == 'models' else ['train', 'ItalyPowerDemand', *TINY, '--out', str(tmp_path/'o')]) == 130

@@ -181,7 +181,7 @@ def _differences(then, now):
 
 # %% ../nbs/08_checkpoint.ipynb #fb604f4b
 class Checkpoint(Callback):
-    "Write everything that the rest of one `fit` depends on, so that it can go on after an interruption: on the CPU to the same bits"
+    "Write all that the rest of one `fit` depends on. Resumed on the same CPU with as many threads, it ends with the same bits"
     order = 90   # after all others, whose state it saves and restores
     def __init__(self,
         path, # the file, such as 'runs/ecg.pt'

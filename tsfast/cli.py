@@ -266,18 +266,18 @@ def _train_args(p):
     add('--arch-args', metavar='NAME=VALUE', type=_pair, nargs='+', help="arguments of the architecture, such as nf=16 depth=3")
     add('--epochs', type=_int(1), metavar='N', help="rounds through the training split; default: what the recipe says for so many series (see tsfast.recipe), as for --lr, --bs, --wd and --label-smoothing")
     add('--lr', type=_positive, metavar='X', help="learning rate, the highest of the schedule")
-    add('--bs', type=_int(1), metavar='N', help="series a batch; the whole training split if that is smaller")
+    add('--bs', type=_int(1), metavar='N', help="batch size; the whole training split if that is smaller")
     add('--schedule', choices=list(SCHEDULES), help=f"course of the learning rate; default {d['schedule']}")
     add('--wd', type=_float(0, float('inf'), 'a number from 0 up'), metavar='X', help="weight decay")
     add('--label-smoothing', type=_float(0, 1, 'a share from 0 to below 1'), metavar='X', help="share of each target that is spread over all classes")
-    add('--seed', type=_int(0), metavar='N', help=f"reproduces the run; default {d['seed']}")
-    add('--batch-tfms', nargs='+', metavar='TFM', help=f"transforms of each batch: {', '.join(_TFMS)}, with arguments after colons, as in standardize:by_sample, or none; default {d['batch_tfms']}")
-    add('--valid-size', type=_float(0, 1, 'a share between 0 and 1'), metavar='X', help="share of the training split to hold out for validation; default 0: each epoch is reported on the test split, which chooses nothing")
-    add('--ridge', action='store_true', help="solve the head in closed form instead of training it (for MiniRocket, Hydra and their kin)")
+    add('--seed', type=_int(0), metavar='N', help=f"reproduces the run, to the bit on the same CPU with the same number of threads; default {d['seed']}")
+    add('--batch-tfms', nargs='+', metavar='TFM', help=f"transforms of each batch: {', '.join(_TFMS)}, with arguments after colons, as in standardize:by_sample, or none; standardize is by channel, unless by_var=False; default {d['batch_tfms']}")
+    add('--valid-size', type=_float(0, 1, 'a share between 0 and 1'), metavar='X', help="share of the training split to hold out for validation; default 0: each epoch is reported on the test split, and nothing is chosen by it")
+    add('--ridge', action='store_true', help="solve the head in closed form instead of training it (for MiniRocket, MultiRocket and Hydra)")
     add('--path', metavar='DIR', help="a folder that holds DATASET/DATASET_TRAIN.ts or .tsv, looked in first")
     add('--device', metavar='NAME', help="cpu, cuda, cuda:1, mps; default: the fastest at hand")
     p.add_argument('--out', metavar='DIR', help="folder for the results; default runs/DATASET-ARCH")
-    p.add_argument('--resume', action='store_true', help="go on with an interrupted run in --out, with its settings; the weights become those of an uninterrupted run")
+    p.add_argument('--resume', action='store_true', help="go on with an interrupted run in --out, with its settings; on the same CPU with the same number of threads the weights become those of an uninterrupted run")
     p.add_argument('--overwrite', action='store_true', help="replace a run in --out")
 
 def _device(name):
@@ -300,10 +300,11 @@ def _as_registered(given):
 
 def _gaps_filled(specs):
     "What becomes of missing values after these transforms, as a sentence"
-    there = dict(standardize='0, the mean', robust='0, the median')
-    zero = next((v for k, v in there.items() if any(o.lower().startswith(k) for o in specs)), None)
-    hint = '' if zero else ". The series are not centred, so that 0 is a value like others: --batch-tfms nan2value:method=mean puts the mean of each series' channel"
-    return f"Some values are missing, or the series have different lengths: nan2value puts {zero or '0'} there{hint}."
+    means = dict(standardize='mean', robust='median')
+    centre = next((v for k, v in means.items() if any(o.lower().startswith(k) for o in specs)), None)
+    says = f" in their place, which is the {centre} after scaling." if centre else \
+           " in their place, though the series are not centred. For the mean of each channel of a series: --batch-tfms nan2value:method=mean"
+    return f"Some values are missing, or the series have different lengths: nan2value puts 0{says}"
 
 def _load(s):
     "Data loaders for the settings `s`: name, loaders, number of the split that the report is about"
@@ -340,7 +341,7 @@ def train(
 ):
     """Train a network on a data set, and report how well it predicts the test split.
 
-    The test split chooses nothing: epochs are fixed, and the last weights are kept. --out receives the learner, the metrics of each epoch,
+    Nothing is chosen by the test split: the number of epochs is fixed, and the last weights are kept. --out receives the learner, the metrics of each epoch,
     the settings, and pictures. Ctrl-C stops a run, and --resume goes on with it."""
     given = {k: v for k, v in vars(args).items() if k not in ('verb', 'debug', 'out', 'resume', 'overwrite')}
     if 'arch_args' in given: given['arch_args'] = dict(given['arch_args'])
@@ -393,7 +394,7 @@ def _fit(learn, s, out, test, run):
     threads = f" with {_count(torch.get_num_threads(), 'thread')}" if dls.device.type == 'cpu' else ''
     how = "head solved in closed form" if s['ridge'] else f"{_count(s['epochs'], 'epoch')}, {s['schedule']} at {s['lr']:g}, batches of {dls.train.bs if dls.train.bs < n[0] else n[0]}"
     print(f"{s['arch']}: {count_parameters(learn.model):,} parameters, on {dls.device}{threads}; {how}, seed {s['seed']}")
-    if not s['ridge']: print("Each epoch is reported on " + ("the held-out series; the test split waits for the end." if test == 2 else "the test split, which chooses nothing: epochs are fixed, and the last weights are kept."))
+    if not s['ridge']: print("Each epoch is reported on " + ("the held-out series; the test split waits for the end." if test == 2 else "the test split. Nothing is chosen by it: the number of epochs is fixed, and the last weights are kept."))
     file = out/'checkpoint.pt'
     if run is None or not file.exists():
         if run is not None: print(f"There is no checkpoint in {out} yet: starting from the beginning.")

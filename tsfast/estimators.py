@@ -226,7 +226,7 @@ class TSNet(NestedArguments, BaseEstimator):
         loss_func=None, # loss; None: cross entropy for classes, mean squared error for numbers
         cbs=None, # fastai callbacks; each fit works on copies
         device=None, # where to train and predict; None: the fastest at hand
-        random_state=None, # seed: reproduces a fit, to the bit on the CPU. None: another one each time
+        random_state=None, # seed: reproduces a fit, to the bit on the same CPU with as many threads. None: another one each time
         verbose:bool|int=False, # show the progress of training
     ):
         self.arch, self.arch_params, self.n_estimators = arch, arch_params, n_estimators
