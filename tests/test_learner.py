@@ -533,3 +533,14 @@ def test_a_range_for_each_target():
     (number_dls, InceptionTime, 5, 'low < high'), (number_dls, InceptionTime, (None, 5), 'low < high')], ids=str)
 def test_y_range_that_cannot_be(dls, arch, y_range, message):
     with pytest.raises(ValueError, match=message): ts_learner(dls(), arch, **({} if y_range == () else dict(y_range=y_range)))
+
+
+def test_no_bar_for_one_batch(trained, capsys):
+    "A progress bar of one batch says nothing, and would stand in the log of every call; several batches have one, where the learner shows any"
+    from fastai.callback.progress import ProgressCallback
+    learn = copy.deepcopy(trained)
+    learn.add_cb(ProgressCallback())
+    learn.get_X_preds(X[:5])
+    assert capsys.readouterr().out == ''
+    learn.get_X_preds(X, bs=8)
+    assert '[8/8' in capsys.readouterr().out
