@@ -798,3 +798,12 @@ def test_another_default_dtype(double_default, arch, k):
 
 def test_a_model_in_float64_is_named(double_default):
     with pytest.raises(ValueError, match=r'InceptionTime has parameters in float64, such as .*model.float\(\)'): ts_learner(class_dls(), InceptionTime(C, 3, **small))
+def test_no_bar_for_one_batch(trained, capsys):
+    "A progress bar of one batch says nothing, and would stand in the log of every call; several batches have one, where the learner shows any"
+    from fastai.callback.progress import ProgressCallback
+    learn = copy.deepcopy(trained)
+    learn.add_cb(ProgressCallback())
+    learn.get_X_preds(X[:5])
+    assert capsys.readouterr().out == ''
+    learn.get_X_preds(X, bs=8)
+    assert '[8/8' in capsys.readouterr().out
