@@ -431,7 +431,7 @@ def test_closed_form_by_default(params):
 
 @pytest.mark.parametrize('params', [dict(epochs=1), dict(lr=1e-3), dict(early_stopping=True), dict(loss_func=FocalLoss()), dict(class_weight='balanced'), dict(label_smoothing=0.1),
                                     dict(cbs=BestWeights), dict(ridge=False), dict(arch='FCN', arch_params=dict(layers=[4, 4, 4])),
-                                    dict(arch_params=dict(num_features=84, custom_head=lambda nf, c: torch.nn.Linear(nf, c)))], ids=str)
+                                    dict(arch_params=dict(num_features=84, custom_head=lambda nf, c: torch.nn.Linear(nf, c)))])
 def test_trained_where_the_closed_form_has_no_place(params):
     quick = {} if 'lr' in params else dict(epochs=1)
     est = TSNetClassifier(**{**ROCKET, **params})
