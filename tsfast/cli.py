@@ -578,7 +578,7 @@ def _trained(path, device=None):
         return Predictor(path, device or 'cpu')
     file = path/'learner.pkl' if path.is_dir() else path
     if file.suffix != '.pkl' or not file.exists(): raise FileNotFoundError(f"{path} is neither a bundle (a folder with config.json) nor a run (a folder with learner.pkl). tsfast train makes a run, tsfast export a bundle.")
-    from fastai.learner import load_learner
+    from tsfast.learner import load_learner
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning)   # a pickle can run code; the help says so
         return load_learner(file)
@@ -591,9 +591,10 @@ def _same_label(a, b):
 
 def _predict_args(p):
     p.add_argument('model', metavar='BUNDLE', help="folder that learn.save_bundle or tsfast export wrote; or the folder of a run, whose learner.pkl is a pickle: only your own")
-    p.add_argument('data', metavar='DATA', help="series: .ts, .npy (n, channels, length), or .tsv or .csv with a series a row, channel after channel, after a label if there is one")
+    p.add_argument('data', metavar='DATA', help="series: .ts, .npy (n, channels, length), or .tsv, .csv or .txt with one series per row, channel after channel; "
+                   "an id and a label may stand before or after the values, and a first line of names says which is which")
     p.add_argument('--out', metavar='FILE', help="table to write, .csv; default: standard output")
-    p.add_argument('--bs', type=_int(1), default=64, metavar='N', help="series a batch; default 64")
+    p.add_argument('--bs', type=_int(1), default=64, metavar='N', help="batch size; default 64")
     p.add_argument('--device', metavar='NAME', help="cpu, cuda, cuda:1, mps; default cpu")
 
 @command('predict', _predict_args)
