@@ -10,6 +10,7 @@ from .external import *
 from .splits import *
 from .windows import *
 from .targets import *
+from ..core import pad_series
 from .core import *
 from .preprocessing import *
 from .augment import *
