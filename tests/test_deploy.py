@@ -269,7 +269,14 @@ def test_where_a_model_runs_is_no_part_of_it(arch, where, tmp_path):
     # as older versions wrote it, on another machine
     cfg['architecture']['arguments'].update({k: dict(device='cuda:3', backend='triton')[k] for k in where})
     p = Predictor(copy_to(folder, tmp_path/'c', cfg, sign=True))
-    assert torch.equal(p(X), want) and torch.allclose(want, learn.get_X_preds(X)[0], atol=1e-5)
+    # the bundle takes what is fastest, the learner what it was asked for: where they round differently, a count of winners may change by one
+    assert torch.equal(p(X), want) and torch.allclose(want, learn.get_X_preds(X)[0], atol=1e-5 if 'device' in where else 1e-2)
+
+def test_what_is_written_is_compared_on_the_same_implementation(tmp_path, monkeypatch):
+    "One that rounds differently from the other is no changed network"
+    from tsfast.models.hydra import HydraBackbonePlus
+    monkeypatch.setattr(HydraBackbonePlus, 'forward', lambda self, x, real=HydraBackbonePlus.forward: real(self, x)*(1 if self.backend == 'torch' else 1 + 1e-6))
+    make('HydraPlus', backend='torch').save_bundle(tmp_path/'b')
 
 def test_a_class_says_itself_where_it_runs(tmp_path):
     "Its `backend` may be the network that it consists of"

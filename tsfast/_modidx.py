@@ -571,6 +571,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'tsfast.deploy._quiet': ('deploy.html#_quiet', 'tsfast/deploy.py'),
                                'tsfast.deploy._read_table': ('deploy.html#_read_table', 'tsfast/deploy.py'),
                                'tsfast.deploy._rows': ('deploy.html#_rows', 'tsfast/deploy.py'),
+                               'tsfast.deploy._run_as': ('deploy.html#_run_as', 'tsfast/deploy.py'),
                                'tsfast.deploy._same': ('deploy.html#_same', 'tsfast/deploy.py'),
                                'tsfast.deploy._select': ('deploy.html#_select', 'tsfast/deploy.py'),
                                'tsfast.deploy._some_series': ('deploy.html#_some_series', 'tsfast/deploy.py'),

@@ -21,7 +21,7 @@ from .data.preprocessing import TSBatchTransform
 from .data.targets import TSClassification, TSMultiLabelClassification, TSRegression
 from .inference import CONFIG, FORMAT, PREPROCESSING, VERSION, WEIGHTS, Pipeline, Predictor, SelectSeries, build_pipeline, check_config, config_digest, read_config, read_tensors
 from .interpret import CalibratedLoss
-from .models.heads import NotPlain, output_shape
+from .models.heads import NotPlain, output_shape, runs_where
 from .models.registry import get_arch
 
 # %% ../nbs/31_deploy.ipynb #b4cb6641
@@ -132,6 +132,13 @@ def learner_config(
 def _write(file, data):
     with atomic_write(file) as f: f.write(data)
 
+def _run_as(model, other):
+    "Let `model` run with the implementation that `other` was asked for: another one rounds differently on some processors"
+    names = runs_where(type(other))
+    for m, o in zip(model.modules(), other.modules()):
+        for k in names:
+            if isinstance(vars(o).get(k), str) and k in vars(m): setattr(m, k, vars(o)[k])
+
 def _same(a, b): return a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 def write_bundle(
@@ -159,6 +166,7 @@ def write_bundle(
         _write(aside/WEIGHTS, data)
         _write(aside/CONFIG, (json.dumps(cfg, indent=2, ensure_ascii=False, allow_nan=False) + '\n').encode())
         back = build_pipeline(read_config(aside), read_tensors(aside, cfg))
+        _run_as(back.model, pipeline.model)
         a, b = ([f for f in o.preprocessing if not isinstance(f, SelectSeries)] for o in (pipeline, back))
         with torch.inference_mode():
             u = v = x
