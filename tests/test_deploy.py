@@ -278,6 +278,21 @@ def test_what_is_written_is_compared_on_the_same_implementation(tmp_path, monkey
     monkeypatch.setattr(HydraBackbonePlus, 'forward', lambda self, x, real=HydraBackbonePlus.forward: real(self, x)*(1 if self.backend == 'torch' else 1 + 1e-6))
     make('HydraPlus', backend='torch').save_bundle(tmp_path/'b')
 
+def test_another_default_dtype(bundle, tmp_path):
+    "Bundles hold float32, whatever torch's default is where they are written and read"
+    learn, was, want = make('InceptionTime'), torch.get_default_dtype(), Predictor(bundle)(X)
+    try:
+        torch.set_default_dtype(torch.float64)
+        p = Predictor(learn.save_bundle(tmp_path/'b'))
+        assert {o.dtype for o in p.model.parameters()} == {torch.float32} and torch.equal(Predictor(bundle)(X), want)
+    finally: torch.set_default_dtype(was)
+
+def test_spoilt_weights_are_not_written(tmp_path):
+    learn = make('FCN')
+    with torch.no_grad(): next(learn.model.parameters()).fill_(torch.nan)
+    with pytest.raises(ValueError, match='NaN or infinite: the training diverged'): learn.save_bundle(tmp_path/'b')
+    assert not list(tmp_path.iterdir())
+
 def test_a_class_says_itself_where_it_runs(tmp_path):
     "Its `backend` may be the network that it consists of"
     class Mine(FCN):

@@ -175,7 +175,7 @@ def test_attribution_copy(arch):
     assert c.state_dict().keys() == m.state_dict().keys() and not any(p is q for p, q in zip(c.parameters(), m.parameters()))
 
 
-@pytest.mark.parametrize('ks,stride,padding,length', [(3, 1, 1, 20), (3, 2, 1, 20), (5, 2, 2, 21), (4, 3, 0, 20), (2, 1, 0, 9), (3, 3, 0, 20)])
+@pytest.mark.parametrize('ks,stride,padding,length', [(3, 1, 1, 20), (3, 2, 1, 20), (5, 2, 2, 21), (4, 3, 0, 20), (2, 1, 0, 9), (3, 3, 0, 20), ((3,), (1,), (1,), 20)])
 def test_overlapping_windows(ks, stride, padding, length):
     "In a copy for attribution, a maximum over windows that overlap has the same outputs and gradients; other ones stay"
     m, x = nn.Sequential(nn.Conv1d(3, 4, 1), nn.MaxPool1d(ks, stride, padding), nn.ReLU()), series(length=length) - 3

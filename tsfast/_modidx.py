@@ -1519,6 +1519,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'tsfast.models.utils._InTurn': ('models/utils.html#_inturn', 'tsfast/models/utils.py'),
                                      'tsfast.models.utils._InTurn.forward': ('models/utils.html#_inturn.forward', 'tsfast/models/utils.py'),
                                      'tsfast.models.utils._check_param': ('models/utils.html#_check_param', 'tsfast/models/utils.py'),
+                                     'tsfast.models.utils._one': ('models/utils.html#_one', 'tsfast/models/utils.py'),
                                      'tsfast.models.utils._overlaps': ('models/utils.html#_overlaps', 'tsfast/models/utils.py'),
                                      'tsfast.models.utils._replace': ('models/utils.html#_replace', 'tsfast/models/utils.py'),
                                      'tsfast.models.utils.attribution_copy': ( 'models/utils.html#attribution_copy',

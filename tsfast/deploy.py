@@ -157,6 +157,8 @@ def write_bundle(
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in pipeline.state_dict().items()}
     bad = next((k for k, v in tensors.items() if v.is_floating_point() and v.dtype != torch.float32 and k not in ('mean', 'std')), None)
     if bad: raise ValueError(f"{bad} is {tensors[bad].dtype}; a bundle holds float32, as the series are. Convert the model first: learn.model.float()")
+    spoilt = next((k for k, v in tensors.items() if k.startswith('model.') and v.is_floating_point() and not v.isfinite().all()), None)
+    if spoilt: raise ValueError(f"{spoilt} has values that are NaN or infinite: the training diverged. Train again with a lower learning rate, or without mixed precision.")
     data = save(tensors, metadata=dict(format='pt', config_sha256=config_digest(cfg)))
     cfg = {**cfg, 'weights': dict(file=WEIGHTS, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())}
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -181,7 +183,7 @@ def write_bundle(
 def _some_series(learn, n=4):
     ds = learn.dls.loaders[-1].dataset
     if len(ds): return ds.read(ds.idxs[:n])[0].float().cpu()
-    return torch.randn(n, learn.dls.vars, learn.dls.len, generator=torch.Generator().manual_seed(0))
+    return torch.randn(n, learn.dls.vars, learn.dls.len, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
 
 @patch
 def save_bundle(self:Learner,
@@ -218,7 +220,7 @@ def _examples(pipeline, shape):
     gen = torch.Generator().manual_seed(0)
     shift, scale = next(((f.shift, f.scale) for f in pipeline.preprocessing if getattr(f, 'shift', None) is not None), (0., 1.))
     if any(isinstance(f, SelectSeries) for f in pipeline.preprocessing): shift, scale = (torch.as_tensor(o).mean() for o in (shift, scale))
-    xs = [torch.randn(n, *shape, generator=gen)*scale + shift for n in (2, 1, 5)]
+    xs = [torch.randn(n, *shape, generator=gen, dtype=torch.float32)*scale + shift for n in (2, 1, 5)]
     if any(getattr(f, 'keep_padding', False) for f in pipeline.preprocessing): xs[-1][::2, :, shape[1]//2 + 1:] = torch.nan
     return xs
 

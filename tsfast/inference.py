@@ -309,7 +309,7 @@ def _try_forward(model, channels, length, nbytes):
     if hasattr(model, 'fitted'): return      # fixed features, each of which stands in a buffer
     if takes_length(model, length) is None: length = max(min(length, 1024, 2**20//channels), min(length, getattr(model, 'min_len', 1)))
     if channels*length > 2**22: return       # who has series of 16 MB has the memory for their feature maps
-    x = torch.zeros(1, channels, length)
+    x = torch.zeros(1, channels, length, dtype=torch.float32)
     with torch.inference_mode(), _ForwardBudget(nbytes, channels, length): model(x)
 
 # %% ../nbs/32_inference.ipynb #d7882eb1
@@ -331,6 +331,7 @@ def build_pipeline(
     # first weights are drawn and then overwritten: the global generators must not notice
     try:
         with local_seed(0), budget: model = cls(**args)
+        if torch.get_default_dtype() != torch.float32: model = model.float()    # as its weights and series are
     except Exception as e: raise ValueError(f"{name} cannot be built with the arguments in {CONFIG}: {str(e)[:300] or type(e).__name__}") from None
     kept = {}
     for k, t in tensors.items(): kept.setdefault(k.split('.')[0], {})[k] = t

@@ -95,8 +95,10 @@ class _DisjointPool(nn.Module):
         x = F.pad(x, (self.padding, self.padding), mode='replicate')    # the outermost values again, which change no maximum
         return self.pool(x.unfold(-1, self.ks, self.stride).flatten(-2))
 
+def _one(v): return v[0] if isinstance(v, tuple) else v     # torch takes 3 and (3,)
+
 def _overlaps(l):
-    return isinstance(l, nn.MaxPool1d) and l.stride < l.kernel_size and l.dilation in (1, (1,)) and not l.ceil_mode and not l.return_indices
+    return isinstance(l, nn.MaxPool1d) and _one(l.stride) < _one(l.kernel_size) and l.dilation in (1, (1,)) and not l.ceil_mode and not l.return_indices
 
 def _replace(model, new): # `new`: {module: what stands in its place}
     for parent in list(model.modules()):
@@ -109,7 +111,8 @@ def attribution_copy(
 ) -> nn.Module: # with the weights of `model`, and equal outputs
     """A copy of `model` for DeepLift and DeepLiftShap.
 
-    Each layer without weights is called once in a forward pass, and the windows of no maximum overlap."""
+    DeepLift follows the input of each activation and each maximum, so every one of them must be a module of its own. In the copy, a layer
+    without weights that is called several times becomes several layers, and a max-pooling with overlapping windows reads each window apart."""
     model, calls = copy.deepcopy(model), Counter()
     _replace(model, {l: _DisjointPool(l) for l in get_layers(model, _overlaps)})
     bare = get_layers(model, lambda l: not [*l.parameters(), *l.buffers()])
