@@ -417,8 +417,8 @@ def _label_is_last(file, names, rows):
     if all(numbered[1:-1]) and numbered[0] != numbered[-1]: return numbered[0]
     first, last = map(_like_labels, ends)
     if first == last:
-        warnings.warn(f"{file}: the first column and the last one could both be the label; the first one is taken. Put a line of names above "
-                      "the series that calls the label 'label', or a column of numbers of the series 'id'.", stacklevel=5)
+        warnings.warn(f"{file}: the first column and the last one could both be the label; the first one is taken. Put a line of names "
+                      "above the series that calls the label 'label', or a column of numbers of the series 'id'.", stacklevel=5)
     return last and not first
 
 def _columns(file, header, rows, want):
@@ -483,8 +483,8 @@ def read_series(
 ): # X: float32 (n, C, L); y: labels as texts or numbers, or None
     """Read unseen series for a model; a `ValueError` names the row that does not fit.
 
-    Tables may be separated by tabs, semicolons, commas or spaces, in UTF-8 or UTF-16. Numbers may have decimal commas where the separator is
-    another one. An id or a label may stand before or after the values:
+    Tables may be separated by tabs, semicolons, commas or spaces, in UTF-8 or UTF-16. Numbers may have decimal commas where the separator
+    is another one. An id or a label may stand before or after the values:
 
     | first line | other column | what it is |
     | --- | --- | --- |
