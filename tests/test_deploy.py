@@ -768,6 +768,8 @@ def test_label_that_could_be_at_both_ends(tmp_path, body, labels):
     ('0,1,2,3,label\n0,1,2,3,walk\n5,6,7,8,run\n', RAMP, ['walk', 'run'], None),     # a name is evidence
     (',0,1,2,3\n0,0,1,2,3\n1,5,6,7,8\n', RAMP, None, None),
     ('a,b,c,d\n0,1,2,3\n5,6,7,8\n', RAMP, None, None),
+    ('y,0,1,2,3\nn,5,6,7,8\n', RAMP[1:], ['n'], 'names of columns'), ('y,0,1,2,3\ny,5,6,7,8\n', RAMP, ['y', 'y'], None),     # yes and no
+    ('y,0,1,2,3\n7,5,6,7,8\n', RAMP[1:], ['7'], None),
     ('walk,0,1,2,3\n?,5,6,7,8\n', RAMP, ['walk', '?'], 'a series')])
 def test_first_line_that_counts(tmp_path, body, series, labels, said):
     "It is left out where something else shows that it holds names; a warning says what was made of it"

@@ -386,9 +386,11 @@ def _is_header(rows, want):
     if text and (len(text) == len(first) or len(text) == len(first) - 1 and not first[0]): return True, True
     if _counted(first): return _has_decimals(rest), False
     if len(first) == want: return False, True
-    named = {i for i, o in enumerate(first) if o.lower() in (*_LABELS, *_IDS)} & {0, 1, len(first) - 2, len(first) - 1}
+    ends = {0, 1, len(first) - 2, len(first) - 1}
+    named = {i for i in ends if first[i].lower() in (*_LABELS, *_IDS) and first[i] not in [o[i] for o in rest]}
     numbers = [o for i, o in enumerate(first) if i not in named and i not in text]
-    if _counted(numbers) and named and len(numbers) == want: return True, True
+    if _counted(numbers) and named and len(numbers) == want:      # 'y' above words may be a label itself: yes and no
+        return True, not any(first[i].lower() == 'y' and any(_is_text(o[i]) for o in rest) for i in named)
     if len(text) != 1 or text[0] not in (0, len(first) - 1): return False, True
     below = [o[text[0]] for o in rest]
     if any(map(_is_number, below)) and not any(map(_is_text, below)): return _like_names(numbers, rest), True      # text above numbers
