@@ -1,5 +1,5 @@
 "Bundles, Predictor, ONNX and exported programs: equal to the learner, and nothing but clear errors for what is broken"
-import copy, hashlib, importlib.util, inspect, json, os, random, subprocess, sys, time
+import copy, hashlib, importlib.util, inspect, json, os, random, subprocess, sys, time, warnings
 from pathlib import Path
 
 import numpy as np
@@ -728,12 +728,79 @@ def test_predictor_leaves_training_mode_as_it_is(bundle):
     (',0,1,2,class\n', '0,5.5,6,7,2\n1,8,9,1,1\n', ['2', '1']),
     ('0,1,2,id\n', '5.5,6,7,10\n8,9,1,11\n', None),
     ('', '5.5,6,7,up\n8,9,1,down\n', ['up', 'down'])])
+@pytest.mark.filterwarnings('ignore:.*(is read as names of columns|could both be the label):UserWarning')
 def test_tables(tmp_path, header, body, labels):
     "A line of names is no series, an index no label"
     f = tmp_path/'a.csv'; f.write_text(header + body)
     got, y = read_series(f, 1, 3)
     assert got[:, 0].tolist() == [[5.5, 6, 7], [8, 9, 1]]
     assert (y if y is None else y.tolist()) == labels
+
+COMMAS = [[1.5, 2.5, 3.5, 4.5], [2.5, 3.5, 4.5, 5.5]]
+RAMP = [[0, 1, 2, 3], [5, 6, 7, 8]]
+
+@pytest.mark.parametrize('sep', [';', '\t'])
+@pytest.mark.parametrize('body,series,labels', [
+    ('1,5;2,5;3,5;4,5\n2,5;3,5;4,5;5,5\n', COMMAS, None),
+    ('1;1,5;2,5;3,5;4,5\n2;2,5;3,5;4,5;5,5\n', COMMAS, ['1', '2']),
+    ('1,5;2,5;3,5;4,5;1\n2,5;3,5;4,5;5,5;2\n', COMMAS, ['1', '2']),
+    ('1,5;2,5;3,5;4,5;up\n2,5;3,5;4,5;5,5;down\n', COMMAS, ['up', 'down']),
+    ('a;b;c;d\n1,5;2,5;3,5;4,5\n2,5;3,5;4,5;5,5\n', COMMAS, None)])
+def test_tables_with_decimal_commas(tmp_path, sep, body, series, labels):
+    "A row of them is no line of names, and the label is found as with points"
+    f = tmp_path/'a.csv'; f.write_text(body.replace(';', sep))
+    got, y = read_series(f, 1, 4)
+    assert got[:, 0].tolist() == series and (y if y is None else y.tolist()) == labels
+
+@pytest.mark.parametrize('body,labels', [
+    ('1.5,2.5,3.5,4.5,1\n2.5,3.5,4.5,5.5,2\n', ['1', '2']),                   # whole numbers
+    ('1.5,2.5,3.5,4.5,1.0\n2.5,3.5,4.5,5.5,2.0\n', ['1.0', '2.0']),
+    ('1,1.5,2.5,3.5,4.5\n2,2.5,3.5,4.5,5.5\n', ['1', '2']),
+    ('1.5,2.5,3.5,4.5,0.5\n2.5,3.5,4.5,5.5,0.5\n', ['0.5', '0.5']),           # one that comes again
+    ('a,b,c,d,species\n1.5,2.5,3.5,4.5,1\n2.5,3.5,4.5,5.5,2\n', ['1', '2']),
+    ('1.5,2.5,3.5,4.5,2\n2.5,3.5,4.5,5.5,up\n', ['2', 'up']),                 # text, once
+    ('1.5,2.5,3.5,4.5,null\n2.5,3.5,4.5,5.5,up\n', ['null', 'up'])])
+def test_label_is_found_by_its_values(tmp_path, body, labels):
+    "Without a warning, where one column alone can be the label"
+    f = tmp_path/'a.csv'; f.write_text(body)
+    got, y = read_series(f, 1, 4)
+    assert got[:, 0].tolist() == COMMAS and y.tolist() == labels
+
+@pytest.mark.parametrize('body,labels', [('1,5,6,7\n2,8,9,1\n', ['1', '2']), ('.1,5,6,.7\n.2,8,9,.3\n', ['.1', '.2']), ('a,b,c,d\n1,5,6,7\n2,8,9,1\n', ['1', '2'])])
+def test_label_that_could_be_at_both_ends(tmp_path, body, labels):
+    f = tmp_path/'a.csv'; f.write_text(body)
+    with pytest.warns(UserWarning, match=r"a.csv: the first column and the last one could both be the label; the first one is taken.*'label'"): y = read_series(f, 1, 3)[1]
+    assert y.tolist() == labels
+
+@pytest.mark.parametrize('body,series,labels,said', [
+    ('0,1,2,3\n5,6,7,8\n', RAMP, None, 'a series'),
+    ('0,1,2,3\n', RAMP[:1], None, 'a series'),
+    ('0,1,2,3\n-5,6,7,8\n', [[0, 1, 2, 3], [-5, 6, 7, 8]], None, 'a series'),
+    ('0,1,2,3,walk\n5,6,7,8,run\n', RAMP, ['walk', 'run'], 'a series'),
+    ('walk,0,1,2,3\nrun,5,6,7,8\n', RAMP, ['walk', 'run'], 'a series'),
+    ('0,1,2,3\n1.5,2.5,3.5,4.5\n2.5,3.5,4.5,5.5\n', COMMAS, None, 'names of columns'),
+    ('0,1,2,3,kind\n1.5,2.5,3.5,4.5,walk\n2.5,3.5,4.5,5.5,run\n', COMMAS, ['walk', 'run'], 'names of columns'),
+    ('0,1,2,3,label\n0,1,2,3,walk\n5,6,7,8,run\n', RAMP, ['walk', 'run'], None),     # a name is evidence
+    (',0,1,2,3\n0,0,1,2,3\n1,5,6,7,8\n', RAMP, None, None),
+    ('a,b,c,d\n0,1,2,3\n5,6,7,8\n', RAMP, None, None),
+    ('y,0,1,2,3\nn,5,6,7,8\n', RAMP[1:], ['n'], 'names of columns'), ('y,0,1,2,3\ny,5,6,7,8\n', RAMP, ['y', 'y'], None),     # yes and no
+    ('y,0,1,2,3\n7,5,6,7,8\n', RAMP[1:], ['7'], None),
+    ('walk,0,1,2,3\n?,5,6,7,8\n', RAMP, ['walk', '?'], 'a series')])
+def test_first_line_that_counts(tmp_path, body, series, labels, said):
+    "It is left out where something else shows that it holds names; a warning says what was made of it"
+    f = tmp_path/'a.csv'; f.write_text(body)
+    with warnings.catch_warnings(record=True) as w:
+        warnings.simplefilter('always')
+        got, y = read_series(f, 1, 4)
+    assert got[:, 0].tolist() == series and (y if y is None else y.tolist()) == labels
+    assert ['line 1: ' in str(o.message) and f'is read as {said}' in str(o.message) for o in w] == [True]*(said is not None)
+
+@pytest.mark.parametrize('missing', ['', '?', 'NA', 'N/A', 'n/a', '#N/A', '<NA>', 'NULL', 'null', 'None', 'nan', 'NaN'])
+def test_missing_values_of_tables(tmp_path, missing):
+    "A first line without a single value is a series"
+    f = tmp_path/'a.csv'; f.write_text(','.join([missing]*4) + f'\n1,2,{missing},4\n')
+    got = read_series(f, 1, 4)[0][:, 0]
+    assert np.isnan(got[0]).all() and np.array_equal(got[1], [1, 2, np.nan, 4], equal_nan=True)
 
 @pytest.mark.parametrize('body', ['1,x,5.5\n2,3,4\n', '1,2,3\n4,x,5.5\n'])
 def test_a_word_among_numbers_is_an_error(tmp_path, body):
@@ -778,6 +845,7 @@ def test_device_that_is_not_there(bundle):
 
 @pytest.mark.parametrize('body,length', [('a,0\nb,6\na,7', 1), ('a,0,1\nb,5,6\na,1,1', 2), ('7,0,1,2,3\n4,5,6,7,8\n1,1,1,1,1', 4),
                                          ('up,.3,.1,.7\n1,.5,.6,.7\n2,.1,.2,.2', 3)])
+@pytest.mark.filterwarnings('ignore:.*could both be the label:UserWarning')
 def test_small_numbers_after_a_label_are_a_series(tmp_path, body, length):
     "And so is a text of its own before values that are no names"
     f = tmp_path/'a.csv'; f.write_text(body)

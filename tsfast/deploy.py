@@ -318,14 +318,18 @@ def export_onnx(
     return file
 
 # %% ../nbs/31_deploy.ipynb #11fb65c5
-def _float(s):
-    if s in ('', '?', 'NA', 'None'): return math.nan
-    return float(s)
+_MISSING = ('', '?', 'NA', 'N/A', 'n/a', '#N/A', '<NA>', 'NULL', 'null', 'None')
+
+def _float(s): return math.nan if s in _MISSING else float(s)
 
 def _is_text(cell):
     try: _float(cell)
     except ValueError: return True
     return False
+
+def _is_number(cell): return not _is_text(cell) and not math.isnan(_float(cell))
+
+def _has_comma(cell): return bool(re.fullmatch(r'[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?', cell))
 
 def _decode(file, data):
     "The text of a table, and the name of its encoding"
@@ -366,34 +370,60 @@ _IDS = ('', 'id', 'ids', 'index', 'unnamed: 0')
 def _counted(cells): # the names that pandas gives to columns without names
     return cells == [str(i) for i in range(len(cells))]
 
+def _has_decimals(rows):
+    "Is there a number that is not written as a whole one?"
+    return any(_is_number(o) and not re.fullmatch(r'[+-]?\d+', o) for row in rows for o in row)
+
 def _like_names(cells, rows):
     "Are numbers names of columns: steps that rise or fall, or whole ones above others?"
     v = np.array([_float(o) for o in cells])
     if (np.diff(v) > 0).all() or (np.diff(v) < 0).all(): return True
-    return all(map(str.isdigit, cells)) and not all(o.isdigit() for row in rows for o in row)
+    return all(map(str.isdigit, cells)) and _has_decimals(rows)
 
 def _is_header(rows, want):
-    "Is the first row one of names?"
+    "Does the first row hold names, and is that certain?"
     first, rest = rows[0], rows[1:]
     text = [i for i, o in enumerate(first) if _is_text(o)]
-    if len(text) == len(first) or len(text) == len(first) - 1 and not first[0]: return True     # an empty cell stands over an index
-    if len(first) == want: return _counted(first)
-    named = {i for i, o in enumerate(first) if o.lower() in (*_LABELS, *_IDS)} & {0, 1, len(first) - 2, len(first) - 1}
+    # an empty cell stands over an index
+    if text and (len(text) == len(first) or len(text) == len(first) - 1 and not first[0]): return True, True
+    if _counted(first): return _has_decimals(rest), False
+    if len(first) == want: return False, True
+    ends = {0, 1, len(first) - 2, len(first) - 1}
+    named = {i for i in ends if first[i].lower() in (*_LABELS, *_IDS) and first[i] not in [o[i] for o in rest]}
     numbers = [o for i, o in enumerate(first) if i not in named and i not in text]
-    if _counted(numbers) and named and len(numbers) == want or _counted(first): return True
-    if len(text) != 1 or text[0] not in (0, len(first) - 1): return False
+    if _counted(numbers) and named and len(numbers) == want:      # 'y' above words may be a label itself: yes and no
+        return True, not any(first[i].lower() == 'y' and any(_is_text(o[i]) for o in rest) for i in named)
+    if len(text) != 1 or text[0] not in (0, len(first) - 1): return False, True
     below = [o[text[0]] for o in rest]
-    if below and not any(map(_is_text, below)): return _like_names(numbers, rest)      # text above numbers
-    # text above text: a label that comes once, of the series 0, 1, 2, …, is none
-    return _counted(numbers) and len(numbers) > 2 and bool(below) and first[text[0]] not in below
+    if any(map(_is_number, below)) and not any(map(_is_text, below)): return _like_names(numbers, rest), True      # text above numbers
+    # text above text: a label that comes once, of the series 0, 1, 2, …, is none where the other series have decimals
+    if not _counted(numbers) or len(numbers) < 3 or not below or first[text[0]] in below: return False, True
+    return _has_decimals(rest), False
+
+def _warn_header(file, n, first, header):
+    seen = ', '.join(first[:6]) + ', …'*(len(first) > 6)
+    taken = ("names of columns, and left out. If it is a series, put a line of names above it." if header
+             else "a series. If it holds names of columns, remove it.")
+    warnings.warn(f"{file}, line {n}: {seen} is read as {taken}", stacklevel=4)
 
 # %% ../nbs/31_deploy.ipynb #05b626c1
-def _label_is_last(names, rows):
+def _like_labels(cells):
+    "Whole numbers, or numbers that come again and again"
+    v = [_float(o) for o in cells if _is_number(o)]
+    return all(o.is_integer() for o in v) or len(set(v)) <= len(v)/2
+
+def _label_is_last(file, names, rows):
     "Of a table with one column more than values, neither end of which has a known name"
-    first, last = (all(_is_text(o[i]) for o in rows) for i in (0, -1))
+    ends = [[o[i] for o in rows] for i in (0, -1)]
+    first, last = (any(map(_is_text, o)) for o in ends)
     if first != last: return last
     numbered = [o[-1:].isdigit() for o in names]      # t0, t1, …; the odd one out is the label
-    return all(numbered[:-1]) and not numbered[-1]
+    if all(numbered[1:-1]) and numbered[0] != numbered[-1]: return numbered[0]
+    first, last = map(_like_labels, ends)
+    if first == last:
+        warnings.warn(f"{file}: the first column and the last one could both be the label; the first one is taken. Put a line of names "
+                      "above the series that calls the label 'label', or a column of numbers of the series 'id'.", stacklevel=5)
+    return last and not first
 
 def _columns(file, header, rows, want):
     "Which columns are values, and which is the label, if one is"
@@ -404,7 +434,7 @@ def _columns(file, header, rows, want):
         if names[0] in _IDS: return range(1, n), None
         if names[0] in _LABELS: return range(1, n), 0
         if names[-1] in _IDS[1:]: return range(n - 1), None
-        return (range(n - 1), n - 1) if names[-1] in _LABELS or _label_is_last(names, rows) else (range(1, n), 0)
+        return (range(n - 1), n - 1) if names[-1] in _LABELS or _label_is_last(file, names, rows) else (range(1, n), 0)
     for places in ((0, 1), (0, n - 1), (n - 2, n - 1)):      # an id and a label
         for i, j in (places, places[::-1]):
             if names[i] in _IDS and names[j] in _LABELS: return [k for k in range(n) if k not in places], j
@@ -412,8 +442,8 @@ def _columns(file, header, rows, want):
                      "them 'id' and 'label'.")
 
 # %% ../nbs/31_deploy.ipynb #3b8832d7
-def _number(file, n, cell, sep, commas):
-    try: return _float(cell.replace(',', '.') if commas else cell)
+def _number(file, n, cell, sep):
+    try: return _float(cell)
     except ValueError:
         raise ValueError(f"{file}, line {n}: could not convert {cell[:40]!r} to a number; the cells are separated by {_SEPARATORS[sep]}. "
                          "Expected numbers.") from None
@@ -430,33 +460,45 @@ def _read_table(file, channels, length):
     expected = f"{channels} × {length} = {want}, or {want + 1} with a label or an id. The file was read as {enc.upper()}."
     rows, sep = _split(file, text, enc, (want, want + 1, want + 2), expected)
     lines, rows = zip(*rows)
-    header = rows[0] if _is_header(rows, want) else None
-    if header: lines, rows = lines[1:], rows[1:]
+    written = rows
+    if sep != ',': rows = [[o.replace(',', '.') if _has_comma(o) else o for o in row] for row in rows]
+    header, sure = _is_header(rows, want)
+    if not sure: _warn_header(file, lines[0], written[0], header)
+    names = written[0] if header else None
+    if header: lines, rows, written = lines[1:], rows[1:], written[1:]
     if not rows: raise ValueError(f"{file} holds no series.")
-    if len(rows[0]) > want and not any(o[-1] for o in rows) and not (header and header[-1]):
+    if len(rows[0]) > want and not any(o[-1] for o in rows) and not (names and names[-1]):
         raise ValueError(f"{file}: all rows end in a separator, or lack their last value. Remove the separator, or write NaN for what is "
                          "missing.")
-    values, label = _columns(file, header, rows, want)
-    cells = [o[i] for o in rows for i in values]
-    commas = sep == ';' and any(re.fullmatch(r'[+-]?\d*,\d+([eE][+-]?\d+)?', o) for o in cells)
-    if commas and any('.' in o for o in cells):
+    values, label = _columns(file, names, rows, want)
+    cells = [o[i] for o in written for i in values]
+    if sep != ',' and any(map(_has_comma, cells)) and any('.' in o for o in cells):
         raise ValueError(f"{file} has numbers with commas and numbers with points. Expected one decimal separator.")
-    X = [[_number(file, n, o[i], sep, commas) for i in values] for n, o in zip(lines, rows)]
-    return np.array(X, np.float32).reshape(-1, channels, length), None if label is None else np.array([o[label] for o in rows])
+    X = [[_number(file, n, o[i], sep) for i in values] for n, o in zip(lines, rows)]
+    return np.array(X, np.float32).reshape(-1, channels, length), None if label is None else np.array([o[label] for o in written])
 
 # %% ../nbs/31_deploy.ipynb #c1577822
 _SUFFIXES = '.npy, .ts, .tsv, .csv or .txt'
 
 def read_series(
     file, # `.npy`: (n, C, L) or (n, L); `.ts`; `.tsv`, `.csv` or `.txt`: a series in each row, channel after channel, perhaps with a label and an id
-    channels:int|None, # channels that a row of a table has; None: nobody knows, so that tables are refused
-    length:int|None, # time steps that a row of a table has; None: the same
+    channels:int|None, # channels that a row of a table has; None: not known, and a table gives a `ValueError`
+    length:int|None, # time steps of each channel in a row of a table; None: not known, and a table gives a `ValueError`
 ): # X: float32 (n, C, L); y: labels as texts or numbers, or None
     """Read unseen series for a model; a `ValueError` names the row that does not fit.
 
-    Tables may be separated by tabs, semicolons, commas or spaces, in UTF-8 or UTF-16; between semicolons, numbers may have decimal commas.
-    An id or a label may stand before or after the values. A first line of names says which is which; else the column of text is the label,
-    or the first one."""
+    Tables may be separated by tabs, semicolons, commas or spaces, in UTF-8 or UTF-16. Numbers may have decimal commas where the separator
+    is another one. An id or a label may stand before or after the values:
+
+    | first line | other column | what it is |
+    | --- | --- | --- |
+    | names | is called `id` or `index`, or has no name | an id, which is left out |
+    | names | is called `label`, `class`, `target` or `y` | the label |
+    | other names, or none | is the first or the last one, and has text | the label |
+    | other names, or none | only the first or only the last one has whole or repeated numbers | that one is the label |
+    | other names, or none | both could be the label | the first one is the label, with a warning |
+
+    The line 0, 1, 2, … is read as names where the numbers below it have decimals, and else as a series, with a warning in both cases."""
     file = Path(file)
     if not file.exists(): raise FileNotFoundError(f"There is no file {file}.")
     if file.is_dir(): raise IsADirectoryError(f"{file} is a folder. Expected a file of series: {_SUFFIXES}.")
