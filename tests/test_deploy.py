@@ -3,6 +3,7 @@ import copy, hashlib, importlib.util, inspect, json, os, random, subprocess, sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -901,3 +902,25 @@ def test_a_selection_must_fit_what_it_selects_from(tmp_path, given):
     b = ts_learner(dls, FCN, **TINY).save_bundle(tmp_path/'a')
     cfg = json.loads((b/CONFIG).read_text()); cfg['series']['input'] = given
     with pytest.raises(ValueError, match='series.input'): load_bundle(copy_to(b, tmp_path/'b', cfg, sign=True))
+
+
+# ---------------------------------------------------------------- digits
+
+T = 1.6e9 + .01*np.arange(24.)[None, None] + np.arange(6.)[:, None, None]
+
+@pytest.mark.parametrize('kind', [lambda o: o, torch.from_numpy, list, lambda o: pd.DataFrame(o[:, 0])], ids=['array', 'tensor', 'list', 'frame'])
+def test_lost_digits_are_told_as_in_training(kind, tmp_path):
+    X, y = T - 1.6e9, np.arange(6) % 2
+    learn = ts_learner(get_ts_dls(X, y, splits=(range(4), range(4, 6)), device='cpu'), 'FCN', seed=0)
+    p = to_predictor(learn)
+    with pytest.warns(UserWarning, match='Channel 0 of X has values near 1.6e.09.*float32 keeps fewer') as w: p(kind(T))
+    assert len(w) == 1
+    p(kind(X)); p(kind(T.astype(np.float32)))
+
+def test_lost_digits_of_channels_that_are_left_out():
+    X, y = np.concatenate([T - 1.6e9, T], 1), np.arange(6) % 2
+    for sel_vars, told in (([0], False), (slice(1, 2), True)):
+        learn = ts_learner(get_ts_dls(X.astype(np.float32), y, splits=(range(4), range(4, 6)), sel_vars=sel_vars, device='cpu'), 'FCN', seed=0)
+        with warnings.catch_warnings(record=True) as w:
+            warnings.simplefilter('always'); to_predictor(learn)(X)
+        assert ['Channel 1' in str(o.message) for o in w] == [True]*told

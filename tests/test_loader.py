@@ -622,7 +622,7 @@ def test_lists_of_unequal_series():
     for dl in (dls.new_dl(lists[:5]), dls.test_dl(lists[:5])):
         assert dl.len == 6 and len(dl.dataset) == 5 and dl.one_batch()[0].isfinite().all()
     one = get_ts_dls([o[0] for o in lists], y, batch_tfms=TSNan2Value(), device='cpu')
-    assert one.vars == 1 and one.new_dl([o[0, :2] for o in lists]).len == 2
+    assert one.vars == 1 and one.new_dl([o[0, :2] for o in lists]).len == 6 and one.new_dl(np.stack([o[0, :2] for o in lists])).len == 2
     assert get_ts_dl(lists, y, batch_tfms=TSNan2Value(), device='cpu').len == 6
 
 

@@ -1,11 +1,11 @@
 "Series of unequal length: NaN up to the end travels with the batch, and models that mask it give what the series alone would give."
-import inspect
+import functools, inspect
 import numpy as np, pytest, torch
 from tsfast.data.core import get_ts_dls
 from tsfast.data.preprocessing import TSNan2Value, TSNormalize, TSStandardize
 from tsfast.data.targets import TSClassification
 from tsfast.inference import load_bundle, pooled_features
-from tsfast.learner import ts_learner
+from tsfast.learner import solve_head, ts_learner
 from tsfast.models.registry import get_arch, list_models
 from tsfast.models.scaling import FillNaN, padding_mask
 import tsfast.deploy, tsfast.interpret  # noqa: methods of learners
@@ -218,3 +218,72 @@ def test_modules_from_before():
 def test_words_of_the_command_line(word, keep):
     from tsfast.cli import batch_transform
     assert batch_transform(word).keep_padding is keep
+
+
+# ---------------------------------------------------------------- a series alone and among others
+
+UNEQUAL = [np.random.default_rng(k).normal(size=k).astype('f4') for k in range(10, 34)]
+
+@functools.cache
+def on_lists(arch, **kwargs):
+    dls = get_ts_dls(UNEQUAL, np.arange(24)//2 % 2, splits=(range(1, 24, 2), range(0, 24, 2)), tfms=[None, TSClassification()],
+                     batch_tfms=[TSStandardize(), TSNan2Value()], bs=8, device='cpu', **kwargs)
+    learn = ts_learner(dls, arch, seed=0, **SMALL.get(arch, {}))
+    if hasattr(learn.model, 'fitted'): solve_head(learn)
+    else:
+        with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, 1e-3)
+    return learn
+
+def among_others(predict):
+    "What each series gives does not depend on the company"
+    want = predict(UNEQUAL)
+    for some in ([0], [0, 1], [3, 4, 5], [22], [0, 23]):
+        for kind in (list, tuple, arrays): np.testing.assert_allclose(predict(kind(UNEQUAL[i] for i in some)), want[some], atol=1e-5)
+    np.testing.assert_allclose(predict([UNEQUAL[5][None], UNEQUAL[5][None]]), want[[5, 5]], atol=1e-5)      # of equal length
+    np.testing.assert_allclose(predict([torch.from_numpy(UNEQUAL[5])]), want[[5]], atol=1e-5)
+
+def arrays(o):
+    o = list(o)
+    res = np.empty(len(o), dtype=object)
+    for i, x in enumerate(o): res[i] = x
+    return res
+
+ONE_LENGTH = ['MiniRocket', 'TST']
+
+@pytest.mark.parametrize('arch', ['InceptionTime', 'LSTM', *ONE_LENGTH])
+@pytest.mark.parametrize('how', ['get_X_preds', 'Predictor', 'test_dl'])
+def test_predictions_do_not_depend_on_the_other_series(arch, how, tmp_path):
+    learn = on_lists(arch)
+    if how == 'Predictor': learn.save_bundle(tmp_path/'b')
+    among_others({'get_X_preds': lambda X: learn.get_X_preds(X)[0].numpy(), 'test_dl': lambda X: learn.get_preds(dl=learn.dls.test_dl(list(X)))[0].numpy(),
+                  'Predictor': lambda X: load_bundle(tmp_path/'b')(X).numpy()}[how])
+
+def test_padding_comes_before_a_selection_of_steps(tmp_path):
+    learn = on_lists('InceptionTime', sel_steps=tuple(range(2, 33)))
+    learn.save_bundle(tmp_path/'b')
+    among_others(lambda X: learn.get_X_preds(X)[0].numpy())
+    among_others(lambda X: load_bundle(tmp_path/'b')(X).numpy())
+
+def test_estimators_give_a_series_the_same_alone():
+    from tsfast.estimators import TSNetClassifier
+    est = TSNetClassifier('MiniRocket', missing=0., random_state=0).fit(UNEQUAL, np.arange(24) % 2)
+    among_others(lambda X: est.predict_proba(X))
+
+def test_arrays_keep_their_length(tmp_path):
+    learn = on_lists('InceptionTime')
+    learn.save_bundle(tmp_path/'b')
+    X = np.stack([o[:10] for o in UNEQUAL])
+    assert learn.dls.new_dl(X).len == 10 and learn.dls.new_dl(list(X)).len == 33 and learn.dls.new_dl([np.ones(40), np.ones(3)]).len == 40
+    torch.testing.assert_close(load_bundle(tmp_path/'b')(X), learn.get_X_preds(X)[0])
+    plain = get_ts_dls(X, np.arange(24) % 2, tfms=[None, TSClassification()], device='cpu')       # nothing deals with NaN
+    assert plain.new_dl([o[:5] for o in X]).len == 5
+
+@pytest.mark.parametrize('arch', ONE_LENGTH)
+def test_arrays_of_another_length_are_refused_with_padding_as_a_mend(arch, tmp_path):
+    learn = on_lists(arch)
+    learn.save_bundle(tmp_path/'b')
+    short, long = np.ones((3, 1, 20), np.float32), np.ones((3, 1, 40), np.float32)
+    for predict in (learn.get_X_preds, load_bundle(tmp_path/'b')):
+        with pytest.raises(ValueError, match='Pad .*NaN at the end'): predict(short)
+        with pytest.raises(ValueError) as e: predict(long)
+        assert 'Pad' not in str(e.value)

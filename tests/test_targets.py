@@ -202,7 +202,26 @@ def test_bad_label_lists(y, message):
 
 # ---------------------------------------------------------------- numbers
 
+far = 1e9 + np.arange(24.)
+
+@pytest.mark.parametrize('y,where', [(far, ''), (far.tolist(), ''), (torch.from_numpy(far), ''), (far.astype(np.int64), ''), (np.c_[np.arange(24.), far], ', in column 1'),
+                                     (np.stack([far, far], 1)[:, None], ', in column 0'), (np.where(np.arange(24) == 3, np.nan, far), '')],
+                         ids=['array', 'list', 'tensor', 'integers', 'two', 'forecast', 'missing'])
+def test_targets_that_lose_their_digits_are_told(y, where):
+    with pytest.warns(UserWarning, match=rf'y has targets near 1(\.0+1)?e\+09 that vary by [67][.\d]*{where}, and float32.*standardize=True') as w: TSRegression(allow_nan=True).setup(y)
+    assert len(w) == 1
+    t = TSRegression(standardize=True, allow_nan=True).setup(y)      # the mend
+    np.testing.assert_allclose(t.decode(t.wrap(t.encode(y))), np.asarray(y), rtol=0, atol=1e-3)
+
+@pytest.mark.parametrize('y', [far.astype(np.float32), np.arange(24.), np.full(24, 1e9 + 1), np.full(24, .1), 1e4 + np.arange(24.), np.arange(24.)*1e-30, far*np.arange(24)], ids=str)
+def test_targets_that_float32_holds_need_no_warning(y): TSRegression().setup(y)
+
+def test_the_warning_about_digits_comes_once():
+    with pytest.warns(UserWarning, match='targets near') as w: TSDatasets(np.zeros((24, 1, 5), np.float32), far, tfms=[None, TSRegression()], splits=(range(12), range(12, 24)))
+    assert len(w) == 1 and w[0].filename == __file__
+
 @quick
+@pytest.mark.filterwarnings('ignore:y has targets near')
 @given(st.integers(2, 40), st.sampled_from([(), (1,), (3,), (2, 5)]), st.booleans(), st.sampled_from([1e-6, 1., 1e5]), st.sampled_from([0., -7., 1e4]), st.sampled_from(['numpy', 'f32', 'torch', 'list', 'big-endian']))
 def test_numbers_round_trip(n, shape, standardize, scale, offset, kind):
     y = np.random.default_rng(n).normal(offset, scale, (n, *shape))

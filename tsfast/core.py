@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['suggest', 'pick_name', 'is_whole', 'as_frame', 'pad_series', 'channels_last_message', 'check_series', 'overlaps',
-           'as_series', 'default_device', 'as_device', 'evaluating', 'rng_state', 'set_rng_state', 'set_seed', 'seeded',
-           'local_seed', 'generator', 'optional_import', 'atomic_write', 'replace_folder']
+           'as_series', 'as_long', 'few_digits', 'warn_lost_digits', 'default_device', 'as_device', 'evaluating',
+           'rng_state', 'set_rng_state', 'set_seed', 'seeded', 'local_seed', 'generator', 'optional_import',
+           'atomic_write', 'replace_folder']
 
 # %% ../nbs/00_core.ipynb #ad8ff4cf
 import difflib, importlib, os, random, shutil, uuid, warnings
@@ -224,6 +225,64 @@ def as_series(
         X = X if X.flags.writeable else X.copy()
     if isinstance(X, np.ndarray): X = torch.from_numpy(X)
     return X.detach().to(torch.float32)
+
+# %% ../nbs/00_core.ipynb #ae55b7d1
+def as_long(
+    X, # array, tensor, memory map, wide data frame or list of series: (n, C, L) or (n, L), of numbers
+    length:int, # steps of the training series
+    name:str='X', # how to call it in messages
+): # what `check_series` gives; a list of shorter series is a tensor (n, C, length), float32, with NaN at the ends
+    """Pad the series of a list with NaN to at least `length` steps, of equal length or not, one or many: what a series becomes does not depend
+    on the others. Only a longer series sets the length for all. An array, a tensor or a frame keeps the length that it has"""
+    listed = isinstance(X, (list, tuple)) or (getattr(X, 'dtype', None) == object and X.ndim == 1)
+    X = check_series(X, name, warn=False)
+    if not listed or X.shape[2] >= length: return X
+    return torch.nn.functional.pad(as_series(X), (0, length - X.shape[2]), value=float('nan'))
+
+# %% ../nbs/00_core.ipynb #8040528e
+def few_digits(
+    x:np.ndarray, # (n, C, L), float64
+) -> tuple: # for each channel: few digits left?, mean square of what varies; for each value: is it finite in float32?
+    "Channels of which float32 keeps fewer than two digits of what varies in them, because their values are far from 0"
+    with np.errstate(over='ignore', invalid='ignore'): lost = x - x.astype(np.float32)
+    ok = np.isfinite(lost)
+    mean_square = lambda v: np.where(ok, v, 0.).__pow__(2).sum((0, 2)) / np.maximum(ok.sum((0, 2)), 1)     # (C,)
+    centred = lambda axes: x - np.where(ok, x, 0.).sum(axes, keepdims=True) / np.maximum(ok.sum(axes, keepdims=True), 1)
+    inside, total = mean_square(centred(2)), mean_square(centred((0, 2)))
+    rounding = 1e-28 * mean_square(x)             # of the float64 arithmetic here, which is no variation
+    varies = np.where(inside > rounding, inside, total)    # inside of series; where these are constant, between them
+    return (varies > rounding) & (mean_square(lost) > 1e-4*varies), varies, ok
+
+def warn_lost_digits(
+    X, # array, tensor, memory map, data frame, or list of series, as the user gave it
+    sel_vars=slice(None), # channels that are used
+    n:int=64, # series to look at
+    names=None, # how to call the channels in messages; default: their numbers
+):
+    """Warn where float32, about 7 digits, keeps fewer than two digits of what varies in a channel, because its values are far from 0,
+    and where whole numbers that follow each other, such as 20240102 and 20240103, become equal"""
+    idx = np.unique(np.linspace(0, len(X) - 1, min(len(X), n)).astype(int))
+    if getattr(X, 'dtype', object) == object and not hasattr(X, 'columns'): x = pad_series([o for i, o in enumerate(X) if i in idx], dtype=np.float64)
+    elif isinstance(X, torch.Tensor): x = X[idx].detach().cpu().float().numpy() if X.dtype == torch.bfloat16 else X[idx].detach().cpu().numpy()
+    else: x = X.iloc[idx].to_numpy(dtype=np.float64, na_value=np.nan) if hasattr(X, 'iloc') else np.asarray(X[idx])
+    if x.dtype.itemsize < dict(i=4, u=4, f=8).get(x.dtype.kind, np.inf): return     # float32 holds them as they are
+    x = (x[:, None] if x.ndim == 2 else x).astype(np.float64)
+    numbers, x = np.arange(x.shape[1])[sel_vars], x[:, sel_vars]
+    few, varies, ok = few_digits(x)
+    with np.errstate(over='ignore', invalid='ignore'):
+        steps, whole = np.diff(x) != 0, (~ok | (x == np.round(x))).all((0, 2))
+        merged = steps & (np.diff(x.astype(np.float32)) == 0)
+    equal = whole & (merged.sum((0, 2)) > 0.05*steps.sum((0, 2)))
+    for c in np.flatnonzero(few | equal):
+        level = float(np.median(x[:, c][ok[:, c]]))
+        what = f"Channel {numbers[c]} of X" if names is None else f"Column {names[c]!r}"
+        if not few[c]:
+            i, j = np.argwhere(merged[:, c])[0]
+            warnings.warn(f"{what} holds whole numbers such as {x[i, c, j]:.0f} and {x[i, c, j + 1]:.0f}, which follow each other "
+                          f"and become equal in float32. Subtract a constant such as {level:.9g} first; leave out numbers that stand for dates or names.", stacklevel=3)
+        else: warnings.warn(f"{what} has values near {level:.9g} that vary by {varies[c]**.5:.2g}, and float32 keeps "
+                            f"fewer than two digits of that. Subtract a constant such as {level:.9g} in float64, before training and "
+                            "before each prediction.", stacklevel=3)
 
 # %% ../nbs/00_core.ipynb #0e2c91f9
 def default_device() -> torch.device: # 'cuda', then 'mps', then 'cpu'

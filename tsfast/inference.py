@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
-from .core import as_device, as_series, check_series, is_whole, local_seed
+from .core import as_device, as_frame, as_long, as_series, is_whole, local_seed, warn_lost_digits
 from .models.attention import MeanSteps
 from .models.heads import output_shape, runs_where
 from .models.registry import get_arch
@@ -31,6 +31,10 @@ class SelectSeries(nn.Module):
     ):
         super().__init__()
         self.vars, self.steps, self.vars_slice, self.steps_slice = vars, steps, vars_slice, steps_slice
+
+    @property
+    def sel_vars(self): # as an index
+        return slice(None) if self.vars is None else slice(*self.vars) if self.vars_slice else self.vars
 
     def pick(self, x, dim, idx, is_slice):
         if idx is None: return x
@@ -447,6 +451,7 @@ class Predictor:
         _check_bs(bs)
         self.config, self.bs, self.shape, self.pipeline = cfg, int(bs), (cfg['series']['channels'], cfg['series']['length']), pipeline
         self._bound = _bound_to_length(pipeline, cfg['target'], self.shape[1])
+        self._fills = any(isinstance(o, FillNaN) for o in pipeline.preprocessing)
         classes = cfg['target']['classes']
         self.classes = None if classes is None else np.array(classes, dtype=object if len({type(o) for o in classes}) > 1 else None)
         self.to(device)
@@ -473,22 +478,26 @@ class Predictor:
         if seen.shape[1] != channels or n != length and self._bound:
             why = f'; {self._bound}' if self._bound and n != length else ''
             want = ', '.join(map(str, self.shape if None in self.input_shape else self.input_shape))
-            raise ValueError(f"X has shape {shape}. Expected (n, {want}), the channels and length of the training series{why}.")
+            mend = " Pad shorter series with NaN at the end, or pass them as a list of series, which is padded." if why and n < length and self._fills else ''
+            raise ValueError(f"X has shape {shape}. Expected (n, {want}), the channels and length of the training series{why}.{mend}")
         if torch.isfinite(seen).all(): return
         which = f"Among the series {i} to {i + len(x) - 1} some have"
         if torch.isinf(seen).any(): raise ValueError(f"{which} infinite values. Replace them first, with NaN or with np.clip.")
-        if not any(isinstance(o, FillNaN) for o in self.pipeline.preprocessing):
+        if not self._fills:
             mend = "Fill them first"
             if not self._bound: mend += "; series of unequal length, which are padded with NaN, can be predicted one length at a time"
             raise ValueError(f"{which} missing values (NaN), and this model was trained without a transform that deals with them. {mend}.")
 
     def _batches(self, X, bs, f):
         "`f(pipeline, batch)` of all batches, on the CPU"
-        X, bs = check_series(X, warn=False), self.bs if bs is None else bs
+        raw, bs = as_frame(X), self.bs if bs is None else bs
+        X = as_long(raw, self.input_shape[1] or 0 if self._fills else 0)
         if not len(X): raise ValueError(f"X has shape {tuple(X.shape)}: no series to predict.")
         _check_bs(bs)
         pipeline, out = evaluated(self.pipeline), []
-        select = next((o for o in pipeline.preprocessing if isinstance(o, SelectSeries)), nn.Identity())
+        select = next((o for o in pipeline.preprocessing if isinstance(o, SelectSeries)), SelectSeries())
+        if X.shape[1] == (self.input_shape[0] or X.shape[1]):     # else it is refused
+            warn_lost_digits(raw if hasattr(raw, 'columns') or getattr(raw, 'dtype', object) == object else X, select.sel_vars)
         with torch.inference_mode():
             for i in range(0, len(X), bs):
                 x = as_series(X[i:i + bs])
@@ -502,10 +511,13 @@ class Predictor:
         return torch.cat(out)
 
     def __call__(self,
-        X, # (n, C, L): series in the user's units; array, tensor, memory map or wide frame; of any length that the network takes
+        X, # (n, C, L): series in the user's units; array, tensor, memory map or wide frame; of any length that the network takes; or a list of series
         bs:int|None=None, # batch size
     ) -> Tensor: # probabilities, or numbers in the user's units, on the CPU
-        "What `learn.get_X_preds(X, bs=bs)[0]` gives"
+        """What `learn.get_X_preds(X, bs=bs)[0]` gives.
+
+        Where the preprocessing fills missing values, the series of a list are padded with NaN to the length of `input_shape`: a series
+        gives the same alone and among others. Only series longer than those of the training set a length for all"""
         return self.pipeline.finish(self._batches(X, bs, Pipeline.outputs))
 
     def predict_proba(self,

@@ -35,7 +35,7 @@ from plum import dispatch
 from fastcore.foundation import L
 from .callbacks import BF16, FitFeatures, PaddingAtEnd, SampleWeights, UserUnits, as_weights, training_batches
 from .core import atomic_write, channels_last_message, evaluating, local_seed, rng_state, set_rng_state, set_seed, suggest
-from .data.core import TSTensor, show_target
+from .data.core import TSTensor, gap_fillers, show_target
 from .losses import MaskedLoss
 from .models.attention import SequenceModule
 from .models.heads import TSModule, as_range, body_head_params, output_shape
@@ -451,12 +451,15 @@ def _refuse_one_series(
 def _refuse_length(
     model, # any model
     seq_len:int, # of the series to predict
+    pads:bool=False, # do the transforms deal with padding?
 ):
     "A `ValueError` where `model` says that it takes no series of this length; one of another kind is tried"
     if not isinstance(model, TSModule): return
     if model.seq_len not in (None, seq_len):
+        mend = "Crop or resample X"
+        if pads and seq_len < model.seq_len: mend = "Pad X with NaN at the end (a list of series is padded), or resample it,"
         raise ValueError(f"{type(model).__name__} was built for series of {model.seq_len} steps, and X has {seq_len}. "
-                         f"Crop or resample X to {model.seq_len} steps, "
+                         f"{mend} to {model.seq_len} steps, "
                          "or train an architecture that takes any length, such as InceptionTime.")
     if model.seq_len is None: model.check_len(seq_len)
 
@@ -477,7 +480,7 @@ def get_X_preds(self:Learner,
     cbs = None if any(isinstance(o, UserUnits) for o in self.cbs) else UserUnits()   # a plain `Learner` has none
     dl = self.dls.new_dl(X, y, bs=bs)
     if not len(dl.dataset): raise ValueError(f"X has shape {tuple(np.shape(X))}: no series to predict.")
-    _refuse_length(self.model, dl.dataset.read(dl.dataset.idxs[:1])[0].shape[-1])
+    _refuse_length(self.model, dl.dataset.read(dl.dataset.idxs[:1])[0].shape[-1], bool(gap_fillers(dl.after_batch.fs)))
     with self.no_bar() if len(dl) == 1 else nullcontext():    # nothing to wait for, and a bar would stand in the log of every call
         res = list(self.get_preds(dl=dl, with_input=with_input, with_decoded=with_decoded, with_loss=with_loss, act=act, cbs=cbs))
     self._end_cleanup()   # or the learner would keep these series

@@ -10,7 +10,7 @@ from .external import *
 from .splits import *
 from .windows import *
 from .targets import *
-from ..core import pad_series
+from ..core import pad_series, warn_lost_digits
 from .core import *
 from .preprocessing import *
 from .augment import *

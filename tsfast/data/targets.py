@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from fastai.data.transforms import CategoryMap
 from fastai.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
+from ..core import few_digits
 from .splits import numbers_hint
 
 # %% ../../nbs/data/03_targets.ipynb #cf9db2b6
@@ -245,7 +246,8 @@ class TSRegression(TSTarget):
         if 0 in self.shape: raise ValueError(f"y has shape {y.shape}: no targets. Expected numbers, (n,) or (n, targets).")
         # several plain targets are several outputs; anything else is one output of that shape
         self.c, self.d = (1, None) if y.ndim == 1 else (y.shape[1], None) if y.ndim == 2 else (1, y.shape[1:])
-        if self.standardize:
+        if not self.standardize: self._warn_lost_digits(y)
+        else:
             empty = np.argwhere(np.isnan(y).all(axis=0))
             if len(empty): raise ValueError(f"The training split has no target{f' in column {tuple(empty[0].tolist())}' if self.shape else ''} but NaN, so there is no mean to standardize with. Leave it out, or use standardize=False.")
             mean, std = np.nanmean(y, axis=0), np.nanstd(y, axis=0)
@@ -257,6 +259,16 @@ class TSRegression(TSTarget):
 
     @property
     def scaled(self): return self.mean is not None
+
+    def _warn_lost_digits(self, y):
+        "Tell of targets that become nearly equal in float32"
+        columns = y[np.unique(np.linspace(0, len(y) - 1, min(len(y), 1000)).astype(int))].reshape(-1, int(np.prod(self.shape)))
+        few, varies, _ = few_digits(columns.T[None])
+        if not few.any(): return
+        c = int(few.argmax())
+        level = float(np.nanmedian(columns[:, c]))
+        warnings.warn(f"y has targets near {level:.9g} that vary by {varies[c]**.5:.2g}{f', in column {c}' if self.shape else ''}, and float32 keeps fewer "
+                      "than two digits of that. Use TSRegression(standardize=True), which scales them in float64 and keeps the digits.", stacklevel=5)
 
     def _numbers(self, y, where='those given'):
         y = as_targets(y)
