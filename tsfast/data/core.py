@@ -19,9 +19,9 @@ from fastai.torch_core import default_device, is_listy, subplots, to_device
 from fastcore.basics import detuplify, listify
 from fastcore.foundation import L
 from fastcore.imports import IN_NOTEBOOK
-from ..core import as_frame, as_series, check_series, generator, is_whole, overlaps, pad_series, suggest
+from ..core import as_frame, as_series, check_kind, check_series, generator, is_whole, overlaps, pad_series, suggest
 from .splits import check_splits, get_splits
-from .targets import TSMultiLabelClassification, TSRegression, as_targets, infer_target, one_column, same_length
+from .targets import TSMultiLabelClassification, TSRegression, as_targets, infer_target, one_column, refuse_other_order, same_length
 
 # %% ../../nbs/data/04_core.ipynb #72ebc196
 def _rows(idx, n): # which of `n` series `idx` takes, as an index that keeps the batch dimension; None where it is about more than series
@@ -172,6 +172,7 @@ class TSDatasets:
         inplace:bool=True, # apply the transforms of X once, now; False: to each batch. A memory map is always read batch by batch
     ):
         raw = as_frame(X)
+        refuse_other_order(raw, y)
         X = check_series(raw)
         if len(X) == 0: raise ValueError(f"X has shape {tuple(X.shape)}: no series.")
         n = len(X)
@@ -349,6 +350,7 @@ class TSDatasets:
         y=None, # targets in the user's vocabulary
     ):
         "Other series with the same transforms and targets; a label never seen in training is a `ValueError`"
+        refuse_other_order(X, y)
         X = check_series(X, warn=False)
         res = copy.copy(self)
         res.y, res._ready = None, not isinstance(X, np.memmap)
@@ -937,9 +939,10 @@ def get_ts_dls(
     **kwargs, # of `TSDataLoader`
 ) -> TSDataLoaders:
     "Data loaders for training and validation, from arrays"
+    X = check_kind(X)
     if splits is None:
         if len(X) < 2: raise ValueError(f"X has {len(X)} series. Expected at least 2: one for training and one for validation.")
-        if hasattr(y, '__len__'): same_length(len(X), y)
+        if y is not None: same_length(len(X), y)
         numbers = tfms is not None and is_listy(tfms) and any(isinstance(o, TSRegression) or o is TSRegression for o in listify(tfms[-1]))
         labels = one_column(as_frame(y, 'y'))
         splits = get_splits(len(X) if y is None or numbers or getattr(labels, 'ndim', 1) > 1 else labels)
