@@ -14,6 +14,7 @@ from tsfast.data.splits import get_splits
 from tsfast.data.targets import TSClassification, TSRegression
 from tsfast.data.windows import SlidingWindow
 from tsfast.estimators import TSNetClassifier
+from tsfast.inference import load_bundle
 from tsfast.learner import ts_learner
 from tsfast.models.inception_time import InceptionTime
 from tsfast.models.minirocket import MiniRocketHead
@@ -114,6 +115,13 @@ table = {
     # models
     'a mistyped architecture': (lambda: ts_learner(dls(), 'InceptonTime'), KeyError, ["'InceptonTime'", "Did you mean 'InceptionTime'?"]),
     'a mistyped argument': (lambda: ts_learner(dls(), InceptionTime, dephts=3), ValueError, ['dephts', "Did you mean 'depth'?"]),
+    'a misspelt argument of the learner': (lambda: ts_learner(dls(), InceptionTime, metric=[]), ValueError, ["ts_learner has no argument 'metric'", "Did you mean 'metrics'?"]),
+    'the same, with the default': (lambda: ts_learner(dls(), metric=[]), ValueError, ["'metric'", "Did you mean 'metrics'?"]),
+    'the same, with an instance': (lambda: ts_learner(dls(), InceptionTime(2, 2), metric=[]), ValueError, ["'metric'", "Did you mean 'metrics'?"]),
+    'a metric by name': (lambda: ts_learner(dls(), metrics='accuracy'), ValueError, ["metrics has 'accuracy'", 'from fastai.metrics import accuracy']),
+    'a metric by name among others': (lambda: ts_learner(dls(), metrics=[len, 3]), ValueError, ['metrics has 3', 'Expected functions']),
+    'a batch size under another name': (lambda: dls(batch_size=8), ValueError, ["'batch_size'", "Did you mean 'bs'?"]),
+    'a bundle that is a file': (lambda: load_bundle(__file__), NotADirectoryError, ['test_errors.py is a file', 'learn.save_bundle', 'load_learner(']),
     'no architecture': (lambda: ts_learner(dls(), 3), (ValueError, KeyError), ['3']),
     'too many channels': (lambda: ts_learner(dls(), InceptionTime(3, 2)), ValueError, ['built for 3 channels', 'have 2']),
     'too few outputs': (lambda: ts_learner(dls(), InceptionTime(2, 5)), ValueError, ["('B', 5)", "('B', 2)", 'c_out=2']),

@@ -412,7 +412,7 @@ def _loader_args(
             raise ValueError("persistent_workers=True has no effect here: worker processes start anew in each epoch. Leave it out.")
         if k not in LOADER_ARGS:
             near = [*LOADER_ARGS, 'bs', 'val_bs', 'batch_tfms', 'shuffle_train', 'drop_last', 'weights', 'partial_n', 'sampler']
-            raise ValueError(f"A loader has no argument {k!r}.{suggest(k, near)}")
+            raise ValueError(f"A loader has no argument {k!r}.{suggest('bs' if k == 'batch_size' else k, near)}")
     return kwargs
 
 # %% ../../nbs/data/04_core.ipynb #f9ff490b
