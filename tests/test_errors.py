@@ -14,6 +14,7 @@ from tsfast.data.splits import get_splits
 from tsfast.data.targets import TSClassification, TSRegression
 from tsfast.data.windows import SlidingWindow
 from tsfast.estimators import TSNetClassifier
+from tsfast.inference import load_bundle
 from tsfast.learner import ts_learner
 from tsfast.models.inception_time import InceptionTime
 from tsfast.models.minirocket import MiniRocketHead
@@ -57,6 +58,14 @@ table = {
     'an empty series in a list': (lambda: dls([*ragged[:-1], X[0, :, :0]]), ValueError, ['Series 19', '(2, 0)', 'at least one step']),
     'text in a list': (lambda: dls([np.array(['a']), np.zeros(3)]*10), ValueError, ['Series 0', 'other than numbers']),
     'a long frame': (lambda: dls(long), ValueError, ["['id', 'time']", 'df.pivot', 'groupby', 'SlidingWindow']),
+    'a long frame with other names': (lambda: dls(pd.DataFrame(dict(patient=1, t=range(60), hr=1., bp=2.))), ValueError, ["['patient', 't']", 'df.pivot', 'groupby']),
+    'a frame of channels with a label': (lambda: dls(pd.DataFrame(dict(hr=range(60), bp=2., label=1))), ValueError, ["['label']", 'by its name', "y = df.pop('label')"]),
+    'a frame with the index of another': (lambda: dls(pd.DataFrame(dict(hr=range(60), bp=2., index=1)).rename(columns=dict(index='Unnamed: 0'))), ValueError, ["'Unnamed: 0'", 'set_index']),
+    'a long frame, and one label a series': (lambda: dls(long, splits=None), ValueError, ["['id', 'time']", 'df.pivot']),
+    'a frame with a MultiIndex, and one label a series': (lambda: dls(long.set_index(['id', 'time']), splits=None), ValueError, ['MultiIndex', 'unstack()']),
+    'a nested frame': (lambda: dls(pd.DataFrame(dict(dim_0=list(map(pd.Series, X[:, 0]))))), ValueError, ['nested', 'panel_to_array(X)']),
+    'a list of frames with times': (lambda: dls([g for _, g in long.groupby('id')]), ValueError, ["Series 0 of X", "['id', 'time']", 'g.drop(columns=']),
+    'a list of frames of other channels': (lambda: dls([pd.DataFrame(x.T, columns=['a', 'b'] if i else ['b', 'a']) for i, x in enumerate(X)]), ValueError, ['Series 1', "['a', 'b']", 'one order']),
     'a frame with a MultiIndex': (lambda: dls(long.set_index(['id', 'time'])), ValueError, ['MultiIndex', "['id', 'time']", 'unstack()']),
     'columns with a MultiIndex': (lambda: dls(long.set_index(['id', 'time']).unstack()), ValueError, ['columns have a MultiIndex', 'np.stack']),
     'a frame with dates': (lambda: dls(days), ValueError, ["['day']", 'dates', 'SlidingWindow']),
@@ -65,6 +74,8 @@ table = {
     'text': (lambda: dls(X.astype(str)), ValueError, ['dtype', "astype('float32')"]),
     'complex numbers': (lambda: dls(X.astype(complex)), ValueError, ['complex', 'Expected']),
     'a dictionary': (lambda: dls({'a': 1}), ValueError, ['dict', 'Expected a numpy array']),
+    'a dictionary, without splits': (lambda: dls(dict(X=X), splits=None), ValueError, ['X is a dict', "X['X']", 'list(X.values())', 'np.stack']),
+    'a generator': (lambda: dls((x for x in X), splits=None), ValueError, ['X is a generator', 'list(X)']),
     'a file name': (lambda: dls('X.npy'), ValueError, ['str', 'Expected a numpy array']),
     'a frame with a column of text': (lambda: dls(pd.DataFrame({'a': [1., 2.], 'name': ['x', 'y']}), y[:2]), ValueError, ["['name']", 'a row a series', 'Drop or encode']),
     'unknown channels': (lambda: dls(sel_vars=[5]), ValueError, ['sel_vars is [5]', 'Expected indices below 2']),
@@ -72,6 +83,8 @@ table = {
     'missing values without a transform': (lambda: dls(with_(np.nan)), ValueError, ['1 of 14 series of the training split', 'NaN', 'TSNan2Value()']),
     'missing values, standardised only': (lambda: dls(with_(np.nan, 16), batch_tfms=TSStandardize()), ValueError, ['1 of 6 series of the validation split', 'TSNan2Value()']),
     'infinite values': (lambda: dls(with_(np.inf), batch_tfms=[TSStandardize(), TSNan2Value()]), ValueError, ['infinite', 'Replace them']),
+    **{f'values beyond float32, {k}': (lambda f=f: dls(f(X*np.float64(1e300)), splits=None), ValueError, ['X has values larger than float32 holds', '3.4e+38', 'Scale'])
+       for k, f in dict(array=np.asarray, tensor=torch.tensor, frame=lambda o: pd.DataFrame(o[:, 0]), list=lambda o: [x[:, :L - i] for i, x in enumerate(o)], masked=np.ma.array).items()},
     'missing values in new series': (lambda: dls().new_dl(with_(np.nan)), ValueError, ['1 of 20 series of the new data', 'TSNan2Value()']),
     'new series of another shape': (lambda: dls().new_dl(X[:, :1]), ValueError, ['(20, 1, 30)', 'Expected (n, 2, 30)']),
     # splits
@@ -86,6 +99,10 @@ table = {
     # targets
     'the name of a column': (lambda: dls(y='label'), ValueError, ["single str, 'label'", "y=df.pop('label')"]),
     'the name of a column, without splits': (lambda: dls(y='label', splits=None), ValueError, ["single str, 'label'", "y=df.pop('label')"]),
+    'targets in another order': (lambda: dls(pd.DataFrame(X[:, 0]), pd.Series(y)[::-1]), ValueError, ['same index in another order', 'row 0 is 0 in X and 19 in y', 'y.loc[X.index]', 'y.to_numpy()']),
+    'new targets in another order': (lambda: dls(X[:, 0]).new_dl(pd.DataFrame(X[:, 0]), pd.Series(y)[::-1]), ValueError, ['y.loc[X.index]']),
+    'a generator of targets': (lambda: dls(y=(o for o in y)), ValueError, ['y is a generator', 'list(y)']),
+    'a generator of targets, without splits': (lambda: dls(y=map(str, y), splits=None), ValueError, ['y is a map', 'list(y)']),
     'too few targets': (lambda: dls(y=y[:7]), ValueError, ['20 series and 7 targets']),
     'a label only validation has': (lambda: dls(y=relabelled()), ValueError, ["'swim'", "'run', 'walk'", 'training split']),
     'a label never seen': (lambda: dls().new_dl(X[:1], ['fly']), ValueError, ["'fly'", "'run', 'walk'"]),
@@ -98,6 +115,13 @@ table = {
     # models
     'a mistyped architecture': (lambda: ts_learner(dls(), 'InceptonTime'), KeyError, ["'InceptonTime'", "Did you mean 'InceptionTime'?"]),
     'a mistyped argument': (lambda: ts_learner(dls(), InceptionTime, dephts=3), ValueError, ['dephts', "Did you mean 'depth'?"]),
+    'a misspelt argument of the learner': (lambda: ts_learner(dls(), InceptionTime, metric=[]), ValueError, ["ts_learner has no argument 'metric'", "Did you mean 'metrics'?"]),
+    'the same, with the default': (lambda: ts_learner(dls(), metric=[]), ValueError, ["'metric'", "Did you mean 'metrics'?"]),
+    'the same, with an instance': (lambda: ts_learner(dls(), InceptionTime(2, 2), metric=[]), ValueError, ["'metric'", "Did you mean 'metrics'?"]),
+    'a metric by name': (lambda: ts_learner(dls(), metrics='accuracy'), ValueError, ["metrics has 'accuracy'", 'from fastai.metrics import accuracy']),
+    'a metric by name among others': (lambda: ts_learner(dls(), metrics=[len, 3]), ValueError, ['metrics has 3', 'Expected functions']),
+    'a batch size under another name': (lambda: dls(batch_size=8), ValueError, ["'batch_size'", "Did you mean 'bs'?"]),
+    'a bundle that is a file': (lambda: load_bundle(__file__), NotADirectoryError, ['test_errors.py is a file', 'learn.save_bundle', 'load_learner(']),
     'no architecture': (lambda: ts_learner(dls(), 3), (ValueError, KeyError), ['3']),
     'too many channels': (lambda: ts_learner(dls(), InceptionTime(3, 2)), ValueError, ['built for 3 channels', 'have 2']),
     'too few outputs': (lambda: ts_learner(dls(), InceptionTime(2, 5)), ValueError, ["('B', 5)", "('B', 2)", 'c_out=2']),
@@ -199,6 +223,36 @@ def test_channels_of_new_data_are_known():
 def test_a_frame_of_two_columns_is_hardly_wide():
     with pytest.warns(UserWarning, match='20 rows and 2 columns.*20 series of 2 steps.*df.pivot'): check_series(pd.DataFrame(dict(a=np.arange(20.), b=1.)))
     check_series(pd.DataFrame(np.zeros((20, 3))))
+
+wide = pd.DataFrame(X[:, 0])
+
+@pytest.mark.parametrize('name', ['label', 'y', 'target', 'class', 'index', 'Unnamed: 0', 'patient', 't', 'ts', 'time', 'sample', 'record', 'seq', 'Patient ID', 'diagnosis'])
+@pytest.mark.parametrize('step', [int, 't{}'.format, lambda i: str(pd.Timestamp('2024') + pd.Timedelta(days=i)), pd.Timestamp], ids=['numbers', 'text', 'dates as text', 'dates'])
+def test_a_column_that_is_no_step(name, step):
+    df = wide.rename(columns=step)
+    for i in (0, L):
+        other = df.copy(); other.insert(i, name, 1.)
+        with pytest.raises(ValueError) as e: check_series(other)
+        for o in (f"column [{name!r}] is no time step, where 30 others", f"y = df.pop({name!r})", f"df.set_index({name!r})"): assert o in str(e.value)
+        assert np.array_equal(check_series(other.set_index(name)), X[:, :1])
+
+@pytest.mark.parametrize('names', [['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'], [f'Unnamed: {i}' for i in range(5)], [f'time_{i}' for i in range(5)], [f'{h}:00' for h in range(24)]], ids=lambda o: o[0])
+def test_names_of_steps(names): assert check_series(pd.DataFrame(np.zeros((40, len(names))), columns=names)).shape == (40, 1, len(names))      # warnings are errors here
+
+def test_a_frame_of_a_few_words_is_hardly_wide():
+    with pytest.warns(UserWarning, match=r'20 rows and 3 columns \(hr, bp, T\).*df.pivot'): check_series(pd.DataFrame(dict(hr=np.arange(20.), bp=1., T=2.)))
+
+def test_lists_of_series_with_a_row_for_each_step():
+    "Frames with named columns, and whatever differs in its rows alone"
+    frames = [pd.DataFrame(x.T, columns=['hr', 'bp']) for x in ragged]
+    for o in (frames, [f.set_axis(range(C), axis=1) for f in frames]): assert np.array_equal(check_series(o), pad_series(ragged), equal_nan=True)
+    assert np.array_equal(check_series([f[:9] for f in frames]), X[:, :, :9]) and np.array_equal(check_series(frames[:1])[0], X[0])
+    for make in (np.array, torch.tensor): assert np.array_equal(pad_series([make(x[:1].T) for x in ragged]), pad_series([x[:1] for x in ragged]), equal_nan=True)
+    assert dls(frames, batch_tfms=TSNan2Value()).vars == C
+
+def test_an_index_that_says_nothing_of_the_order():
+    s = pd.Series(y)
+    for Z, t in ((wide, s), (wide.iloc[::-1], s[::-1]), (wide, s.set_axis(range(5, 25))), (wide, s.set_axis([0]*n)), (wide, s[::-1].to_numpy()), (X, s[::-1])): dls(Z, t)
 
 def test_what_the_messages_name_works():
     df = long.assign(load=np.arange(60.), temp=0.)

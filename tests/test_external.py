@@ -203,6 +203,21 @@ def test_other_forms_of_the_archives(tmp_path, ext_, text, want):
     assert list_UCR(path=tmp_path).loc['Toy'].tolist() == ['multivariate' if text is ARFF2 else 'univariate', True, 'path']
 
 
+@pytest.mark.parametrize('text,y', [(ARFF.replace('up\n', 'up % note, 50%\n').replace('@data', '@data % note\n% the series\n  % of two'), ['up', 'down']), ("% Bob's set\n" + ARFF.replace('up', "'50% up'"), ['50% up', 'down']), (ARFF.replace('2,up\n', '2,"5%" % "note"\n'), ['5%', 'down'])])
+def test_comments_of_arff_files(tmp_path, text, y):
+    put(tmp_path, 'Toy', text, text, ext='arff')
+    X, got, *_ = get_UCR_data('Toy', path=tmp_path)
+    np.testing.assert_array_equal(X, np.float32([[[1, 2]], [[np.nan, 4]]])); assert got.tolist() == y
+
+
+@pytest.mark.parametrize('name', ['Toy', 'GunPointX'])
+def test_csv_files_are_named(tmp_path, name):
+    folder = put(tmp_path, name, '1,1,2\n2,?,4\n', '1,1,2\n2,?,4\n', ext='csv')
+    with pytest.raises(FileNotFoundError, match=rf"{name}_TRAIN.csv was found.*\.csv is no form.*\.ts, \.tsv, \.arff or \.txt.*pd\.read_csv"): get_UCR_data(name.lower(), path=tmp_path)
+    for f in folder.iterdir(): f.rename(f.with_suffix('.txt'))      # as the message says
+    assert get_UCR_data(name, path=tmp_path)[0].shape == (2, 1, 2)
+
+
 @pytest.mark.parametrize('ext_,text,msg', [('arff', ARFF.replace('1,2', '1,x'), 'Toy_TRAIN.arff cannot be read as an ARFF file'), ('arff', '', 'has no series after @data'),
                                            ('txt', '1 2 3\n4 5\n', 'line 2: 1 values. Expected 2'), ('txt', '1\n', "no commas in '1'")])
 def test_other_forms_that_are_damaged(tmp_path, ext_, text, msg):

@@ -16,6 +16,7 @@ from fastai.interpret import ClassificationInterpretation, Interpretation
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat, MSELossFlat
 from fastai.optimizer import OptimWrapper
+from fastai.callback.progress import CSVLogger
 from fastai.metrics import F1Score, R2Score, RocAuc, RocAucBinary, accuracy, accuracy_multi, error_rate, mae, rmse
 from torch import Tensor, nn
 
@@ -101,6 +102,12 @@ def test_titles_say_label_and_prediction(trained):
     trained.show_results(max_n=3, shuffle=False)
     labels_, (_, _, decoded) = labels[42:45], trained.get_X_preds(X[42:45])
     assert [o.get_title() for o in plt.gcf().axes] == [f'{a} → {b}' for a, b in zip(labels_, decoded)]
+
+def test_a_folder_that_does_not_exist_yet(tmp_path):
+    "Callbacks write into `learn.path` while training"
+    learn = classifier(path=tmp_path/'runs'/'one'); learn.fit(1, cbs=CSVLogger())
+    assert len((tmp_path/'runs'/'one'/'history.csv').read_text().splitlines()) == 2
+
 
 def test_plot_metrics(trained):
     assert len([o for o in trained.plot_metrics().flat if o.lines]) == 2

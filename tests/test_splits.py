@@ -274,7 +274,7 @@ as_text = days.assign(date=days.date.dt.strftime('%Y-%m-%d'))
     (days.assign(id=0).set_index(['id', 'date']), 'MultiIndex.*groupby'), ([np.zeros(9), np.zeros(8)], 'items of different lengths')], ids=str)
 def test_rows_that_are_no_steps_in_time(o, msg):
     with pytest.raises(ValueError, match=msg): SlidingWindow(4)(o)
-    if hasattr(o, 'columns') and 'date' in o.columns: SlidingWindow(4)(o.drop(columns='date'))      # as the message says
+    if hasattr(o, 'columns') and 'date' in o.columns: SlidingWindow(4)(o.drop(columns='date').reset_index(drop=True))      # as the message says
 
 
 @pytest.mark.parametrize('o,msg', [
@@ -283,6 +283,41 @@ def test_rows_that_are_no_steps_in_time(o, msg):
 def test_missing_steps_are_named(o, msg):
     with pytest.warns(UserWarning, match=msg): X, _ = SlidingWindow(4)(o)
     assert X.shape == (len(o) - 4, 1, 4)
+
+
+rows = pd.DataFrame(dict(v=np.arange(20.), w=1.))
+
+@pytest.mark.parametrize('o,kw,msg', [
+    (rows[::-1], {}, r'index.*not in time order.*sort_index.*reset_index\(drop=True\)'), (rows.set_axis(np.arange(20)[::-1]/10), {}, 'index.*not in time order'), (pd.concat([rows, rows]), {}, 'index.*not in time order.*each recording by itself'),
+    (rows.iloc[[0, 1, 1, 2, 3]], {}, 'a time more than once, such as 1'), (rows.v[::-1], {}, 'sort_index'),
+    (rows.set_axis(as_text.date[::-1]), {}, 'index.*not in time order'), (rows.set_axis(as_text.date).iloc[[0, 1, 1, 2]], {}, 'more than once, such as 2024-01-02'),
+    (rows.assign(id=[1]*10 + [2]*10), {}, r"'id'.*2 different values.*\(g.drop\(columns='id'\)\).*groupby\('id'\)"), (rows.assign(patient=['a']*10 + ['b']*10), {}, "'patient'.*2 different values"),
+    (rows.assign(subject=[1]*10 + [2]*10), dict(get_x='v'), "'subject'.*2 different values"), (rows.assign(id=1), {}, r"'id'.*recordings or rows.*df.drop\(columns='id'\)\. .*get_x"),
+    (rows.assign(time=range(20)), {}, r"'time'.*numbers of steps.*df.drop\(columns='time'\).*set_index\('time'\).*get_x"), (rows.assign(t=range(20)), {}, "'t'.*numbers of steps"), (rows.assign(time=np.arange(20.)[::-1]), dict(get_x='v'), r"'time'.*not in time order.*sort_values\('time'\)"),
+    (rows.assign(time=[*range(19), np.nan]), dict(get_x='v'), 'missing times, the first in row 19')], ids=str)
+def test_rows_that_are_no_steps_of_one_recording(o, kw, msg):
+    with pytest.raises(ValueError, match=msg): SlidingWindow(4, **kw)(o)
+
+
+def test_what_the_messages_of_windows_name_works():
+    ids, times = rows.assign(id=[1]*10 + [2]*10), rows.assign(time=range(20))
+    assert [SlidingWindow(4)(g.drop(columns='id'))[0].shape for _, g in ids.groupby('id')] == [(6, 2, 4)]*2
+    for o in (rows[::-1].sort_index(), rows[::-1].reset_index(drop=True), times.drop(columns='time'), times.set_index('time')): assert SlidingWindow(4)(o)[0].shape == (16, 2, 4)
+    assert SlidingWindow(4, get_x=['id', 'v'])(ids)[0].shape == SlidingWindow(4, get_x=['time', 'v'])(times)[0].shape == (16, 2, 4)
+
+
+def test_rows_that_are_as_they_should_be():
+    "also a column T, a constant id of text, one column alone, other starts and steps of the index, and dates that tell the order where the index does not"
+    for o in (rows.assign(T=1.).drop(columns='w'), rows.assign(id='a'), pd.DataFrame(dict(t=np.arange(20.), w='x')), pd.Series(np.arange(20.), name='time').to_frame(), rows.set_axis(range(5, 25)), rows.set_axis(range(0, 40, 2)), rows.set_axis(np.arange(20)/10),
+              rows.set_axis(as_text.date), rows.set_axis(list('abcdefghijklmnopqrst')), days[::-1].reset_index(drop=True).sort_values('date')):
+        SlidingWindow(4)(o)
+
+
+@pytest.mark.parametrize('o,kw,msg', [
+    (rows.drop(index=[5, 6]), {}, r'index.*between 4 and 7 \(rows 4 and 5\) lie 3 usual steps.*df\.reindex.*reset_index'), (rows.set_axis(np.arange(20)/10).drop(index=[.5]), {}, 'index.*between 0.4 and 0.6'), (rows.v.where(rows.v != 7).dropna(), {}, 'between 6 and 8'),
+    (rows.set_axis(as_text.date).drop(index='2024-01-06'), {}, 'index.*2024-01-05 00:00:00 and 2024-01-07'), (rows.assign(time=range(20)).drop(index=5).reset_index(drop=True), dict(get_x='v'), r"'time'.*between 4 and 6.*set_index\('time'\)\.reindex")])
+def test_missing_rows_are_named(o, kw, msg):
+    with pytest.warns(UserWarning, match=msg): SlidingWindow(4, **kw)(o)
 
 
 def test_lost_digits_are_named():

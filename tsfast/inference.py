@@ -218,6 +218,9 @@ def read_config(
 ) -> dict:
     "`config.json` of a bundle, checked"
     folder = Path(path)
+    if folder.is_file():
+        raise NotADirectoryError(f"{folder} is a file. Expected the folder that learn.save_bundle wrote{', the one above it' if folder.name in (CONFIG, WEIGHTS) else ''}; "
+                                 f"a file that learn.export wrote is read by load_learner({str(folder)!r}).")
     if not folder.is_dir(): raise FileNotFoundError(f"There is no folder {str(folder)!r}. Expected one that learn.save_bundle wrote.")
     try: cfg = json.loads(_read(folder, CONFIG, 2**26).decode('utf-8'), parse_constant=_no_constant, object_pairs_hook=_once)
     except (ValueError, RecursionError) as e: raise ValueError(f"{CONFIG} in {folder} cannot be read: {e}") from None

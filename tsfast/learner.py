@@ -8,8 +8,8 @@ __all__ = ['recorded', 'TSLearner', 'class_weights', 'check_width', 'PredictingL
            'solve_head', 'load_learner']
 
 # %% ../nbs/07_learner.ipynb #b336eb92
-import copy, io, math, pickle, warnings
-from contextlib import contextmanager, nullcontext
+import copy, inspect, io, math, pickle, warnings
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path, PurePath
 import cloudpickle
 import numpy as np
@@ -23,7 +23,7 @@ from fastai.interpret import plot_top_losses
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
-from fastai.learner import Learner, mk_metric
+from fastai.learner import Learner, Metric, mk_metric
 from fastai.learner import load_learner as _load_learner
 from fastai.losses import BaseLoss, CrossEntropyLossFlat
 from fastai.metrics import AccumMetric, ActivationType, accuracy, accuracy_multi, error_rate, top_k_accuracy
@@ -39,7 +39,7 @@ from .data.core import TSTensor, gap_fillers, show_target
 from .losses import MaskedLoss
 from .models.attention import SequenceModule
 from .models.heads import TSModule, as_range, body_head_params, output_shape
-from .models.registry import build_ts_model
+from .models.registry import build_ts_model, get_arch
 from .models.ridge import fit_ridge_head
 
 # %% ../nbs/07_learner.ipynb #fa196d64
@@ -85,11 +85,12 @@ class TSLearner(Learner):
     @property
     def metrics(self): return self._metrics
     @metrics.setter
-    def metrics(self, v): self._metrics = L(v).map(_public_name)
+    def metrics(self, v): self._metrics = L(v).map(_metric)
 
     def fit(self, n_epoch, lr=None, wd=None, cbs=None, reset_opt=False, start_epoch=0):
         _refuse_unknown_monitors(self, L(cbs))
         if self.opt is not None and not reset_opt: _renew_opt(self)
+        with suppress(OSError): self.path.mkdir(parents=True, exist_ok=True)    # callbacks such as CSVLogger write there
         try:
             self.fitting = True
             with self.own_generators(), _float32_default(): super().fit(n_epoch, lr, wd, cbs, reset_opt, start_epoch)
@@ -133,8 +134,13 @@ def _float32_default():
     try: yield
     finally: torch.set_default_dtype(was)
 
-def _public_name(m):
-    "A metric whose name in tables and for `monitor` has no leading underscore: fastai's rmse is called `_rmse`"
+def _metric(m):
+    """A metric of whatever fastai takes for one; anything else, such as a name, is a `ValueError`.
+
+    Its name in tables and for `monitor` has no leading underscore: fastai's rmse is called `_rmse`"""
+    if not isinstance(m, (Metric, type)) and not callable(m):
+        raise ValueError(f"metrics has {m!r}. Expected functions of predictions and targets, or fastai's Metric objects, "
+                         "such as metrics=accuracy with from fastai.metrics import accuracy.")
     m = mk_metric(m)
     if isinstance(m, AccumMetric): m.name = m.name.lstrip('_')
     return m
@@ -340,6 +346,20 @@ def _warn_of_class_metrics(
     warnings.warn(f"Metrics for classes ({', '.join(names)}) say nothing about numbers, which the targets are: {target}. "
                   "If y holds classes, say so with tfms=[None, TSClassification()]; for numbers there are mae, rmse and R2Score().", stacklevel=3)
 
+def _refuse_misspelt(
+    arch, # class, instance or name
+    kwargs:dict, # meant for the architecture
+):
+    "A `ValueError` for an argument of `ts_learner` under another name, which the architecture does not have"
+    built = isinstance(arch, nn.Module)
+    if not kwargs or not (built or callable(arch) or isinstance(arch, str)): return
+    ps = {} if built else inspect.signature(get_arch(arch) if isinstance(arch, str) else arch).parameters
+    if any(p.kind == p.VAR_KEYWORD for p in ps.values()): return
+    own = [k for k in inspect.signature(ts_learner).parameters if k != 'model_kwargs']
+    for k in kwargs:
+        near = suggest(k, [*own, *ps])
+        if k not in ps and near and near == suggest(k, own): raise ValueError(f"ts_learner has no argument {k!r}.{near}")
+
 def ts_learner(
     dls, # `TSDataLoaders`
     arch=None, # class, instance or registered name; default InceptionTime
@@ -365,6 +385,7 @@ def ts_learner(
     **model_kwargs, # arguments of the architecture; `y_range` in the user's units
 ) -> TSLearner: # a fastai `Learner`
     "A learner for series: the architecture is built for the data, and the loss follows from the targets"
+    _refuse_misspelt(arch or 'InceptionTime', model_kwargs)
     target = getattr(dls.train_ds, 'target', None)
     if target is None and loss_func is None: raise ValueError("The data loaders have no targets. Pass y to get_ts_dls, or a loss_func that needs none.")
     if isinstance(arch, nn.Module):

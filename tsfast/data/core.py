@@ -19,9 +19,9 @@ from fastai.torch_core import default_device, is_listy, subplots, to_device
 from fastcore.basics import detuplify, listify
 from fastcore.foundation import L
 from fastcore.imports import IN_NOTEBOOK
-from ..core import as_frame, as_long, as_series, check_series, generator, is_whole, overlaps, suggest, warn_lost_digits
+from ..core import as_frame, as_long, as_series, check_kind, check_series, generator, is_whole, overlaps, suggest, warn_lost_digits
 from .splits import check_splits, get_splits
-from .targets import TSMultiLabelClassification, TSRegression, as_targets, infer_target, one_column, same_length
+from .targets import TSMultiLabelClassification, TSRegression, as_targets, infer_target, one_column, refuse_other_order, same_length
 
 # %% ../../nbs/data/04_core.ipynb #72ebc196
 def _rows(idx, n): # which of `n` series `idx` takes, as an index that keeps the batch dimension; None where it is about more than series
@@ -133,6 +133,7 @@ class TSDatasets:
         inplace:bool=True, # apply the transforms of X once, now; False: to each batch. A memory map is always read batch by batch
     ):
         raw = as_frame(X)
+        refuse_other_order(raw, y)
         X = check_series(raw)
         if len(X) == 0: raise ValueError(f"X has shape {tuple(X.shape)}: no series.")
         n = len(X)
@@ -311,6 +312,7 @@ class TSDatasets:
         pad:bool=False, # pad a list of series with NaN to the length of training, as `as_long` does
     ):
         "Other series with the same transforms and targets; a label never seen in training is a `ValueError`"
+        refuse_other_order(X, y)
         X = as_long(X, getattr(self, 'given_shape', (0, 0))[1] if pad else 0)     # older pickles do not say
         res = copy.copy(self)
         res.y, res._ready = None, not isinstance(X, np.memmap)
@@ -372,7 +374,7 @@ def _loader_args(
             raise ValueError("persistent_workers=True has no effect here: worker processes start anew in each epoch. Leave it out.")
         if k not in LOADER_ARGS:
             near = [*LOADER_ARGS, 'bs', 'val_bs', 'batch_tfms', 'shuffle_train', 'drop_last', 'weights', 'partial_n', 'sampler']
-            raise ValueError(f"A loader has no argument {k!r}.{suggest(k, near)}")
+            raise ValueError(f"A loader has no argument {k!r}.{suggest('bs' if k == 'batch_size' else k, near)}")
     return kwargs
 
 # %% ../../nbs/data/04_core.ipynb #f9ff490b
@@ -902,9 +904,10 @@ def get_ts_dls(
     **kwargs, # of `TSDataLoader`
 ) -> TSDataLoaders:
     "Data loaders for training and validation, from arrays"
+    X = check_kind(X)
     if splits is None:
         if len(X) < 2: raise ValueError(f"X has {len(X)} series. Expected at least 2: one for training and one for validation.")
-        if hasattr(y, '__len__'): same_length(len(X), y)
+        if y is not None: same_length(len(X), y)
         numbers = tfms is not None and is_listy(tfms) and any(isinstance(o, TSRegression) or o is TSRegression for o in listify(tfms[-1]))
         labels = one_column(as_frame(y, 'y'))
         splits = get_splits(len(X) if y is None or numbers or getattr(labels, 'ndim', 1) > 1 else labels)

@@ -83,12 +83,16 @@ def _set_name(file): return file.stem.rpartition('_')[0] # GunPoint_TRAIN.ts: Gu
 
 def _find(dsid, path=None):
     "`(source, files)` of a set that is on this machine, or None"
-    half = None
+    half = csv = None
     for source, root in _roots(path):
         for d in [o for o in _ls(root) if o.name.lower() == dsid.lower()] + [root]:
             if (files := _pair(d, dsid)): return source, files
             half = half or next((o for o in _parts(d, dsid) if any(o)), None)
+            csv = csv or next((o for o in _ls(d) if o.name.lower() == f'{dsid}_train.csv'.lower()), None)
     if half: raise _one_part(*half)
+    if csv:
+        raise FileNotFoundError(f"{csv} was found, and .csv is no form of a data set that is read here. Expected {_set_name(csv)}_TRAIN and {_set_name(csv)}_TEST as .ts, .tsv, .arff "
+                                f"or .txt. Read it with df = pd.read_csv({str(csv)!r}), or, if each line is a label and values separated by commas, rename both files to .txt.")
 
 def _one_part(train, test):
     there, there_is, lacks = (train, 'TRAIN', 'TEST') if train else (test, 'TEST', 'TRAIN')
@@ -233,10 +237,18 @@ def _read_txt(file): # the UCR archive before 2018: separated by commas or by wh
         return label.strip(), ','.join(values) if values else None
     return _read_rows(file, split, 'commas or spaces')
 
+# what stands before a comment: text, and strings in quotes, which may hold a percent sign
+_ARFF_CODE = re.compile(r"""((?:[^'"%]|'[^']*'|"[^"]*")*)%""")
+
+def _uncommented(line): return m[1].rstrip() + '\n' if (m := _ARFF_CODE.match(line)) else line
+
 def _read_arff(file): # Weka's form, as the archives offer it beside `.ts`; several channels are one relational attribute
     from sktime.datasets import load_from_arff_to_dataframe
     try:
-        frame, y = load_from_arff_to_dataframe(str(file))
+        with tempfile.TemporaryDirectory(prefix='tsfast-') as tmp:      # sktime reads files, and takes comments for values
+            plain = Path(tmp)/'plain.arff'
+            with open(file, encoding='utf-8-sig') as f, open(plain, 'w', encoding='utf-8') as out: out.writelines(map(_uncommented, f))
+            frame, y = load_from_arff_to_dataframe(str(plain))
         rows = [[c.to_numpy(np.float32) for c in r] for r in frame.itertuples(index=False)]
     except (ValueError, IndexError, UnicodeDecodeError) as e: raise ValueError(f"{file} cannot be read as an ARFF file of series with a class at the end of each line ({e}). Is it damaged?") from None
     if not rows: raise ValueError(f"{file} has no series after @data.")

@@ -12,25 +12,34 @@ from contextlib import suppress
 import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
-from ..core import as_frame, is_whole
+from ..core import _IDS, _TIMES, _known, as_frame, is_whole
 from .core import warn_lost_digits
 
 # %% ../../nbs/data/02_windows.ipynb #d2e7d757
+def _as_times(v):
+    "The values of an index or a column as times: dates, also as text such as 2024-01-31; None where they are something else"
+    if isinstance(v.dtype, pd.PeriodDtype) or pd.api.types.is_datetime64_any_dtype(v.dtype): return pd.Index(v)
+    if v.dtype.kind == 'm' and isinstance(v, pd.Index): return v
+    if not (v.dtype == object or isinstance(v.dtype, pd.StringDtype)) or not pd.Series(v[:1]).astype(str).str.match(r'\d{4}-\d\d-\d\d').all(): return None
+    with suppress(ValueError, TypeError): return pd.DatetimeIndex(pd.to_datetime(v, format='ISO8601', utc=True)).tz_localize(None)
+
 def _times(o):
-    "The times of the rows of `o`, and the name of their column: a time index (None), or the first column of dates, also as 2024-01-31"
-    if isinstance(o.index, (pd.DatetimeIndex, pd.PeriodIndex, pd.TimedeltaIndex)): return o.index, None
+    "The times of the rows of `o`, and the name of their column, None for the index: dates first, then a column of numbers by its name, then an index of numbers"
+    is_number = lambda v: v.dtype.kind in 'iuf' and not isinstance(v.dtype, pd.CategoricalDtype)
+    if len(o) and (t := _as_times(o.index)) is not None: return t, None
     for c in o.columns:
-        if pd.api.types.is_datetime64_any_dtype(o[c]) or isinstance(o[c].dtype, pd.PeriodDtype): return pd.Index(o[c]), c
-    for c in o.select_dtypes(['object', 'string']):
-        if not o[c].iloc[:1].astype(str).str.match(r'\d{4}-\d\d-\d\d').all(): continue
-        with suppress(ValueError, TypeError): return pd.DatetimeIndex(pd.to_datetime(o[c], format='ISO8601', utc=True)).tz_localize(None), c
-    return None, None
+        if len(o) and (t := _as_times(o[c])) is not None: return t, c
+    for c in o.columns:
+        if _known(c, _TIMES) and is_number(o[c]): return pd.Index(o[c]), c
+    return (o.index, None) if is_number(o.index) else (None, None)
 
 def _check_times(t, col):
     "Rows must be in the order of time, and none twice; a warning tells of uneven steps"
     index = col is None
     what = 'The index of the data frame' if index else f'Column {col!r} of the data frame'
-    drop = '' if index else f" If it is not the time of the rows, leave it out: df.drop(columns={col!r})."
+    number = t.dtype.kind in 'iuf'
+    drop = f" If it is not the time of the rows, leave it out: df{'' if index else f'.drop(columns={col!r})'}.reset_index(drop=True)."
+    if index and not number: drop = ''
     if t.hasnans:
         raise ValueError(f"{what} has missing times, the first in row {int(np.flatnonzero(t.isna())[0])}. "
                          f"Fill them or drop these rows first.{drop}")
@@ -42,24 +51,45 @@ def _check_times(t, col):
                 f'If another column tells the time of the day, make one column of both; drop rows that are there twice, df.drop_duplicates({col!r})')
         raise ValueError(f"{what} has a time more than once, such as {t[t.duplicated()][0]}. {mend}; or cut each recording by itself.{drop}")
     if len(t) < 3: return
-    steps = np.diff(t.asi8)
+    steps = np.diff(t.to_numpy(np.float64) if number else t.asi8)
     usual = np.median(steps)
     wide = np.flatnonzero(steps > 1.5*usual)
-    if not len(wide) or not isinstance(t, pd.PeriodIndex) and pd.infer_freq(t): return      # months and working days are even, too
+    if not len(wide) or not number and not isinstance(t, pd.PeriodIndex) and pd.infer_freq(t): return      # months and working days are even, too
     i, more = wide[0], len(wide) > 1
+    df = 'df' if index else f'df.set_index({col!r})'
+    if index and number: drop = ' If the rows follow each other all the same: df.reset_index(drop=True).'
+    fill = f"{df}.reindex(...) with all its values" if number else f"{df}.asfreq(...)"
     warnings.warn(f"{what} has uneven steps: between {t[i]} and {t[i + 1]} (rows {i} and {i + 1}) lie {steps[i]/usual:.3g} usual steps, "
                   f"and {len(wide)} step{'s are' if more else ' is'} too wide in all. Windows run across {'them' if more else 'it'}. "
-                  f"{'df' if index else f'df.set_index({col!r})'}.asfreq(...) makes the missing rows, with NaN; "
-                  "or cut each part by itself.", stacklevel=4)
+                  f"{fill} makes the missing rows, with NaN; or cut each part by itself.{drop if number else ''}", stacklevel=4)
 
-def _check_frame(o):
+def _check_ids(o, chosen):
+    "Rows of several recordings, and numbers of recordings and steps among the variables, are refused; `chosen` variables are what the user says"
+    for c in o.columns:
+        if c in chosen or not _known(c, _IDS): continue
+        k = o[c].nunique(dropna=False)
+        if 1 < k < len(o):
+            raise ValueError(f"Column {c!r} of the data frame holds {k} different values, which by its name are recordings, "
+                             "and windows would run from one into the next. Cut each recording by itself: "
+                             f"[SlidingWindow(...)(g.drop(columns={c!r})) for _, g in df.groupby({c!r})]. If it is a variable, name it in get_x.")
+    if chosen: return
+    numbers = o.select_dtypes(['number', 'bool'], exclude='timedelta').columns
+    for c in numbers:
+        if len(numbers) == 1 or not _known(c, _IDS | _TIMES): continue
+        time = _known(c, _TIMES)
+        index = f", or make it the index, whose order and holes are checked, df.set_index({c!r})" if time else ''
+        raise ValueError(f"Column {c!r} of the data frame holds the numbers of {'steps' if time else 'recordings or rows'} by its name, and no variable. "
+                         f"Leave it out, df.drop(columns={c!r}){index}. If it is a variable, name it in get_x.")
+
+def _check_frame(o, chosen=()):
     "Rows must be steps of one recording in time order, and a name one column"
     twice = list(o.columns[o.columns.duplicated()])
     if twice: raise ValueError(f"The data frame has more than one column {twice[0]!r}. Rename or drop all but one first.")
     if o.index.nlevels > 1:
         raise ValueError(f"The data frame has a MultiIndex, {list(o.index.names)}, and windows would run from one recording into the next. "
                          "Cut each recording by itself: [SlidingWindow(...)(g.droplevel(0)) for _, g in df.groupby(level=0)].")
-    t, col = _times(o)
+    _check_ids(o, chosen)
+    t, col = _times(o.drop(columns=[c for c in o.columns if c in chosen]))
     if t is not None: _check_times(t, col)
 
 def _numbers(o, what):
@@ -146,7 +176,8 @@ class SlidingWindow:
     ): # X: float32 (n, variables, window_len); y: float32 (n, target variables, horizon), or None with horizon=0
         "The windows of `o`, and their targets"
         o = as_frame(o, 'The series')
-        if isinstance(o, (pd.DataFrame, pd.Series)): _check_frame(o if isinstance(o, pd.DataFrame) else o.to_frame())
+        if isinstance(o, pd.DataFrame): _check_frame(o, [] if self.get_x is None else _listed(self.get_x, o, 'get_x'))
+        elif isinstance(o, pd.Series): _check_frame(o.to_frame())
         if not self.seq_first and not isinstance(o, (pd.DataFrame, pd.Series)): o = (o if hasattr(o, 'T') else _array(o)).T
         x = _steps(o, self.get_x, 'get_x', self.window_len)
         y = (x if self.get_y is None else _steps(o, self.get_y, 'get_y', self.window_len)) if self.horizon else None
