@@ -203,7 +203,7 @@ def test_other_forms_of_the_archives(tmp_path, ext_, text, want):
     assert list_UCR(path=tmp_path).loc['Toy'].tolist() == ['multivariate' if text is ARFF2 else 'univariate', True, 'path']
 
 
-@pytest.mark.parametrize('text,y', [(ARFF.replace('up\n', 'up % note, 50%\n').replace('@data', '@data % note\n% the series\n  % of two'), ['up', 'down']), ("% Bob's set\n" + ARFF.replace('up', "'50% up'"), ['50% up', 'down']), (ARFF.replace('2,up\n', '2,"5%" % "note"\n'), ['5%', 'down'])])
+@pytest.mark.parametrize('text,y', [(ARFF.replace('up\n', 'up % note, 50%\n').replace('@data', '@data % note\n% the series\n  % of two'), ['up', 'down']), ("% Bob's set\n" + ARFF.replace('up', "'50% up'"), ['50% up', 'down']), (ARFF.replace('2,up\n', '2,"5%" % "note"\n').replace('{up', '{"5%"'), ['5%', 'down'])])
 def test_comments_of_arff_files(tmp_path, text, y):
     put(tmp_path, 'Toy', text, text, ext='arff')
     X, got, *_ = get_UCR_data('Toy', path=tmp_path)
@@ -218,8 +218,13 @@ def test_csv_files_are_named(tmp_path, name):
     assert get_UCR_data(name, path=tmp_path)[0].shape == (2, 1, 2)
 
 
-@pytest.mark.parametrize('ext_,text,msg', [('arff', ARFF.replace('1,2', '1,x'), 'Toy_TRAIN.arff cannot be read as an ARFF file'), ('arff', '', 'has no series after @data'),
-                                           ('txt', '1 2 3\n4 5\n', 'line 2: 1 values. Expected 2'), ('txt', '1\n', "no commas in '1'")])
+@pytest.mark.parametrize('ext_,text,msg', [
+    ('arff', ARFF.replace('1,2', '1,x'), "Toy_TRAIN.arff, line 6: value 2 is 'x'"), ('arff', '', 'no line @data'), ('arff', ARFF[:ARFF.index('1,2')], 'has no series after @data'),
+    ('arff', ARFF.replace('1,2,up', '1,2'), "line 6: the label is '2'. Expected one of those in the header, up down"), ('arff', ARFF.replace('1,2,up', '1,up'), 'line 6: 1 values. Expected 2'),
+    ('arff', ARFF.replace(',up', ',left'), "the label is 'left'"), ('arff', ARFF.replace('{up,down}', 'numeric'), 'no class among the attributes'),
+    ('arff', '@relation Toy\n@attribute c {a,b}\n@attribute t0 numeric\n@data\na,1\n', 'line 3: an attribute after the class'), ('arff', ARFF.replace('att0 numeric', 'att0 string'), "type 'string'"),
+    ('arff', ARFF2.replace(r'5,6\n7,8', '5,6'), 'line 8: 1 channels'),
+    ('txt', '1 2 3\n4 5\n', 'line 2: 1 values. Expected 2'), ('txt', '1\n', "no commas in '1'")])
 def test_other_forms_that_are_damaged(tmp_path, ext_, text, msg):
     put(tmp_path, 'Toy', text, text, ext=ext_)
     with pytest.raises(ValueError, match=msg): get_UCR_data('Toy', path=tmp_path)

@@ -343,6 +343,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'tsfast.data.core.refuse_bad_values': ('data/core.html#refuse_bad_values', 'tsfast/data/core.py'),
                                   'tsfast.data.core.show_target': ('data/core.html#show_target', 'tsfast/data/core.py')},
             'tsfast.data.external': { 'tsfast.data.external._archive': ('data/external.html#_archive', 'tsfast/data/external.py'),
+                                      'tsfast.data.external._arff_header': ('data/external.html#_arff_header', 'tsfast/data/external.py'),
                                       'tsfast.data.external._bad': ('data/external.html#_bad', 'tsfast/data/external.py'),
                                       'tsfast.data.external._cache_file': ('data/external.html#_cache_file', 'tsfast/data/external.py'),
                                       'tsfast.data.external._check_even': ('data/external.html#_check_even', 'tsfast/data/external.py'),

@@ -242,17 +242,43 @@ _ARFF_CODE = re.compile(r"""((?:[^'"%]|'[^']*'|"[^"]*")*)%""")
 
 def _uncommented(line): return m[1].rstrip() + '\n' if (m := _ARFF_CODE.match(line)) else line
 
-def _read_arff(file): # Weka's form, as the archives offer it beside `.ts`; several channels are one relational attribute
-    from sktime.datasets import load_from_arff_to_dataframe
-    try:
-        with tempfile.TemporaryDirectory(prefix='tsfast-') as tmp:      # sktime reads files, and takes comments for values
-            plain = Path(tmp)/'plain.arff'
-            with open(file, encoding='utf-8-sig') as f, open(plain, 'w', encoding='utf-8') as out: out.writelines(map(_uncommented, f))
-            frame, y = load_from_arff_to_dataframe(str(plain))
-        rows = [[c.to_numpy(np.float32) for c in r] for r in frame.itertuples(index=False)]
-    except (ValueError, IndexError, UnicodeDecodeError) as e: raise ValueError(f"{file} cannot be read as an ARFF file of series with a class at the end of each line ({e}). Is it damaged?") from None
+_ATTRIBUTE = re.compile(r"""@attribute\s+('[^']*'|"[^"]*"|\S+)\s+(.+)""", re.I)
+
+def _arff_header(lines, file):
+    "Values of a row (None for a relational attribute, which holds several channels) and the classes, from `(number, line)` up to @data"
+    values, classes, inside = 0, None, False
+    for n, line in lines:
+        if line.lower().startswith('@data'):
+            if classes is None: raise _bad(file, n, "no class among the attributes", "a class such as {a,b} as the last attribute; numeric targets are read from .ts files")
+            return values, classes
+        if line.lower().startswith('@end'): inside = False
+        m = _ATTRIBUTE.match(line)
+        if not m or inside: continue
+        kind = m[2].strip()
+        if classes is not None: raise _bad(file, n, "an attribute after the class", "the class as the last attribute")
+        if kind[0] == '{': classes = [o.strip().strip('\'"') for o in kind.strip('{} ').split(',')]
+        elif kind.lower().startswith('relational'): values, inside = None, True
+        elif kind.split()[0].lower() in ('numeric', 'real', 'integer') and values is not None: values += 1
+        else: raise _bad(file, n, f"an attribute of the type {_short(kind)}", "numbers, or one relational attribute, and then a class such as {a,b}")
+    raise ValueError(f"{file} has no series: there is no line @data. Expected an ARFF file.")
+
+def _read_arff(file): # Weka's form, as the archives offer it beside `.ts`; sktime's reader does not look at the header
+    rows, y, numbers = [], [], []
+    with open(file, encoding='utf-8-sig', errors='replace') as f:
+        lines = ((n, o) for n, o in ((n, _uncommented(line).strip()) for n, line in enumerate(f, 1)) if o)
+        values, names = _arff_header(lines, file)
+        classes = {**{o.lower(): o for o in names}, **{o: o for o in names}}
+        for n, line in lines:
+            text, _, label = line.rpartition(',')
+            label = label.strip().strip('\'"')
+            spelt = classes.get(label, classes.get(label.lower()))
+            if spelt is None: raise _bad(file, n, f"the label is {_short(label)}", f"one of those in the header, {' '.join(names[:10])}; the line may have been cut off")
+            row = [_values(o, ',', file, n) for o in (text.strip().strip('\'"').split(r'\n') if values is None else [text])]
+            if values is not None and len(row[0]) != values: raise _bad(file, n, f"{len(row[0])} values", f"{values}, as in the header; the line may have been cut off")
+            rows.append(row); y.append(spelt); numbers.append(n)
     if not rows: raise ValueError(f"{file} has no series after @data.")
-    return _stack(rows), np.array([o.strip('\'" ') for o in y], str)
+    _check_even([len(r) for r in rows], numbers, file, 'channels')
+    return _stack(rows), np.array(y, str)
 
 # %% ../../nbs/data/00_external.ipynb #4ca2d5f1
 _READERS = dict(zip(_SUFFIXES, (read_ts, read_tsv, _read_arff, _read_txt)))
