@@ -250,6 +250,10 @@ def test_lists_of_series_with_a_row_for_each_step():
     for make in (np.array, torch.tensor): assert np.array_equal(pad_series([make(x[:1].T) for x in ragged]), pad_series([x[:1] for x in ragged]), equal_nan=True)
     assert dls(frames, batch_tfms=TSNan2Value()).vars == C
 
+@pytest.mark.parametrize('Z,t,msg', [(wide.rename(columns=str).assign(label=1.), y, r"y = df.pop\('label'\)"), (wide, pd.Series(y)[::-1], r'y.loc\[X.index\]'), (long, y, 'df.pivot'), (dict(X=wide), y, r"X\['X'\]")], ids=['label', 'order', 'long', 'dict'])
+def test_estimators_look_at_frames_too(Z, t, msg):
+    with pytest.raises(ValueError, match=msg): TSNetClassifier('MiniRocket', ridge=True, device='cpu').fit(Z, t)
+
 def test_an_index_that_says_nothing_of_the_order():
     s = pd.Series(y)
     for Z, t in ((wide, s), (wide.iloc[::-1], s[::-1]), (wide, s.set_axis(range(5, 25))), (wide, s.set_axis([0]*n)), (wide, s[::-1].to_numpy()), (X, s[::-1])): dls(Z, t)

@@ -240,7 +240,7 @@ def _from_list(X, name):
 
 def _other_kind(X, name):
     mend = ''
-    if isinstance(X, dict) and X:
+    if type(X) is dict and X:      # scipy's sparse matrices may be dictionaries, too
         mend = (f" An array in it is read with {name}[{next(iter(X))!r}]; series by their ids become list({name}.values()), "
                 f"and channels, (n, length) each, np.stack(list({name}.values()), axis=1).")
     elif hasattr(X, '__next__'): mend = f" A generator becomes a list, list({name})."

@@ -22,11 +22,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
-from .core import as_device, as_series, check_series, is_whole, optional_import, seeded
+from .core import as_device, as_series, check_kind, check_series, is_whole, optional_import, seeded
 from .data.core import TSDataLoaders, TSDatasets, gap_fillers
 from .data.preprocessing import TSNan2Value, TSStandardize
 from .data.splits import get_splits
-from .data.targets import TSClassification, TSRegression, as_targets
+from .data.targets import TSClassification, TSRegression, as_targets, refuse_other_order
 from .inference import evaluated
 from .learner import TSLearner, solve_head, ts_learner
 from .models.feature_model import FeatureModel
@@ -273,7 +273,7 @@ class TSNet(NestedArguments, BaseEstimator):
             for k in ('n_features_in_', 'feature_names_in_'): self.__dict__.pop(k, None)   # of an earlier fit
         X = _stacked(X)
         if _panel_kind(X): X = self._read_panel(X, fit)
-        elif getattr(X, 'ndim', 2) != 3: X = self._read_flat(X, fit)
+        elif getattr(X, 'ndim', 2) != 3: X = self._read_flat(check_kind(X) if type(X) is dict or hasattr(X, 'columns') else X, fit)
         X = check_series(X, warn=False)      # the data set of the training warns, once
         if len(X) < 1 + fit: raise ValueError(f"X has shape {tuple(X.shape)}: {len(X)} series. Expected at least {1 + fit}.")
         X = X if isinstance(X, np.memmap) and X.dtype == np.float32 else as_series(X)
@@ -393,6 +393,7 @@ class TSNet(NestedArguments, BaseEstimator):
     def _fit(self, X, y, sample_weight):
         self._check_params()
         device = as_device(self.device)
+        refuse_other_order(X, y)
         X = self._series(X, fit=True)
         y = self._targets(y, len(X))
         w = self._weights(sample_weight, len(X))
