@@ -130,3 +130,11 @@ def test_mixup_with_torchs_losses(loss, tmp_path):
     got = losses(loss_func=loss)
     assert np.isfinite(got.to_numpy()).all()
     if not isinstance(loss, nn.NLLLoss): np.testing.assert_allclose(got, losses(), rtol=1e-4)   # as with the default loss
+
+
+def test_the_log_of_a_training_is_kept(make, tmp_path):
+    "`validate`, `lr_find` and `fit_ridge` do not begin the file of `CSVLogger` anew"
+    learn = make(); learn.path = tmp_path; learn.add_cb(CSVLogger()); learn.fit(2)
+    log = (tmp_path/'history.csv').read_text()
+    learn.validate(); learn.lr_find(show_plot=False, suggest_funcs=None)
+    assert (tmp_path/'history.csv').read_text() == log and len(log.splitlines()) == 3 and learn._grab_cbs(CSVLogger)

@@ -651,6 +651,17 @@ def test_names_of_metrics():
     learn.metrics = [rmse, mae]; assert list(learn.metrics.attrgot('name')) == ['rmse', 'mae']
 
 
+@pytest.mark.parametrize('kw,text', [(dict(sample_weight=np.ones(42)), r"no argument 'sample_weight'.*ts_learner\(\.\.\., sample_weight"), (dict(alpha=[1.]), "no argument 'alpha'.*Did you mean 'alphas'"), (dict(seed=1), "no argument 'seed'")])
+def test_arguments_of_fit_ridge(kw, text):
+    with pytest.raises(ValueError, match=text): classifier().fit_ridge(**kw)
+
+def test_weights_in_a_damaged_file(tmp_path):
+    learn = classifier(path=tmp_path); file = learn.save('w'); data = file.read_bytes(); before = weights(learn)
+    file.write_bytes(data[:len(data)//2])
+    with pytest.raises(ValueError, match='cannot be read.*damaged'): learn.load('w')
+    assert torch.equal(before, weights(learn))
+
+
 # ---------------------------------------------------------------- another head
 
 def test_another_head_is_trained():

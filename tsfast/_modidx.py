@@ -844,6 +844,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'tsfast.learner.TSLearner.generators_given_back': ( 'learner.html#tslearner.generators_given_back',
                                                                                     'tsfast/learner.py'),
                                 'tsfast.learner.TSLearner.load': ('learner.html#tslearner.load', 'tsfast/learner.py'),
+                                'tsfast.learner.TSLearner.log_kept': ('learner.html#tslearner.log_kept', 'tsfast/learner.py'),
                                 'tsfast.learner.TSLearner.lr_find': ('learner.html#tslearner.lr_find', 'tsfast/learner.py'),
                                 'tsfast.learner.TSLearner.metrics': ('learner.html#tslearner.metrics', 'tsfast/learner.py'),
                                 'tsfast.learner.TSLearner.own_generators': ('learner.html#tslearner.own_generators', 'tsfast/learner.py'),

@@ -108,7 +108,11 @@ class TSLearner(Learner):
     def validate(self, ds_idx=1, dl=None, cbs=None):
         "Losses and metrics on a split; on the training split too over all series, in order and without random transforms"
         if dl is None and ds_idx == 0: dl = self.dls.train.new(shuffle=False, drop_last=False)
-        return super().validate(ds_idx, dl, cbs)
+        with self.log_kept(): return super().validate(ds_idx, dl, cbs)
+
+    def log_kept(self):
+        "Inside, fastai's `CSVLogger` is away: it would begin its file anew, and the log of the training would be lost"
+        return self.removed_cbs(self._grab_cbs(fastai.callback.progress.CSVLogger))
 
     def validation_context(self, cbs=None, inner=False):
         "As fastai's, and afterwards each module is in the mode it was in"
@@ -179,7 +183,10 @@ def lr_find(self:TSLearner, *args, **kwargs):
     "fastai's search for a learning rate. A training after it is the same as without it"
     own, history = self._rng, self.history
     try:
-        with self.generators_given_back(): return Learner.lr_find(self, *args, **kwargs)
+        with self.generators_given_back(), self.log_kept(): return Learner.lr_find(self, *args, **kwargs)
+    except IndexError as e:     # of fastai's suggestions, where no part of the curve falls
+        raise ValueError("lr_find suggests no learning rate: the loss falls nowhere between the lowest and the highest one. Give another "
+                         "range with start_lr and end_lr, more steps with num_it, or look at the curve with suggest_funcs=None.") from e
     finally: self._rng, self.history = own, history
 
 @patch
@@ -555,6 +562,11 @@ def solve_head(
     ds = learn.dls.train_ds
     if ds.target is None: raise ValueError("The data loaders have no targets, and a closed-form head is fitted to them.")
     loss, w = getattr(learn.loss_func, 'func', learn.loss_func), None
+    known = [k for k in inspect.signature(fit_ridge_head).parameters if k in ('scale', 'budget', 'max_size')]
+    unknown = [k for k in kwargs if k not in known]
+    if unknown:
+        mend = " Give the weights to ts_learner(..., sample_weight=...)." if unknown[0] == 'sample_weight' else suggest(unknown[0], ['alphas', *known])
+        raise ValueError(f"fit_ridge has no argument {unknown[0]!r}.{mend} Its arguments: {', '.join(['alphas', *known])}.")
     if getattr(loss, 'weight', None) is not None or getattr(loss, 'label_smoothing', 0):
         raise ValueError("The closed form knows no class weights or label smoothing. Leave them out, or train the head with fit_one_cycle; "
                          "weights of the series (sample_weight) can do what class weights do.")
@@ -697,9 +709,11 @@ def load(self:TSLearner, file, device=None, **kwargs):
     except pickle.UnpicklingError as e:
         raise ValueError(f"{file} does not hold weights that learn.save has written. "
                          "What learn.export has written is read by load_learner.") from e
-    except RuntimeError as e:
+    except FileNotFoundError: raise
+    except (RuntimeError, OSError) as e:
         hook.remove()
         model.load_state_dict(before)   # torch has loaded what fits
+        if not there: raise ValueError(f"{file} cannot be read ({' '.join(str(e).split())[:100]}). Is it damaged?") from e
         misfits = _misfits(model, there)
         if not misfits: raise
         raise ValueError(_other_model(file, misfits)) from e
