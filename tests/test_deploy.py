@@ -466,7 +466,7 @@ def test_links_and_odd_files(bundle, tmp_path):
         b = copy_to(bundle, tmp_path/'fifo'); (b/WEIGHTS).unlink(); os.mkfifo(b/WEIGHTS)
         with pytest.raises(OSError, match='not a plain file'): load_bundle(b)
     with pytest.raises(FileNotFoundError): load_bundle(tmp_path/'nothing')
-    with pytest.raises(FileNotFoundError): load_bundle(bundle/CONFIG)
+    with pytest.raises(NotADirectoryError, match='is a file'): load_bundle(bundle/CONFIG)
 
 def test_odd_json(bundle, tmp_path):
     b = copy_to(bundle, tmp_path/'b'); text = (b/CONFIG).read_text()
