@@ -637,6 +637,15 @@ def test_a_metric_for_classes_meets_numbers(metric, name):
     with pytest.warns(UserWarning, match=f'for classes.*{name}.*TSClassification'): ts_learner(dls, metrics=[mae, metric], **small)
     ts_learner(number_dls(), metrics=[mae, rmse, R2Score(), skm_known(skm.max_error), metrics_mse], **small); classifier(metrics=[metric])     # no warning
 
+def test_metrics_of_far_targets():
+    "fastai's own functions cast to float32; scikit-learn's are computed in float64"
+    far = 1e7 + .16*np.random.default_rng(0).normal(size=len(X))
+    dls = get_ts_dls(X, far, splits=splits, tfms=[None, TSRegression(standardize=True)], bs=16, device='cpu')
+    with pytest.warns(UserWarning, match='computes mae, r2_score, rmse in float32.*skm_known'): ts_learner(dls, metrics=[mae, R2Score(), rmse], **small)
+    learn = quiet(ts_learner(dls, metrics=skm_known(skm.mean_absolute_error), seed=0, **small)); learn.fit(1, 1e-3)
+    p, t, _ = learn.get_X_preds(X[splits[1]], far[splits[1]])
+    assert learn.validate()[1] == pytest.approx(np.abs(p.numpy().ravel() - far[splits[1]]).mean(), rel=1e-6)
+
 @pytest.mark.parametrize('monitor', ['acuracy', 'time', 'train_accuracy'])
 def test_a_monitor_that_is_not_recorded(monitor):
     learn = classifier(); before = weights(learn)

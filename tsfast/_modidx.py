@@ -880,6 +880,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'tsfast.learner._settings': ('learner.html#_settings', 'tsfast/learner.py'),
                                 'tsfast.learner._two_series': ('learner.html#_two_series', 'tsfast/learner.py'),
                                 'tsfast.learner._warn_of_class_metrics': ('learner.html#_warn_of_class_metrics', 'tsfast/learner.py'),
+                                'tsfast.learner._warn_of_float32_metrics': ('learner.html#_warn_of_float32_metrics', 'tsfast/learner.py'),
                                 'tsfast.learner._wrong_width': ('learner.html#_wrong_width', 'tsfast/learner.py'),
                                 'tsfast.learner.check_padding': ('learner.html#check_padding', 'tsfast/learner.py'),
                                 'tsfast.learner.check_range': ('learner.html#check_range', 'tsfast/learner.py'),

@@ -353,6 +353,16 @@ def _warn_of_class_metrics(
     warnings.warn(f"Metrics for classes ({', '.join(names)}) say nothing about numbers, which the targets are: {target}. "
                   "If y holds classes, say so with tfms=[None, TSClassification()]; for numbers there are mae, rmse and R2Score().", stacklevel=3)
 
+def _warn_of_float32_metrics(
+    metrics, # fastai metrics
+    target, # `TSTarget`, or None
+):
+    "Warn where fastai casts far targets, which are in float64, to float32 for a metric, so that it reads 0 or is rounded"
+    if not getattr(target, '_far', False): return
+    names = [m.name for m in metrics if getattr(m, 'flatten', False) or getattr(getattr(m, 'func', None), '__module__', '') == 'fastai.metrics']
+    if names: warnings.warn(f"The targets are far from 0 for what varies in them, and fastai computes {', '.join(names)} in float32, which keeps "
+                            "few of their digits. skm_known of tsfast.metrics computes in float64: metrics=skm_known(sklearn.metrics.mean_absolute_error).", stacklevel=3)
+
 def _refuse_misspelt(
     arch, # class, instance or name
     kwargs:dict, # meant for the architecture
@@ -428,6 +438,7 @@ def ts_learner(
     learn = TSLearner(dls, model, loss_func=loss_func or target.loss_func(), opt_func=opt_func, lr=lr, splitter=splitter, cbs=L(cbs) + own, metrics=metrics,
                       path=path, model_dir=model_dir, wd=wd, wd_bn_bias=wd_bn_bias, train_bn=train_bn, moms=moms)
     _warn_of_class_metrics(learn.metrics, target)
+    _warn_of_float32_metrics(learn.metrics, target)
     learn.seed = seed
     learn.recorder.train_metrics, learn.recorder.valid_metrics = train_metrics, valid_metrics
     return learn
