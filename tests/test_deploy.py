@@ -279,6 +279,13 @@ def test_what_is_written_is_compared_on_the_same_implementation(tmp_path, monkey
     monkeypatch.setattr(HydraBackbonePlus, 'forward', lambda self, x, real=HydraBackbonePlus.forward: real(self, x)*(1 if self.backend == 'torch' else 1 + 1e-6))
     make('HydraPlus', backend='torch').save_bundle(tmp_path/'b')
 
+def test_a_selection_from_other_channels(tmp_path):
+    "Channels counted from the end, or in the middle, would be others"
+    dls = get_ts_dls(np.concatenate([X, X], 1), y, sel_vars=[-1, 0], tfms=[None, TSClassification()], bs=20, device='cpu')
+    learn = ts_learner(dls, 'FCN', layers=[4, 4], kss=[3, 3], seed=0); more = np.concatenate([X, X, X], 1)
+    with pytest.raises(ValueError, match=r'Expected \(n, 4, 16\)'): learn.get_X_preds(more)
+    with pytest.raises(ValueError, match=r'Expected \(n, 4, 16\)'): to_predictor(learn)(more)
+
 def test_another_default_dtype(bundle, tmp_path):
     "Bundles hold float32, whatever torch's default is where they are written and read"
     learn, was, want = make('InceptionTime'), torch.get_default_dtype(), Predictor(bundle)(X)

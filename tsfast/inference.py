@@ -478,7 +478,7 @@ class Predictor:
     def _check(self, x, seen, i, shape):
         "Refuse a batch, its first series number `i`, that the model cannot take: `seen` is what is left of it after the selection"
         (channels, length), n = self.shape, seen.shape[2]
-        if seen.shape[1] != channels or n != length and self._bound:
+        if seen.shape[1] != channels or shape[1] != (self.input_shape[0] or shape[1]) or n != length and self._bound:
             why = f'; {self._bound}' if self._bound and n != length else ''
             want = ', '.join(map(str, self.shape if None in self.input_shape else self.input_shape))
             mend = " Pad shorter series with NaN at the end, or pass them as a list of series, which is padded." if why and n < length and self._fills else ''

@@ -313,7 +313,11 @@ class TSDatasets:
     ):
         "Other series with the same transforms and targets; a label never seen in training is a `ValueError`"
         refuse_other_order(X, y)
-        X = as_long(X, getattr(self, 'given_shape', (0, 0))[1] if pad else 0)     # older pickles do not say
+        given = getattr(self, 'given_shape', None)     # older pickles do not say
+        X = as_long(X, given[1] if pad and given else 0)
+        if given and len(X) and X.shape[1] != given[0]:
+            raise ValueError(f"X has shape {tuple(X.shape)}. Expected (n, {given[0]}, {given[1]}): the channels of the training series, "
+                             "and their length, or another one that the model takes.")
         res = copy.copy(self)
         res.y, res._ready = None, not isinstance(X, np.memmap)
         res.X = res._prepare(X) if res._ready else X
