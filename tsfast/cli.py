@@ -478,7 +478,7 @@ def _draw_scatter(true, pred):
 def _draw_series(ds, true, pred, cat, n=9):
     "Up to three series that are predicted wrongly, or worst, and others spread over the split"
     import matplotlib.pyplot as plt, numpy as np
-    from tsfast.data.core import show_target
+    from tsfast.data.tensor import show_target
     worst = np.flatnonzero(true != pred)[:3] if cat else np.argsort(-np.abs(true - pred))[:3]
     rest = np.setdiff1d(np.flatnonzero(true == pred) if cat else np.arange(len(true)), worst)
     k = min(n - len(worst), len(rest))

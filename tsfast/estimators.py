@@ -23,7 +23,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 from .core import as_device, as_series, check_kind, check_series, is_whole, optional_import, seeded
-from .data.core import TSDataLoaders, TSDatasets, gap_fillers
+from .data.core import TSDataLoaders, gap_fillers
+from .data.datasets import TSDatasets
 from .data.preprocessing import TSNan2Value, TSStandardize
 from .data.splits import get_splits
 from .data.targets import TSClassification, TSRegression, as_targets, refuse_other_order

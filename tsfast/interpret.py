@@ -19,7 +19,7 @@ from fastai.learner import Learner
 from fastcore.basics import patch
 from fastprogress.fastprogress import progress_bar
 from .core import as_series, evaluating, generator, is_whole
-from .data.core import TSTensor, show_target
+from .data.tensor import TSTensor, show_target
 from .data.targets import TSClassification, TSMultiLabelClassification
 from .inference import pooled_features
 from .learner import _panels
