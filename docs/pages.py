@@ -39,7 +39,7 @@ def find_pages():
         m = re.match(r'#\s+(.+?)\s*(?:\n+>\s*(.+?)\s*(?:\n\n|\Z)|\Z|\n)', nb.cells[0].source, re.S)
         if nb.cells[0].cell_type != 'markdown' or not m: raise ValueError(f'{f}: the first cell must be "# Title" and "> one-line summary"')
         exp = [directives(c.source).get('default_exp') for c in nb.cells if c.cell_type == 'code']
-        module = next((f'tsfast.{o.strip()}' for o in exp if o), None)
+        module = next((f"tsfast.{o.strip().removesuffix('.__init__')}" for o in exp if o), None)
         name = module.removeprefix('tsfast.').replace('.', '/') if module else docname(f)
         pages.append(Page(f, name, m[1], ' '.join((m[2] or '').split()), module))
     toc, placed = yaml.safe_load((root/'docs'/'toc.yml').read_text()), []
