@@ -446,7 +446,7 @@ def test_large_forward_passes_of_ones_own(tmp_path):
 @pytest.mark.parametrize('arch', ['FCN', 'XceptionTime', 'TST', 'LSTM'])
 def test_long_series_are_no_forgery(arch, tmp_path):
     "Real networks of their default sizes, on long series of many channels, are far from the bound"
-    from tsfast.inference import _try_forward
+    from tsfast.bundle import _try_forward
     for c, n in ((1, 1000), (60, 300), (1, 9)):
         model = get_arch(arch)(c, 2, seq_len=n).eval()
         _try_forward(model, c, n, sum(o.nbytes for o in model.state_dict().values()))

@@ -12,6 +12,9 @@ from .splits import *
 from .windows import *
 from .targets import *
 from ..core import pad_series, warn_lost_digits
+from .tensor import *
+from .datasets import *
+from .loader import *
 from .core import *
 from .preprocessing import *
 from .augment import *
