@@ -14,7 +14,7 @@ doors = {'tsfast.all', 'tsfast.basics', 'tsfast.imports', 'tsfast.data.all', 'ts
 
 # Room -> floor. `models` stands below `data`, so that a batch transform can wrap the plain-torch module that a deployed model carries.
 floors = {'core': 0, 'threads': 0, 'models': 1, 'data': 1.5, 'learner': 2, 'callbacks': 2, 'losses': 2, 'metrics': 2, 'checkpoint': 2, 'recipe': 2,
-          'inference': 3, 'deploy': 3, 'interpret': 3, 'estimators': 3, 'sktime_estimators': 3, 'cli': 4, '__main__': 4}
+          'bundle': 3, 'inference': 3, 'deploy': 3, 'interpret': 3, 'estimators': 3, 'sktime_estimators': 3, 'cli': 4, '__main__': 4}
 
 
 def name_of(path):
@@ -98,15 +98,15 @@ def test_import_costs_nothing():
     assert not loaded('import tsfast; tsfast.__version__') & {'torch', 'numpy', 'fastai', 'fastcore', 'pandas', 'sktime', 'numba'}
 
 
-def test_models_import_torch_and_numpy_only():
-    "What a deployed model needs (core.py and all of models/) loads without fastai and whatever else training takes"
+def test_deployment_imports_torch_and_numpy_only():
+    "What a deployed model needs (core.py, bundle.py, inference.py and all of models/) loads without fastai and whatever else training takes"
     # kernels are loaded by the first call that needs them: that they need numba or triton is their point
-    own = [name_of(o) for o in modules if room(name_of(o)) in ('core', 'models') and not name_of(o).startswith('tsfast.models.kernels.')]
-    assert 'tsfast.models.registry' in own
+    own = [name_of(o) for o in modules if room(name_of(o)) in ('core', 'models', 'bundle', 'inference') and not name_of(o).startswith('tsfast.models.kernels.')]
+    assert {'tsfast.models.registry', 'tsfast.inference'} <= set(own)
     code = '\n'.join(f'import {o}' for o in own) + '\nfrom tsfast.models.registry import list_models\nassert list_models()'
     heavy = {'fastai', 'fastcore', 'fasttransform', 'pandas', 'sktime', 'sklearn', 'scipy', 'numba', 'matplotlib', 'triton', 'IPython', 'nbdev'}
     extra = loaded(code) & heavy - loaded('import torch, numpy')
-    assert not extra, f'importing core.py and models/ loads {sorted(extra)}'
+    assert not extra, f'importing core.py, bundle.py, inference.py and models/ loads {sorted(extra)}'
 
 
 @pytest.mark.parametrize('path', [o for o in modules if name_of(o) not in doors], ids=name_of)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 from ..core import _IDS, _TIMES, _known, as_frame, is_whole
-from .core import warn_lost_digits
+from ..core import warn_lost_digits
 
 # %% ../../nbs/data/02_windows.ipynb #d2e7d757
 def _as_times(v):
