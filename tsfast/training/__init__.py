@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['RunSettings', 'filled', 'settings_from', 'settings_json', 'RunData', 'archive_data', 'batch_transform',
-           'batch_transforms', 'hold_out', 'SCHEDULES', 'BestWeights', 'NoValidation', 'Predictions', 'TrainingRun',
-           'RESULTS', 'RUN_FILES', 'published', 'run_key', 'run_many', 'run_once']
+           'batch_transforms', 'find_set', 'hold_out', 'with_by_var', 'SCHEDULES', 'BestWeights', 'NoValidation',
+           'Predictions', 'TrainingRun', 'RESULTS', 'RUN_FILES', 'clear', 'published', 'read_json', 'write_json',
+           'run_key', 'run_many', 'run_once']
 
-# %% ../../nbs/11_training.ipynb #f60f5b39
+# %% ../../nbs/11_training.ipynb #15c80e52
 from ..settings import RunSettings, filled, settings_from, settings_json
-from .data import RunData, archive_data, batch_transform, batch_transforms, hold_out
+from .data import RunData, archive_data, batch_transform, batch_transforms, find_set, hold_out, with_by_var
 from .run import SCHEDULES, BestWeights, NoValidation, Predictions, TrainingRun
-from .report import RESULTS, RUN_FILES, published
+from .report import RESULTS, RUN_FILES, clear, published, read_json, write_json
 from .many import run_key, run_many, run_once
 
-_all_ = ['RunSettings', 'filled', 'settings_from', 'settings_json', 'RunData', 'archive_data', 'batch_transform', 'batch_transforms', 'hold_out',
-         'SCHEDULES', 'BestWeights', 'NoValidation', 'Predictions', 'TrainingRun', 'RESULTS', 'RUN_FILES', 'published',
+_all_ = ['RunSettings', 'filled', 'settings_from', 'settings_json', 'RunData', 'archive_data', 'batch_transform', 'batch_transforms',
+         'find_set', 'hold_out', 'with_by_var',         'SCHEDULES', 'BestWeights', 'NoValidation', 'Predictions', 'TrainingRun', 'RESULTS', 'RUN_FILES', 'clear', 'published', 'read_json', 'write_json',
          'run_key', 'run_many', 'run_once']
