@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['SCHEDULES', 'NoValidation', 'BestWeights', 'fit_plateau', 'metric_for', 'TrainingRun', 'Predictions']
 
-# %% ../../nbs/training/02_run.ipynb #6afd85c6
+# %% ../../nbs/training/02_run.ipynb #6c4cd7f4
 import copy, time
 from dataclasses import dataclass
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 import msgspec
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from fastai.callback.core import Callback, CancelFitException, CancelValidException
 from fastai.callback.tracker import ReduceLROnPlateau
+from fastai.learner import replacing_yield
 from fastai.metrics import accuracy, mae
 from fastcore.basics import patch
 from ..core import seeded
@@ -24,13 +25,13 @@ from ..learner import TSLearner, solve_head, ts_learner
 from ..settings import RunSettings, filled
 from .data import RunData, archive_data, batch_transforms, hold_out, lacks_values, run_loaders
 
-# %% ../../nbs/training/02_run.ipynb #a43576e4
+# %% ../../nbs/training/02_run.ipynb #6dce033d
 class NoValidation(Callback):
     "Train without validation"
     order = 55 # before the progress bars
     def before_validate(self): raise CancelValidException()
 
-# %% ../../nbs/training/02_run.ipynb #16a4c6eb
+# %% ../../nbs/training/02_run.ipynb #a816f1dc
 class BestWeights(Callback):
     "Stop when the validation loss has not improved for some epochs, and return to the best weights"
     order = 65 # after the recorder and the progress bars
@@ -54,7 +55,7 @@ class BestWeights(Callback):
         if self.state is not None: self.model.load_state_dict(self.state)
         self.state = None
 
-# %% ../../nbs/training/02_run.ipynb #ae79cdbf
+# %% ../../nbs/training/02_run.ipynb #28f65e02
 def fit_plateau(
     learn:TSLearner, # to train
     n:int, # epochs
@@ -72,7 +73,7 @@ SCHEDULES = dict(one_cycle=lambda learn, n, lr, cbs, monitor: learn.fit_one_cycl
                  flat_cos=lambda learn, n, lr, cbs, monitor: learn.fit_flat_cos(n, lr, cbs=cbs),
                  plateau=fit_plateau)
 
-# %% ../../nbs/training/02_run.ipynb #b24a5223
+# %% ../../nbs/training/02_run.ipynb #e4e2617e
 def metric_for(
     classes:bool, # are the targets classes?
 ): # a metric of fastai
@@ -143,7 +144,9 @@ class TrainingRun:
         with self.seeded(): self._learner = ts_learner(dls, arch, seed=s.seed, wd=s.wd, **args, **s.arch_args)
         return self._learner
 
-# %% ../../nbs/training/02_run.ipynb #2f670dfc
+# %% ../../nbs/training/02_run.ipynb #711aba33
+_replacing = contextmanager(replacing_yield)
+
 def _solve(learn):
     "Solve the head without validating it"
     found = solve_head(learn)
@@ -165,7 +168,7 @@ def train(self:TrainingRun,
     validate = bool(s.valid_size) if validate is None else validate
     closed_form = s.ridge if closed_form is None else closed_form
     start = time.monotonic()
-    with self.seeded():
+    with self.seeded(), _replacing(learn.recorder, 'valid_metrics', validate):
         if closed_form and validate: learn.fit_ridge()
         elif closed_form: _solve(learn)
         else: SCHEDULES[s.schedule](learn, s.epochs, s.lr, _callbacks(s, cbs, validate), 'valid_loss' if s.valid_size else 'train_loss')
@@ -175,7 +178,7 @@ def train(self:TrainingRun,
                          "or look for extreme values in X and y.")
     return self
 
-# %% ../../nbs/training/02_run.ipynb #12515fd3
+# %% ../../nbs/training/02_run.ipynb #90896508
 @dataclass
 class Predictions:
     "What a run predicts for its test split, in the order of the split"
