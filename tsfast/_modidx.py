@@ -1816,6 +1816,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'tsfast.training.run.TrainingRun.with_seed': ( 'training/run.html#trainingrun.with_seed',
                                                                                     'tsfast/training/run.py'),
                                      'tsfast.training.run._callbacks': ('training/run.html#_callbacks', 'tsfast/training/run.py'),
+                                     'tsfast.training.run._recording': ('training/run.html#_recording', 'tsfast/training/run.py'),
                                      'tsfast.training.run._solve': ('training/run.html#_solve', 'tsfast/training/run.py'),
                                      'tsfast.training.run.fit_plateau': ('training/run.html#fit_plateau', 'tsfast/training/run.py'),
                                      'tsfast.training.run.metric_for': ('training/run.html#metric_for', 'tsfast/training/run.py')}}}

@@ -6,7 +6,7 @@
 __all__ = ['check_arguments', 'check_together', 'seeds_from', 'without_data', 'twin', 'TensorsOf', 'copied_to', 'NestedArguments',
            'TSNet', 'check_weights', 'refuse_lonely']
 
-# %% ../nbs/35_estimator_base.ipynb #8344f624
+# %% ../nbs/35_estimator_base.ipynb #d81e536a
 import copy, inspect, math, threading
 from typing import Annotated, Any, Literal
 import cloudpickle
@@ -32,7 +32,7 @@ from .models.feature_model import FeatureModel
 from .settings import KINDS, RunSettings, WholeNumber, checked
 from .training import RunData, TrainingRun, batch_transforms
 
-# %% ../nbs/35_estimator_base.ipynb #5e5ecb2a
+# %% ../nbs/35_estimator_base.ipynb #4e3e08f3
 _NUMBERS = {k: KINDS[k] for k in ('epochs', 'bs', 'lr', 'wd', 'label_smoothing')} | {
     'n_estimators': WholeNumber, 'n_iter_no_change': WholeNumber, 'early_stopping': bool,
     'validation_fraction': Annotated[float, Meta(gt=0, lt=1, title='a share of the series between 0 and 1')],
@@ -68,7 +68,7 @@ def check_arguments(
         fine, wanted = _OBJECTS[k]
         if not fine(args[k]): raise ValueError(f"{k} is {args[k]!r}. Expected {wanted}.")
 
-# %% ../nbs/35_estimator_base.ipynb #74c2c3be
+# %% ../nbs/35_estimator_base.ipynb #4fc6be1b
 def _known_to_learner(arch_params):
     "Names that are arguments of `ts_learner`, and not of an architecture"
     ps = inspect.signature(ts_learner).parameters.items()
@@ -101,7 +101,7 @@ def seeds_from(
         raise ValueError(f"random_state is {random_state!r}. Expected None, an integer from 0 up, a numpy RandomState or a numpy Generator.")
     return [int(o) for o in np.random.SeedSequence(random_state).generate_state(n)]
 
-# %% ../nbs/35_estimator_base.ipynb #93f20b24
+# %% ../nbs/35_estimator_base.ipynb #9255e524
 def without_data(
     learn:TSLearner, # trained
 ) -> TSLearner: # the same
@@ -152,7 +152,7 @@ def copied_to(
     res.dls.to(device)
     return res
 
-# %% ../nbs/35_estimator_base.ipynb #fcc0fc50
+# %% ../nbs/35_estimator_base.ipynb #822ff849
 _MAX_RIDGE = 20_000      # the largest matrix that the closed form decomposes
 _MOVING = threading.Lock()      # of networks between devices
 
@@ -228,7 +228,7 @@ class TSNet(NestedArguments, BaseEstimator):
         except BaseException: self.__dict__ = before; raise
         return self
 
-# %% ../nbs/35_estimator_base.ipynb #7d229fef
+# %% ../nbs/35_estimator_base.ipynb #969a9b0f
 @patch
 def _tfms(self:TSNet):
     "The batch transforms"
@@ -261,7 +261,7 @@ def _read_flat(self:TSNet, X, fit):
     finite = 'allow-nan' if self._takes_missing() else True
     return validate_data(self, X, reset=fit, dtype=np.float32, ensure_all_finite=finite, ensure_min_samples=2 if fit else 1)
 
-# %% ../nbs/35_estimator_base.ipynb #dd48a949
+# %% ../nbs/35_estimator_base.ipynb #2d11e94d
 def _n_missing(X):
     "Number of series with missing values, read some at a time"
     rows = max(1, 2**22 // math.prod(X.shape[1:]))
@@ -304,7 +304,7 @@ def _as_long(self:TSNet, X):
                          "Resample them, or fit with missing=0., which fills up the ends.")
     return nn.functional.pad(as_series(X), (0, self.length_ - n), value=float('nan'))
 
-# %% ../nbs/35_estimator_base.ipynb #13ee8db8
+# %% ../nbs/35_estimator_base.ipynb #66586539
 @patch
 def _check_y(self:TSNet, y, n, **kwargs):
     "`y` as an array with a target for each of `n` series"
@@ -336,7 +336,7 @@ def refuse_lonely(
         raise ValueError(f"early_stopping=True sets a share of each class aside, and class {lonely[0]!r} has one series only. "
                          "Use early_stopping=False, or leave out classes with one series.")
 
-# %% ../nbs/35_estimator_base.ipynb #a138b255
+# %% ../nbs/35_estimator_base.ipynb #b9e89f43
 @patch
 def _in_closed_form(self:TSNet, model, n):
     "Is the head of `model` solved in closed form, for `n` training series?"
@@ -396,7 +396,7 @@ def _fit(self:TSNet, X, y, sample_weight):
     self.history_ = pd.concat([o.history for o in learners], keys=range(len(learners)), names=['network'])
     self.learners_ = learners
 
-# %% ../nbs/35_estimator_base.ipynb #e0b9bb33
+# %% ../nbs/35_estimator_base.ipynb #8be89b62
 @patch
 def _place(self:TSNet, learn, device):
     "Move a network to `device`, unless it is there"

@@ -7,13 +7,13 @@ __all__ = ['WholeNumber', 'BatchSize', 'Seed', 'Positive', 'NotNegative', 'Share
            'KINDS', 'DEFAULTS', 'expected', 'checked', 'literal', 'name_and_value', 'RunSettings', 'settings_from',
            'settings_json', 'filled']
 
-# %% ../nbs/10_settings.ipynb #804911e9
+# %% ../nbs/10_settings.ipynb #17158222
 import ast, math
 from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-# %% ../nbs/10_settings.ipynb #9d160c66
+# %% ../nbs/10_settings.ipynb #dc0dd614
 WholeNumber = Annotated[int, Meta(ge=1, title='a whole number from 1 up')]
 BatchSize = Annotated[int, Meta(ge=2, title='a whole number from 2 up')]
 Seed = Annotated[int, Meta(ge=0, title='a whole number from 0 up')]
@@ -51,7 +51,7 @@ def checked(
     if isinstance(res, float) and not math.isfinite(res): raise ValueError(_wrong(name, value, kind))
     return res
 
-# %% ../nbs/10_settings.ipynb #4726b576
+# %% ../nbs/10_settings.ipynb #4d7e4698
 def literal(
     s:str, # such as '3', '0.5', 'True', 'none', '(1, 2)'
 ): # a Python value; `s` itself where it is none
@@ -67,7 +67,7 @@ def name_and_value(
     if not eq or not k.isidentifier(): raise ValueError(f"expected name=value, such as nf=16, not {s!r}")
     return k, literal(v)
 
-# %% ../nbs/10_settings.ipynb #c549dd4f
+# %% ../nbs/10_settings.ipynb #736fe8d7
 class RunSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     "Settings of one training run. None where the recipe decides, or where nothing is asked for. A wrong value is a `ValueError`"
     dsid:str|None = None # name of a data set of the archive; None: the data is given
@@ -115,7 +115,7 @@ def settings_json(
     "Settings as JSON, for `settings_from`"
     return msgspec.json.format(msgspec.json.encode(settings)).decode()
 
-# %% ../nbs/10_settings.ipynb #9c5865dc
+# %% ../nbs/10_settings.ipynb #bf25de1a
 def filled(
     settings:RunSettings, # any
     n_train:int, # series in the training split

@@ -7,7 +7,7 @@ __all__ = ['UsageError', 'command', 'commands', 'main', 'parser', 'CHECKPOINT_SE
            'SCHEDULES', 'batch_transform', 'check_out', 'published', 'run_settings', 'train', 'data', 'models',
            'export', 'predict']
 
-# %% ../../nbs/20_cli.ipynb #d16db60c
+# %% ../../nbs/20_cli.ipynb #1768a231
 from importlib import import_module
 from .parsing import UsageError, command, commands, main, parser
 from .run import CHECKPOINT_SECONDS, check_out, run_settings, train

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['bundle_of', 'predict', 'export']
 
-# %% ../../nbs/cli/04_deployed.ipynb #a551b67b
+# %% ../../nbs/cli/04_deployed.ipynb #6ac063fc
 # Python's own modules alone, so that --help answers at once; whatever is heavier is imported where it is used
 import sys
 from pathlib import Path
 from .parsing import at_least, command, named_device
 
-# %% ../../nbs/cli/04_deployed.ipynb #10f87232
+# %% ../../nbs/cli/04_deployed.ipynb #500af3cd
 def bundle_of(
     path:Path, # a bundle, the folder of a run, or anything else
 ) -> Path|None: # the folder of the bundle; None where there is none
@@ -76,7 +76,7 @@ def _agreement(p, pred, y, source):
     correct = sum(a == known[b] for a, b in zip(pred, y))
     return f"{correct} of {len(y)} agree with the labels in {source}: accuracy {correct/len(y):.4f}"
 
-# %% ../../nbs/cli/04_deployed.ipynb #0089098d
+# %% ../../nbs/cli/04_deployed.ipynb #e6012807
 _MODEL = ("folder that learn.save_bundle or tsfast export wrote, or the folder of a run. A run of an older version has a learner.pkl, "
           "which is a pickle: only your own")
 _DATA = ("series: .ts, .npy (n, channels, length), or .tsv, .csv or .txt with one series per row, channel after channel; "
@@ -112,7 +112,7 @@ def predict(
     if y is not None and p.kind == 'classification' and out.ndim == 2:
         print(_agreement(p, p.decode(out), y, args.data), file=sys.stderr if args.out is None else sys.stdout)
 
-# %% ../../nbs/cli/04_deployed.ipynb #84cc4f61
+# %% ../../nbs/cli/04_deployed.ipynb #0b4aeebe
 def _copy_bundle(bundle, out):
     "Copy a bundle aside, and move it into place"
     import shutil, uuid

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['models', 'data']
 
-# %% ../../nbs/cli/03_lists.ipynb #fd271f63
+# %% ../../nbs/cli/03_lists.ipynb #e0ecb61c
 # Python's own modules alone, so that --help answers at once; whatever is heavier is imported where it is used
 from .parsing import at_least, command
 
@@ -41,7 +41,7 @@ def models(
         what = (get_arch(n).__doc__ or '-').strip().splitlines()[0].split(': `')[0]      # without the shapes
         print(f"{n:<22}{k:>12}   {what}")
 
-# %% ../../nbs/cli/03_lists.ipynb #7db66bbe
+# %% ../../nbs/cli/03_lists.ipynb #0e862ab0
 def _data_args(p):
     p.add_argument('pattern', nargs='?', default='*', metavar='PATTERN', help="part of a name, or a pattern such as 'ECG*'")
     p.add_argument('--here', action='store_true', help="only sets that are on this machine, which need no network")

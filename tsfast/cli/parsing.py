@@ -37,7 +37,7 @@ class _Parser(argparse.ArgumentParser):
             if near: message += f'.{near}'
         raise UsageError(f"{message} (see {self.prog} --help)")
 
-# %% ../../nbs/cli/01_parsing.ipynb #232f86cd
+# %% ../../nbs/cli/01_parsing.ipynb #d0ce17d3
 _WHAT = "Deep learning for time series: from the name of a data set to a trained model."
 _THREADS = """Without OMP_NUM_THREADS in the environment, torch gets as many threads as there are cores to use, and at most 4.
 Idle threads sleep, unless OMP_WAIT_POLICY, GOMP_SPINCOUNT or KMP_BLOCKTIME is set."""
@@ -63,7 +63,7 @@ def _parse(argv):
     if unknown: p.verbs.choices.get(args.verb, p).error(f"unrecognized arguments: {' '.join(unknown)}")   # the verb knows its options
     return args
 
-# %% ../../nbs/cli/01_parsing.ipynb #a6fe91eb
+# %% ../../nbs/cli/01_parsing.ipynb #44ff07e2
 def _message(e):
     "What an exception says, in one line"
     text = str(e.args[0]) if isinstance(e, KeyError) and e.args else str(e)

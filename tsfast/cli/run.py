@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CHECKPOINT_SECONDS', 'run_settings', 'alone', 'check_out', 'train']
 
-# %% ../../nbs/cli/02_run.ipynb #c4697281
+# %% ../../nbs/cli/02_run.ipynb #c4ef440f
 # Python's own modules alone, so that --help answers at once; whatever is heavier is imported where it is used
 import argparse, os, shlex, sys
 from contextlib import contextmanager, suppress
@@ -46,7 +46,7 @@ def _train_args(p):
     p.add_argument('--resume', action='store_true', help=_RESUME)
     p.add_argument('--overwrite', action='store_true', help="replace a run in --out")
 
-# %% ../../nbs/cli/02_run.ipynb #fbc9d5ce
+# %% ../../nbs/cli/02_run.ipynb #6b4b234c
 def _contradicts(k, value, stored):
     "Is `value` another one than that of the run which is resumed?"
     from tsfast.training import with_by_var
@@ -80,7 +80,7 @@ def run_settings(
     # an older version wrote `standardize` for statistics over all channels
     return {**stored, 'batch_tfms': words(stored['batch_tfms'], False), **elsewhere}
 
-# %% ../../nbs/cli/02_run.ipynb #8730404b
+# %% ../../nbs/cli/02_run.ipynb #c50dad66
 def _as_registered(given):
     "The names of the set and the architecture in the spelling of the archive and the registry, for messages and for the folder"
     from tsfast.models.registry import get_arch
@@ -161,7 +161,7 @@ def check_out(
     taken = _taken(out, [o.name for o in out.iterdir()] if out.exists() else [])
     if taken: raise ValueError(taken)
 
-# %% ../../nbs/cli/02_run.ipynb #cc620a32
+# %% ../../nbs/cli/02_run.ipynb #f5b0fa83
 class _Lines:
     "Progress where there is no terminal: a line now and then, about 25 in all"
     def __init__(self, learn): self.learn = learn
@@ -198,7 +198,7 @@ def _introduce(run):
     else: print("Test scores are shown for information; they do not affect training or model selection: "
                 "the number of epochs is fixed, and the last weights are kept.")
 
-# %% ../../nbs/cli/02_run.ipynb #d046ed43
+# %% ../../nbs/cli/02_run.ipynb #2b3dc140
 def _prepare(run, out, resumed):
     "Write the settings, or say where the run goes on"
     from tsfast.checkpoint import read_checkpoint
@@ -242,7 +242,7 @@ def _interrupted(out):
         return f"interrupted; {kept}. Go on with: tsfast train --resume --out {shlex.quote(str(out))}"
     return "interrupted before there was anything to keep"
 
-# %% ../../nbs/cli/02_run.ipynb #e16b20ac
+# %% ../../nbs/cli/02_run.ipynb #5112a640
 def _made(s):
     "The run with its learner"
     from tsfast.settings import settings_from

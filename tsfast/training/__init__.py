@@ -8,7 +8,7 @@ __all__ = ['RunSettings', 'filled', 'settings_from', 'settings_json', 'RunData',
            'Predictions', 'TrainingRun', 'RESULTS', 'RUN_FILES', 'clear', 'published', 'read_json', 'write_json',
            'run_key', 'run_many', 'run_once']
 
-# %% ../../nbs/11_training.ipynb #bcd2114c
+# %% ../../nbs/11_training.ipynb #5ca46510
 from ..settings import RunSettings, filled, settings_from, settings_json
 from .data import RunData, archive_data, batch_transform, batch_transforms, find_set, hold_out, with_by_var
 from .run import SCHEDULES, BestWeights, NoValidation, Predictions, TrainingRun

@@ -6,7 +6,7 @@
 __all__ = ['RunData', 'find_set', 'archive_data', 'hold_out', 'with_by_var', 'batch_transform', 'batch_transforms',
            'lacks_values', 'run_loaders']
 
-# %% ../../nbs/training/01_data.ipynb #9b71e99f
+# %% ../../nbs/training/01_data.ipynb #202cf101
 import inspect
 from dataclasses import dataclass, replace
 import numpy as np
@@ -20,7 +20,7 @@ from ..data.splits import get_splits
 from ..data.targets import TSClassification, TSRegression
 from ..settings import TRANSFORMS, RunSettings, name_and_value
 
-# %% ../../nbs/training/01_data.ipynb #9b5f9472
+# %% ../../nbs/training/01_data.ipynb #72064427
 @dataclass
 class RunData:
     "What a run trains on and is judged by"
@@ -63,7 +63,7 @@ def archive_data(
     X, y, splits = (get_regression_data if numbers else get_UCR_data)(name, path=settings.path, split_data=False)
     return RunData(X, y, splits, TSRegression() if numbers else TSClassification(), name)
 
-# %% ../../nbs/training/01_data.ipynb #b84d07c0
+# %% ../../nbs/training/01_data.ipynb #fd5529ee
 def hold_out(
     data:RunData, # with training series
     valid_size:float, # share of them to hold out
@@ -75,7 +75,7 @@ def hold_out(
     a, b = get_splits(y, valid_size=valid_size, stratify=data.classes, random_state=seed, shuffle=True)
     return replace(data, splits=(train[a], train[b], *rest))
 
-# %% ../../nbs/training/01_data.ipynb #9c9092cf
+# %% ../../nbs/training/01_data.ipynb #145f4fe1
 def with_by_var(
     spec:str, # a batch transform in words
     by_var:bool, # take the statistics of each channel
@@ -106,7 +106,7 @@ def batch_transforms(
     "Batch transforms from words; transforms are kept as they are"
     return [batch_transform(t) if isinstance(t, str) else t for t in listify(o) if t != 'none']
 
-# %% ../../nbs/training/01_data.ipynb #0c7b3634
+# %% ../../nbs/training/01_data.ipynb #74bf75cf
 def lacks_values(
     X, # (n, C, L): series
 ) -> bool:

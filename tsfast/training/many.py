@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['data_digest', 'run_key', 'run_once', 'run_many']
 
-# %% ../../nbs/training/04_many.ipynb #4cf85439
+# %% ../../nbs/training/04_many.ipynb #12a7d9ed
 import hashlib, os, shutil, signal, traceback
 from contextlib import ExitStack, suppress
 from multiprocessing import get_context
@@ -21,7 +21,7 @@ from .data import RunData
 from .report import read_json, write_json
 from .run import TrainingRun
 
-# %% ../../nbs/training/04_many.ipynb #84d0d08c
+# %% ../../nbs/training/04_many.ipynb #1fd9f15c
 def data_digest(
     data:RunData, # series, targets and splits
 ) -> str: # hexadecimal
@@ -44,7 +44,7 @@ def run_key(
     parts = msgspec.json.encode([whole, data_digest(run.data), __version__], order='deterministic')
     return hashlib.sha256(parts).hexdigest()[:16]
 
-# %% ../../nbs/training/04_many.ipynb #8864d785
+# %% ../../nbs/training/04_many.ipynb #1a179539
 def run_once(
     settings:RunSettings, # with the name of a data set
     folder, # the result goes to a folder in it that is called by the key
@@ -66,7 +66,7 @@ def run_once(
     finally: shutil.rmtree(aside, ignore_errors=True)
     return dict(status='done', key=key, results=results)
 
-# %% ../../nbs/training/04_many.ipynb #6cfd48d5
+# %% ../../nbs/training/04_many.ipynb #1ce9d91f
 def _serve(conn, folder):
     "In a worker process: train what comes, and answer"
     signal.signal(signal.SIGINT, signal.SIG_IGN)    # Ctrl-C goes to the parent, which ends its workers
@@ -104,7 +104,7 @@ class _Worker:
         self.process.join()
         for o in self.folder.glob(f'.writing-*-{self.process.pid}'): shutil.rmtree(o, ignore_errors=True)
 
-# %% ../../nbs/training/04_many.ipynb #7e7c3770
+# %% ../../nbs/training/04_many.ipynb #c521bd00
 def _record(res, settings, folder):
     "Keep the traceback of a run that failed; remove an older one of a run that did not"
     name = hashlib.sha256(msgspec.json.encode(settings, order='deterministic')).hexdigest()[:16]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RESULTS', 'RUN_FILES', 'published', 'figures_of', 'draw_scatter', 'write_json', 'read_json', 'clear']
 
-# %% ../../nbs/training/03_report.ipynb #ea58c8a0
+# %% ../../nbs/training/03_report.ipynb #55b2db18
 import json, os, platform, shlex, shutil, sys, tempfile, time
 from contextlib import suppress
 from importlib.metadata import version
@@ -23,7 +23,7 @@ from .data import RunData
 from .run import Predictions, TrainingRun
 import tsfast.deploy, tsfast.interpret   # they give the learner its methods
 
-# %% ../../nbs/training/03_report.ipynb #8031539d
+# %% ../../nbs/training/03_report.ipynb #cf75336e
 _INCEPTION, _FIVE, _ONE = 'one Inception network, mean and sd of 5 runs', 'mean of 5 runs', 'one run'
 _METHODS = dict(inceptiontime=('inception_x1_mean', _INCEPTION), fcn=('fcn', f'FCN, {_FIVE}'), resnet=('resnet', f'ResNet, {_FIVE}'),
                 lite=('lite', f'LITE, {_FIVE}'), minirocket=('minirocket', f'MiniRocket, {_ONE}'),
@@ -46,7 +46,7 @@ def published(
         if col == 'inception_x1_mean' and 'inception_x1_sd' in row: res['sd'] = float(row['inception_x1_sd'])
     return {**res, 'others': {v: float(row[k]) for k, v in _OTHERS.items() if k in row and k != col}}
 
-# %% ../../nbs/training/03_report.ipynb #0d579f69
+# %% ../../nbs/training/03_report.ipynb #908f66af
 def figures_of(
     p:Predictions, # of the test split
     classes:bool, # are the targets classes?
@@ -73,7 +73,7 @@ def evaluate(self:TrainingRun,
                 epochs=0 if s.ridge else s.epochs, recipe_epochs=usual, arch_args=s.arch_args, seconds=round(self.seconds, 1),
                 test=figures_of(p, data.classes), published=known, finished=time.strftime('%Y-%m-%dT%H:%M:%S%z'))
 
-# %% ../../nbs/training/03_report.ipynb #438d89ae
+# %% ../../nbs/training/03_report.ipynb #7fa79fe2
 def _some_rows(p, classes, n=9):
     "Up to three series that are predicted wrongly, or worst, and others spread over the split"
     wrong = np.flatnonzero(p.true != p.pred) if classes else np.argsort(-np.abs(p.true - p.pred))
@@ -117,7 +117,7 @@ def draw_scatter(
     ax.set(xlabel='true', ylabel='predicted')
     return fig
 
-# %% ../../nbs/training/03_report.ipynb #44e86de6
+# %% ../../nbs/training/03_report.ipynb #edd39b88
 RESULTS = {'model': "the trained model as a bundle, for Predictor", 'learner.pkl': "the trained learner, for load_learner",
            'metrics.csv': "losses and metrics of each epoch", 'losses.png': "the same, drawn",
            'confusion_matrix.png': "true and predicted classes", 'scatter.png': "true and predicted values",
@@ -158,7 +158,7 @@ def describe(self:TrainingRun) -> dict: # plain data, for `args.json`
     return dict(settings=msgspec.to_builtins(self.settings), command=shlex.join(['tsfast', *sys.argv[1:]]),
                 started=time.strftime('%Y-%m-%dT%H:%M:%S%z'), versions=_versions(), threads=torch.get_num_threads())
 
-# %% ../../nbs/training/03_report.ipynb #42dc43cb
+# %% ../../nbs/training/03_report.ipynb #83dd520b
 def _save_figure(fig, file):
     import matplotlib.pyplot as plt
     fig.savefig(file, dpi=100)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SCHEDULES', 'NoValidation', 'BestWeights', 'fit_plateau', 'metric_for', 'TrainingRun', 'Predictions']
 
-# %% ../../nbs/training/02_run.ipynb #6c4cd7f4
+# %% ../../nbs/training/02_run.ipynb #e42b2e03
 import copy, time
 from dataclasses import dataclass
 from contextlib import contextmanager, nullcontext
@@ -25,13 +25,13 @@ from ..learner import TSLearner, solve_head, ts_learner
 from ..settings import RunSettings, filled
 from .data import RunData, archive_data, batch_transforms, hold_out, lacks_values, run_loaders
 
-# %% ../../nbs/training/02_run.ipynb #6dce033d
+# %% ../../nbs/training/02_run.ipynb #ea7630dc
 class NoValidation(Callback):
     "Train without validation"
     order = 55 # before the progress bars
     def before_validate(self): raise CancelValidException()
 
-# %% ../../nbs/training/02_run.ipynb #a816f1dc
+# %% ../../nbs/training/02_run.ipynb #2bf0cec6
 class BestWeights(Callback):
     "Stop when the validation loss has not improved for some epochs, and return to the best weights"
     order = 65 # after the recorder and the progress bars
@@ -55,7 +55,7 @@ class BestWeights(Callback):
         if self.state is not None: self.model.load_state_dict(self.state)
         self.state = None
 
-# %% ../../nbs/training/02_run.ipynb #28f65e02
+# %% ../../nbs/training/02_run.ipynb #7a4e4e33
 def fit_plateau(
     learn:TSLearner, # to train
     n:int, # epochs
@@ -73,7 +73,7 @@ SCHEDULES = dict(one_cycle=lambda learn, n, lr, cbs, monitor: learn.fit_one_cycl
                  flat_cos=lambda learn, n, lr, cbs, monitor: learn.fit_flat_cos(n, lr, cbs=cbs),
                  plateau=fit_plateau)
 
-# %% ../../nbs/training/02_run.ipynb #e4e2617e
+# %% ../../nbs/training/02_run.ipynb #b37d787c
 def metric_for(
     classes:bool, # are the targets classes?
 ): # a metric of fastai
@@ -144,8 +144,13 @@ class TrainingRun:
         with self.seeded(): self._learner = ts_learner(dls, arch, seed=s.seed, wd=s.wd, **args, **s.arch_args)
         return self._learner
 
-# %% ../../nbs/training/02_run.ipynb #711aba33
+# %% ../../nbs/training/02_run.ipynb #8a348a4a
 _replacing = contextmanager(replacing_yield)
+
+@contextmanager
+def _recording(learn, validates):
+    "Inside, the recorder expects no validation unless there is one"
+    with _replacing(learn.recorder, 'valid_metrics', validates), _replacing(learn, 'metrics', learn.metrics if validates else []): yield
 
 def _solve(learn):
     "Solve the head without validating it"
@@ -168,7 +173,7 @@ def train(self:TrainingRun,
     validate = bool(s.valid_size) if validate is None else validate
     closed_form = s.ridge if closed_form is None else closed_form
     start = time.monotonic()
-    with self.seeded(), _replacing(learn.recorder, 'valid_metrics', validate):
+    with self.seeded(), _recording(learn, validate):
         if closed_form and validate: learn.fit_ridge()
         elif closed_form: _solve(learn)
         else: SCHEDULES[s.schedule](learn, s.epochs, s.lr, _callbacks(s, cbs, validate), 'valid_loss' if s.valid_size else 'train_loss')
@@ -178,7 +183,7 @@ def train(self:TrainingRun,
                          "or look for extreme values in X and y.")
     return self
 
-# %% ../../nbs/training/02_run.ipynb #90896508
+# %% ../../nbs/training/02_run.ipynb #62ca2751
 @dataclass
 class Predictions:
     "What a run predicts for its test split, in the order of the split"
