@@ -15,7 +15,7 @@ from fastai.learner import Learner
 from fastcore.basics import patch
 from fastprogress.fastprogress import progress_bar
 from ..core import as_series, evaluating
-from ..data.core import TSTensor, show_target
+from ..data.tensor import TSTensor, show_target
 from ..data.targets import TSClassification
 from .common import check_steps, identity, on_host, transformed_batches
 from ..learner import _panels
