@@ -30,12 +30,12 @@ print((time.perf_counter() - start)/n)
 '''
 RUN = '''
 import sys
-from tsfast import cli
-if {plain}: cli.set_thread_defaults = dict
+from tsfast.cli import main, parsing, run as cli
+if {plain}: parsing.set_thread_defaults = dict
 fit = cli._fit
 def timed(*args): s = fit(*args); print('@', s); return s
 cli._fit = timed
-sys.exit(cli.main(sys.argv[1:]))
+sys.exit(main(sys.argv[1:]))
 '''
 BUSY = 'import os; parent = os.getppid()\nwhile os.getppid() == parent: sum(range(10**6))'    # ends with the benchmark, however that ends
 

@@ -20,6 +20,11 @@ class Refs(HTMLParser):
         if tag == 'link' and a.get('href') and a.get('rel') != 'canonical': self.loads.add(a['href'])
 
 
+def in_repository(file, line):
+    "The file or folder is there, and has that line"
+    return file.exists() and (not line or int(line) <= len(file.read_text().splitlines()))
+
+
 def check(
     site:Path, # folder of the built site
     root:Path, # the repository
@@ -34,8 +39,8 @@ def check(
             if u.scheme in ('data', 'mailto', 'javascript'): continue
             if u.scheme or u.netloc:
                 m = re.match(re.escape(repo_url) + r'/(?:blob|tree|edit)/main/([^#?]*)(?:#L(\d+))?', link)
-                if m and (not (root/unquote(m[1])).exists() or m[2] and int(m[2]) > len((root/m[1]).read_text().splitlines())): bad.append((f, link))
-                if link in refs.loads and not re.search(r'colab\.research\.google\.com', link): bad.append((f, f'{link} (loaded from elsewhere)'))
+                if m and not in_repository(root/unquote(m[1]), m[2]): bad.append((f, link))
+                if link in refs.loads: bad.append((f, f'{link} (loaded from elsewhere)'))
                 continue
             to = (f.parent/unquote(u.path)).resolve() if u.path else f
             if to.is_dir(): to = to/'index.html'

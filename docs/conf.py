@@ -35,7 +35,8 @@ html_copy_source = False
 html_theme_options = {
     'logo': {'text': 'tsfast', 'image_light': '_static/icon.svg', 'image_dark': '_static/icon.svg'},
     'icon_links': [{'name': 'Source', 'url': facts['git_url'], 'icon': 'fa-brands fa-github'}],
-    'show_prev_next': True, 'navigation_with_keys': False, 'show_nav_level': 1, 'show_toc_level': 2, 'collapse_navigation': False, 'navigation_depth': 2,
+    'show_prev_next': True, 'navigation_with_keys': False, 'show_nav_level': 1, 'show_toc_level': 2,
+    'collapse_navigation': False, 'navigation_depth': 2,
     'navbar_align': 'left', 'footer_start': ['copyright'], 'footer_end': [], 'secondary_sidebar_items': ['page-toc'],
     'pygments_light_style': 'a11y-high-contrast-light', 'pygments_dark_style': 'a11y-high-contrast-dark',
 }

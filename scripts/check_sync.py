@@ -44,7 +44,8 @@ def main():
     stale = sorted(o for o in have.keys() - want.keys() if o not in by_hand)
     for title, fs, mend in (
         ('Notebooks that are not clean', dirty, '`make export` cleans them.'),
-        ('Modules that differ from their notebooks', differ, '`make export` takes the notebook; `.venv/bin/nbdev-update` carries an edit of the module back into it.'),
+        ('Modules that differ from their notebooks', differ,
+         '`make export` takes the notebook; `.venv/bin/nbdev-update` carries an edit of the module back into it.'),
         ('Modules that have not been exported', missing, '`make export` writes them.'),
         ('Modules without a notebook', stale, 'Delete them, or give them a notebook with `#| default_exp`.')):
         if not fs: continue

@@ -38,7 +38,8 @@ dls = get_ts_dls(X, np.where(y == '1', 10, 20), splits=splits, batch_tfms=TSStan
 learn = ts_learner(dls, 'MiniRocket', num_features=420, random_state=0, seed=0); learn.fit_one_cycle(4, 1e-2)
 write('features', learn, X[splits[1][:8]])
 
-dls = get_ts_dls(X, 100 + 9*X[:, 0, :2], splits=splits, tfms=[None, TSRegression(standardize=True)], batch_tfms=TSStandardize(by_step=True), bs=16)
+numbers = [None, TSRegression(standardize=True)]
+dls = get_ts_dls(X, 100 + 9*X[:, 0, :2], splits=splits, tfms=numbers, batch_tfms=TSStandardize(by_step=True), bs=16)
 learn = ts_learner(dls, 'GRU', hidden_size=8, seed=0); learn.fit_one_cycle(4, 1e-2)
 write('numbers', learn, X[splits[1][:8]])
 

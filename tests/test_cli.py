@@ -8,6 +8,7 @@ from fastai.learner import load_learner
 
 from tsfast import __version__, cli
 from tsfast.cli import main
+from tsfast.cli import run as room
 from tsfast.checkpoint import read_checkpoint
 
 TINY = '--arch-args nf=4 depth=3 --bs 16 --device cpu'.split()
@@ -85,7 +86,7 @@ def test_ridge(tmp_path, capsys, monkeypatch):
 def test_published(tmp_path, capsys, kw, words):
     "Only a run as long as the recipe says, of the network as it is published, is compared"
     known = dict(accuracy=.96, sd=.001, what='one Inception network', others={})
-    cli._show(dict(n_train=67, n_test=1029, seconds=1, test=dict(accuracy=.8), published=known, **kw), tmp_path)
+    room._show(dict(n_train=67, n_test=1029, seconds=1, test=dict(accuracy=.8), published=known, **kw), tmp_path)
     out = capsys.readouterr().out
     assert words in out and out.count('what is published') == 1
 
@@ -171,16 +172,16 @@ def test_two_runs_in_one_folder(tmp_path, capsys):
     "The second is refused, and changes nothing; one that comes after the end of the first is told what is there"
     out = tmp_path/'o'
     train = lambda *more: main(['train', 'ItalyPowerDemand', *TINY, '--epochs', '1', '--out', str(out), *more])
-    with cli._alone(out):
+    with room.alone(out):
         for more in ([], ['--overwrite'], ['--resume']):
             assert train(*more) == 1 and f'Another run is writing to {out}' in capsys.readouterr().err
         assert not names(out)
-    load = cli._load
+    load = room._load
     def slowly(s):
         "The other run ends while this one reads its data"
         (out/'results.json').write_text('{}'); return load(s)
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(cli, '_load', slowly)
+        m.setattr(room, '_load', slowly)
         assert train() == 1 and 'holds a finished run' in capsys.readouterr().err
     assert names(out) == {'results.json'} and train('--overwrite') == 0
 
@@ -201,7 +202,7 @@ def test_half_a_report(tmp_path, capsys, monkeypatch):
     out = tmp_path/'o'
     train = lambda *more: main(['train', 'ItalyPowerDemand', *TINY, '--epochs', '2', '--out', str(out), *more])
     with monkeypatch.context() as m:
-        m.setattr(cli, '_draw_series', fails)
+        m.setattr(room, '_draw_series', fails)
         assert train() == 1
     assert capsys.readouterr().err == 'tsfast: disk full\n'
     assert names(out) == {'args.json', 'checkpoint.pt'}
@@ -214,7 +215,7 @@ def test_half_a_report(tmp_path, capsys, monkeypatch):
 def test_damaged_checkpoint(tmp_path, capsys, monkeypatch):
     out = tmp_path/'o'
     with monkeypatch.context() as m:
-        m.setattr(cli, '_report', fails)
+        m.setattr(room, '_report', fails)
         assert main(['train', 'ItalyPowerDemand', *TINY, '--epochs', '1', '--out', str(out)]) == 1
     whole = (out/'checkpoint.pt').read_bytes()
     (out/'checkpoint.pt').write_bytes(whole[:1000])
@@ -231,12 +232,12 @@ def test_damaged_checkpoint(tmp_path, capsys, monkeypatch):
 def test_interrupt(repo, tmp_path, capsys, monkeypatch, schedule):
     "Ctrl-C, then --resume in a new process: the weights and the record of a run that was left alone"
     argv = ['train', 'ItalyPowerDemand', *TINY, '--epochs', '12', '--schedule', schedule, '--lr', '1e-2']
-    write, before = cli._Lines.__call__, signal.signal(signal.SIGINT, signal.default_int_handler)   # a test run in the background may ignore the signal
+    write, before = room._Lines.__call__, signal.signal(signal.SIGINT, signal.default_int_handler)   # a test run in the background may ignore the signal
     def interrupted(self, log):
         write(self, log)
         if log[0] == 4: signal.raise_signal(signal.SIGINT)
     with monkeypatch.context() as m:
-        m.setattr(cli, 'CHECKPOINT_SECONDS', 0); m.setattr(cli._Lines, '__call__', interrupted)
+        m.setattr(room, 'CHECKPOINT_SECONDS', 0); m.setattr(room._Lines, '__call__', interrupted)
         try: assert main([*argv, '--out', str(tmp_path/'o')]) == 130
         finally: signal.signal(signal.SIGINT, before)
     assert names(tmp_path/'o') == {'args.json', 'checkpoint.pt'}
@@ -257,7 +258,7 @@ def test_interrupt_elsewhere(tmp_path, capsys, monkeypatch, verb, words):
         "As the user does"
         raise KeyboardInterrupt
     monkeypatch.setitem(cli.commands, 'models', (stop, cli.commands['models'][1]))
-    monkeypatch.setattr(cli, '_fit', stop)
+    monkeypatch.setattr(room, '_fit', stop)
     assert main(['models'] if verb == 'models' else ['train', 'ItalyPowerDemand', *TINY, '--out', str(tmp_path/'o')]) == 130
     assert capsys.readouterr().err == f'tsfast: {words}\n'
 

@@ -10,7 +10,7 @@ from tsfast.models.registry import get_arch, list_models
 
 root = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(root/'docs'))
-import check_links, pages, readme, text
+import build, cells, check_links, entries, pages, readme, text
 
 notebooks = sorted(f for f in (root/'nbs').rglob('*.ipynb') if not any(o[0] in '_.' for o in f.relative_to(root/'nbs').parts))
 
@@ -77,8 +77,9 @@ def test_progress_bars_are_taken_out():
 
 
 def test_broken_links_are_found(tmp_path):
-    (tmp_path/'index.html').write_text('<a href="there.html#x"></a><a href="there.html#y"></a><a href="gone.html"></a><img src="no.png"><script src="https://cdn.example/x.js"></script>'
-                                       f'<a href="{pages.repo}/blob/main/README.md"></a><a href="{pages.repo}/blob/main/nothing.md"></a><a href="https://docs.fast.ai"></a>')
+    links = ('there.html#x', 'there.html#y', 'gone.html', f'{pages.repo}/blob/main/README.md', f'{pages.repo}/blob/main/nothing.md', 'https://docs.fast.ai')
+    html = ''.join(f'<a href="{o}"></a>' for o in links) + '<img src="no.png"><script src="https://cdn.example/x.js"></script>'
+    (tmp_path/'index.html').write_text(html)
     (tmp_path/'there.html').write_text('<p id="x">')
     bad = check_links.check(tmp_path, root)
     assert len(bad) == 5 and all(any(o in b for b in bad) for o in ('there.html#y', 'gone.html', 'no.png', 'cdn.example', 'nothing.md')), bad
@@ -102,5 +103,70 @@ def test_pictures_that_code_displays_reach_the_page():
     nb = read_nb(path)
     cell = next(c for c in nb.cells if '#| output: asis' in c.source)
     cell['outputs'] = [dict2obj(dict(output_type='display_data', metadata={}, data={'image/svg+xml': '<svg/>', 'text/plain': '<SVG>'}))]
-    made = [c for c in pages.convert(nb, page, [page], lambda md, _: md, {}) if c.cell_type == 'code' and c.outputs]
+    made = [c for c in cells.convert(nb, page, lambda md, _: md, {}) if c.cell_type == 'code' and c.outputs]
     assert made and all(c.source.strip() for c in made)
+
+
+# --- what a page shows
+def page_of(module):
+    "A page with its symbols, and its cells as the site has them, without outputs"
+    page = next(p for p in pages.find_pages() if p.module == module)
+    nb = read_nb(page.path)
+    for c in nb.cells: c['outputs'] = []
+    build.find_symbols(page, nb)
+    by_path = {f.resolve(): 'other' for f in notebooks}
+    return page, cells.convert(nb, page, lambda md, _: md, by_path)
+
+
+def test_public_names_are_open_and_their_code_is_folded():
+    page, made = page_of('tsfast.data.splits')
+    md = '\n'.join(c.source for c in made if c.cell_type == 'markdown')
+    assert '### get_splits\n' in md and '\n| `valid_size` | `float \\| int` | `0.2` |' in md
+    opened = re.sub(r'^::::.*?^::::$', '', md, flags=re.S | re.M)
+    assert 'def get_splits' in md and not re.search(r'^(def|class|@\w+) ', opened, re.M)
+    heads = re.findall(r'^### (\S+)$', md, re.M)
+    assert heads == list(page.symbols) and not any(o.split('.')[-1].startswith('_') for o in heads)
+
+
+EXPORTED = """#| export
+import math
+from torch import nn
+__all__ = []
+LIMIT = 3
+def _half(x): return x/2
+@patch
+def shown(self:nn.Module): return _half(1)
+def hidden(): pass
+"""
+
+def test_helpers_of_a_cell_follow_its_public_names():
+    names, code = zip(*entries.definitions(text.without_directives(EXPORTED)))
+    assert names == ('LIMIT', '_half', 'nn.Module.shown', 'hidden') and code[2].startswith('@patch\ndef shown')
+    assert entries.defined(EXPORTED) == ['nn.Module.shown', 'hidden']
+    mod = type('module', (), dict(LIMIT=3, hidden=lambda: None))
+    page = pages.Page(root, 'x', 'X', '', 'tsfast.x', symbols={'hidden': 'tsfast.x.hidden'})
+    md = entries.exported(EXPORTED, mod, page)
+    assert md.index('### hidden') < md.index('Behind it: `LIMIT`, `_half`, `nn.Module.shown`') < md.index('def _half') and 'import math' not in md
+    assert entries.exported('#| export\nimport math', mod, page) == ''
+
+
+def test_tests_are_folded_and_examples_are_not():
+    many = '\n'.join(f'test_eq({i}, {i})' for i in range(5))
+    assert cells.is_test('# tests\nx = 1\ntest_eq(x, 1)') and cells.is_test(many)
+    assert not cells.is_test('test_eq(1, 1)') and not cells.is_test(f'x = f()\n{many}')
+
+
+def test_title_and_summary_of_a_notebook():
+    from fastcore.nbio import mk_cell
+    of = lambda src: pages.title_and_summary('x.ipynb', mk_cell(src, 'markdown'))
+    assert of('# A title\n\n> What it\nis about\n\nMore.') == ('A title', 'What it is about')
+    assert of('# A title\n\nFirst sentence. Second.\n\nMore.') == ('A title', 'First sentence.') and of('# A title') == ('A title', '')
+    with pytest.raises(ValueError, match='x.ipynb: the first cell must be'): of('## A section')
+
+
+def test_a_package_has_the_page_of_its_name():
+    from fastcore.nbio import dict2nb
+    nb = dict2nb(dict(cells=[dict(cell_type='code', source='#| default_exp interpret.__init__', metadata={}, outputs=[])], metadata={}, nbformat=4, nbformat_minor=5))
+    assert pages.module_of(nb) == 'tsfast.interpret'
+    assert pages.Page(root, 'models', 'X', '', 'tsfast.models').module_file == 'tsfast/models/__init__.py'
+    assert pages.matches('data/core', 'data/*') and not pages.matches('models/kernels/rocket_cpu', 'models/*')

@@ -725,7 +725,7 @@ def views(mm):
 @pytest.mark.parametrize('mode', ['r', 'r+', 'c'])
 def test_what_worker_processes_are_sent_of_a_memory_map(name, mode, tmp_path):
     "Its place in the file, and not what it holds; but for copy on write, whose changes are in memory alone"
-    from tsfast.data.core import _Reader
+    from tsfast.data.loader import _Reader
     np.arange(1000*3*10, dtype='>f8').reshape(1000, 3, 10).tofile(tmp_path/'X.bin')
     offset, n = (80_000, 500) if name == 'whole' else (0, 1000)
     mm = np.memmap(tmp_path/'X.bin', '>f8', mode, offset, (n, 3, 10))

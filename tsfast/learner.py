@@ -35,7 +35,8 @@ from plum import dispatch
 from fastcore.foundation import L
 from .callbacks import BF16, FitFeatures, PaddingAtEnd, SampleWeights, UserUnits, as_weights, training_batches
 from .core import atomic_write, channels_last_message, evaluating, local_seed, rng_state, set_rng_state, set_seed, suggest
-from .data.core import TSTensor, gap_fillers, show_target
+from .data.core import gap_fillers
+from .data.tensor import TSTensor, show_target
 from .losses import MaskedLoss
 from .models.attention import SequenceModule
 from .models.heads import TSModule, as_range, body_head_params, output_shape

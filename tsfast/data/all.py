@@ -7,10 +7,14 @@ __all__ = []
 
 # %% ../../nbs/data/99_all.ipynb #4273d85c
 from .external import *
+from .readers import read_ts, read_tsv
 from .splits import *
 from .windows import *
 from .targets import *
 from ..core import pad_series, warn_lost_digits
+from .tensor import *
+from .datasets import *
+from .loader import *
 from .core import *
 from .preprocessing import *
 from .augment import *

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from fastai.data.transforms import DisplayedTransform
-from .core import TSTensor
+from .tensor import TSTensor
 from ..models.scaling import ClipSeries, FillNaN, ScaleSeries, safe_scale
 
 # %% ../../nbs/data/05_preprocessing.ipynb #5a3eca92

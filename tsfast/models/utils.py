@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['count_parameters', 'is_conv', 'is_bn', 'is_linear', 'is_conv_linear', 'is_affine_layer', 'get_layers', 'check_weight',
-           'check_bias', 'attribution_copy']
+           'check_bias', 'attribution_copy', 'input_order']
 
 # %% ../../nbs/models/00_utils.ipynb #dface844
-import copy
+import copy, inspect
 from collections import Counter
 import numpy as np
 import torch
@@ -121,3 +121,35 @@ def attribution_copy(
     for h in hooks: h.remove()
     _replace(model, {l: _InTurn(copy.deepcopy(l) for _ in range(n)) for l, n in calls.items() if n > 1})
     return model
+
+# %% ../../nbs/models/00_utils.ipynb #7956c70a
+def _unlike_inputs(model, names, why) -> str: # the message
+    "A model whose `forward` does not go with the inputs of the data"
+    return (f"{type(model).__name__}.forward{inspect.signature(model.forward)} does not go with the inputs {', '.join(names)}: {why}. "
+            "Expected the series first, then one parameter for each further input, with its name.")
+
+def input_order(
+    model:nn.Module, # any module
+    names, # names of the inputs in a batch, the series first
+) -> list[int]: # positions in `names`, in the order of the parameters of `model.forward`
+    """Which inputs `model.forward` takes, and in which order.
+
+    A `forward` with `*args` takes all inputs as they come. A required parameter without an input, an input without a parameter, and an
+    input that cannot be passed by position, are a `ValueError`"""
+    names, ps = list(names), list(inspect.signature(model.forward).parameters.values())
+    if any(p.kind == p.VAR_POSITIONAL for p in ps): return list(range(len(names)))
+    if not ps: raise ValueError(_unlike_inputs(model, names, "it takes no series"))
+    order, left_out = [0], None
+    for p in ps[1:]:
+        if p.kind == p.VAR_KEYWORD: continue
+        by_position = p.kind != p.KEYWORD_ONLY
+        if p.name not in names[1:]:
+            if p.default is p.empty: raise ValueError(_unlike_inputs(model, names, f"the data has no input {p.name!r}"))
+            if by_position: left_out = left_out or p.name
+            continue
+        if not by_position: raise ValueError(_unlike_inputs(model, names, f"{p.name!r} is passed by keyword alone"))
+        if left_out: raise ValueError(_unlike_inputs(model, names, f"{left_out!r}, which has no input, comes before {p.name!r}"))
+        order.append(names.index(p.name, 1))
+    unused = [n for i, n in enumerate(names) if i not in order]
+    if unused: raise ValueError(_unlike_inputs(model, names, f"forward has no parameter {unused[0]!r}"))
+    return order
