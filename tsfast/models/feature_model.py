@@ -31,7 +31,7 @@ def _not_finite(bad, first, last): # the message
             "or a resampling to one length.")
 
 def iter_chunks(
-    X, # array, tensor, memory map or wide data frame, (n, C, L) or (n, L); or a loader or list of batches, each of them `x` or `(x, …)`
+    X, # array, tensor, memory map or wide data frame, (n, C, L) or (n, L); or a loader or list of batches: `x`, `(x, …)` or `((x, …), …)`
     chunksize:int|None=None, # series in a chunk; 1024 if None
     device=None, # device of the chunks; None leaves them where they are
 ) -> Iterator[Tensor]: # float32 tensors (b, C, L), in order, b <= chunksize
@@ -40,7 +40,8 @@ def iter_chunks(
     if chunksize < 1: raise ValueError(f"chunksize is {chunksize}. Expected a number of series: at least 1.")
     n, in_batches = 0, _is_batches(X)
     for x in (X if in_batches else (X,)):
-        x = check_series(x[0] if in_batches and isinstance(x, (list, tuple)) else x)
+        while in_batches and isinstance(x, (list, tuple)): x = x[0]      # of (x, y) or ((x, …), y) the series
+        x = check_series(x)
         # `as_series` sees a slice only, so that of a memory map one chunk is read at a time
         for i in range(0, len(x), chunksize):
             c = as_series(x[i:i + chunksize])
@@ -88,7 +89,7 @@ class Fitted(nn.Module):
             raise ValueError(f"This {type(self).__name__} is not fitted. Call .fit(X_train) first, or load the state of a fitted one; "
                              "in a learner, ts_learner fits it on the training split before the first step.")
 
-# %% ../../nbs/models/04_feature_models.ipynb #354e8e82
+# %% ../../nbs/models/04_feature_models.ipynb #4af876ff
 class FullPrecision(nn.Module):
     "Base of modules with buffers that keep their precision under `.half()` and `.bfloat16()`: those named in `full_precision`"
     full_precision:tuple = ()
@@ -100,7 +101,7 @@ class FullPrecision(nn.Module):
             if now.dtype in (torch.float16, torch.bfloat16): self._buffers[k] = o.to(now.device)
         return self
 
-# %% ../../nbs/models/04_feature_models.ipynb #79e17dd4
+# %% ../../nbs/models/04_feature_models.ipynb #9e960d5e
 def draw_seed(
     gen:torch.Generator|None, # where to draw from; None: torch's global generator
 ) -> int:
@@ -182,7 +183,7 @@ class _NormalisedHead(TSModule):
         mods = self.head.modules() if hasattr(self, 'head') else ()
         return next((m for m in mods if isinstance(m, FeatureNorm) and m.num_features == self.head_nf), None)
 
-# %% ../../nbs/models/04_feature_models.ipynb #b52ad83e
+# %% ../../nbs/models/04_feature_models.ipynb #80d47288
 class FeatureModel(_NormalisedHead):
     "Base of models with features that are not trained: a `backbone`, then normalisation and one linear layer"
     @property
