@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from .registry import model_modules as _model_modules
-for _m in _model_modules(): globals().update({_n: getattr(_m, _n) for _n in _m.__all__})   # a new model needs no entry here
+for _m in _model_modules():   # a new model needs no entry here
+    globals().update({_n: getattr(_m, _n) for _n in _m.__all__ if _n != 'Pipeline'})   # the name `Pipeline` is fastai's in notebooks
 
 # %% ../../nbs/models/99_all.ipynb #b8900c6d
 __all__ = [n for n in globals() if not n.startswith('_')]
