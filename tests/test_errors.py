@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tsfast.core import check_series, pad_series
-from tsfast.data import external
+from tsfast.data import archive
 from tsfast.data.core import TSDatasets, get_ts_dls
 from tsfast.data.external import get_regression_data, get_UCR_data
 from tsfast.data.preprocessing import TSNan2Value, TSStandardize
@@ -65,7 +65,7 @@ table = {
     'a frame with a MultiIndex, and one label a series': (lambda: dls(long.set_index(['id', 'time']), splits=None), ValueError, ['MultiIndex', 'unstack()']),
     'a nested frame': (lambda: dls(pd.DataFrame(dict(dim_0=list(map(pd.Series, X[:, 0]))))), ValueError, ['nested', 'panel_to_array(X)']),
     'a list of frames with times': (lambda: dls([g for _, g in long.groupby('id')]), ValueError, ["Series 0 of X", "['id', 'time']", 'g.drop(columns=']),
-    'a list of frames of other channels': (lambda: dls([pd.DataFrame(x.T, columns=['a', 'b'] if i else ['b', 'a']) for i, x in enumerate(X)]), ValueError, ['Series 1', "['a', 'b']", 'one order']),
+    'a list of frames of other channels': (lambda: dls([pd.DataFrame(x.T, columns=['a', 'b'] if i else ['b', 'a']) for i, x in enumerate(X)]), ValueError, ['Series 1', "['a', 'b']", 'the same order']),
     'a frame with a MultiIndex': (lambda: dls(long.set_index(['id', 'time'])), ValueError, ['MultiIndex', "['id', 'time']", 'unstack()']),
     'columns with a MultiIndex': (lambda: dls(long.set_index(['id', 'time']).unstack()), ValueError, ['columns have a MultiIndex', 'np.stack']),
     'a frame with dates': (lambda: dls(days), ValueError, ["['day']", 'dates', 'SlidingWindow']),
@@ -77,7 +77,7 @@ table = {
     'a dictionary, without splits': (lambda: dls(dict(X=X), splits=None), ValueError, ['X is a dict', "X['X']", 'list(X.values())', 'np.stack']),
     'a generator': (lambda: dls((x for x in X), splits=None), ValueError, ['X is a generator', 'list(X)']),
     'a file name': (lambda: dls('X.npy'), ValueError, ['str', 'Expected a numpy array']),
-    'a frame with a column of text': (lambda: dls(pd.DataFrame({'a': [1., 2.], 'name': ['x', 'y']}), y[:2]), ValueError, ["['name']", 'a row a series', 'Drop or encode']),
+    'a frame with a column of text': (lambda: dls(pd.DataFrame({'a': [1., 2.], 'name': ['x', 'y']}), y[:2]), ValueError, ["['name']", 'one row per series', 'Drop or encode']),
     'unknown channels': (lambda: dls(sel_vars=[5]), ValueError, ['sel_vars is [5]', 'Expected indices below 2']),
     # values
     'missing values without a transform': (lambda: dls(with_(np.nan)), ValueError, ['1 of 14 series of the training split', 'NaN', 'TSNan2Value()']),
@@ -182,7 +182,7 @@ good = head + '1,2,3:a\n4,5,6:b\n'
     (head + '1,2,3:c\n', ['line 8', "'c'", 'in the header']), (good + '7,8:a\n', ['line 10', '3']), (good[:-7] , ['line']), ('<html>not found</html>', ['line 1']),
 ], ids=['empty', 'no header', 'no data', 'not a number', 'no label', 'unknown label', 'short line', 'cut off', 'a web page'])
 def test_corrupt_ts_file(tmp_path, text, parts, monkeypatch):
-    monkeypatch.setattr(external, 'cache_dir', lambda: tmp_path/'cache')
+    monkeypatch.setattr(archive, 'cache_dir', lambda: tmp_path/'cache')
     write(tmp_path, 'Toy', text, good)
     with pytest.raises(ValueError) as e: get_UCR_data('Toy', path=tmp_path)
     for o in ['Toy_TRAIN.ts'] + parts: assert o in str(e.value), str(e.value)
@@ -192,7 +192,7 @@ def test_corrupt_ts_file(tmp_path, text, parts, monkeypatch):
 def test_no_network(tmp_path, monkeypatch):
     "An OSError that says what was tried, what there is without a network, and leaves nothing behind"
     def offline(name, folder): raise ConnectionError('no route to host')
-    monkeypatch.setattr(external, '_fetch', offline); monkeypatch.setattr(external, 'cache_dir', lambda: tmp_path/'cache'); monkeypatch.delenv('TSFAST_DATA', raising=False)
+    monkeypatch.setattr(archive, 'fetch', offline); monkeypatch.setattr(archive, 'cache_dir', lambda: tmp_path/'cache'); monkeypatch.delenv('TSFAST_DATA', raising=False)
     with pytest.raises(OSError) as e: get_UCR_data('ECGFiveDays')
     for o in ("'ECGFiveDays'", 'no route to host', 'TSFAST_DATA', 'ECGFiveDays_TRAIN.ts', 'without a network', 'GunPoint', 'ItalyPowerDemand'): assert o in str(e.value), str(e.value)
     assert not [o for o in tmp_path.rglob('*') if o.is_file()]
