@@ -201,7 +201,7 @@ def read_series(
         except (ValueError, EOFError) as e: raise ValueError(f"{file} cannot be read as an array of numbers: {e}") from None
         return X, None
     if kind == '.ts':
-        from .data.external import read_ts
+        from tsfast.data.external import read_ts
         return read_ts(file)
     if kind not in ('.tsv', '.csv', '.txt'):
         raise ValueError(f"{file} {f'ends in {kind!r}' if kind else 'has no suffix'}. Expected {_SUFFIXES}.")
