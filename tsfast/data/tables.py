@@ -26,7 +26,7 @@ def read_series(
     | --- | --- | --- |
     | names | is called `id` or `index`, or has no name | an id, which is left out |
     | names | is called `label`, `class`, `target` or `y` | the label |
-    | other names, or none | is the first or the last one, and has text | the label |
+    | other names, or none | is the first or last one, and has text | the label |
     | other names, or none | only the first or only the last one has whole or repeated numbers | that one is the label |
     | other names, or none | both could be the label | the first one is the label, with a warning |
 
