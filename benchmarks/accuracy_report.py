@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.accuracy import CACHE, FIELDS, GROUPS, RESULTS, append_row, read_rows, scores
+from benchmarks.rows import CACHE, FIELDS, GROUPS, RESULTS, append_row, probs_file, read_rows, scores
 
 # which published figure an architecture is to be judged against; one network against single networks, an ensemble against the ensemble
 PUBLISHED = {'InceptionTime': 'inception_x1_mean', 'InceptionTime ×5': 'inceptiontime', 'InceptionTime ×3': 'inceptiontime', 'FCN': 'fcn', 'ResNet': 'resnet',
@@ -40,7 +40,7 @@ def write_ensembles(sizes=(3, 5)):
     have = {(r['dataset'], r['arch']) for r in read_rows(ENSEMBLES)}
     kept = {}
     for r in sorted(read_rows(), key=lambda r: int(r['seed'])):
-        file = CACHE/('_'.join([r['dataset'], r['arch'], r['recipe'], f"{float(r['epochs']):g}-{float(r['bs']):g}-{float(r['lr']):g}", r['seed']]) + '.npz')
+        file = probs_file(CACHE, r)
         if r['recipe'] == 'recipe' and file.exists(): kept.setdefault((r['dataset'], r['arch']), []).append((r, file))
     for (dataset, arch), runs in sorted(kept.items()):
         for k in sizes:
@@ -166,8 +166,7 @@ their sources are named."""
 
 def search_table():
     "What the search of the recipe measured, on series of training splits that were held back"
-    from benchmarks.recipe_search import OUT
-    rows = pd.DataFrame(read_rows(OUT))
+    rows = pd.DataFrame(read_rows(RESULTS/'recipe_search.csv'))
     if not len(rows): return None
     rows[['accuracy', 'log_loss']] = rows[['accuracy', 'log_loss']].astype(float)
     by_run, out = rows.set_index(['config', 'dataset', 'seed'])[['accuracy', 'log_loss']], []
