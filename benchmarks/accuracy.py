@@ -6,12 +6,12 @@
     python -m benchmarks.accuracy --render                                   # only the pages' table and diagrams
 
 Test data affects no choice: the settings come from `tsfast.recipe.recipe`, which sees the number of training series, their length and the
-architecture and is the same for all data sets; it was chosen inside training splits (`benchmarks/recipe_search.py`). Each network is trained by
-`tsfast.training.TrainingRun` on the whole training split and evaluated once, with the weights of the last epoch. Data is found on the ordinary
-search path of `get_UCR_data` (a folder in TSFAST_DATA, the cache, sktime's package, download).
+architecture and is the same for all data sets; it was chosen inside training splits (`benchmarks/recipe_search.py`). Each network is
+trained by `tsfast.training.TrainingRun` on the whole training split and evaluated once, with the weights of the last epoch. Data is found
+on the ordinary search path of `get_UCR_data` (a folder in TSFAST_DATA, the cache, sktime's package, download).
 
-One row per run in `benchmarks/results/accuracy.csv`. The probabilities of each run are kept in `benchmarks/.cache/` (not in git), from which
-rows of ensembles are made."""
+One row per run in `benchmarks/results/accuracy.csv`. The probabilities of each run are kept in `benchmarks/.cache/` (not in git), from
+which rows of ensembles are made."""
 import argparse, time
 from pathlib import Path
 

@@ -4,9 +4,9 @@ No test split is read.
 
     python -m benchmarks.recipe_search
 
-Most sets of the archive have 20 to 100 training series, so the settings have to suit samples of that size. Cross-validation within 20 series tells
-little, since one series is worth 5 points. Therefore sets with a larger training split are used: a sample of 24 to 48 series to train on, and all
-the others to judge by."""
+Most sets of the archive have 20 to 100 training series, so the settings have to suit samples of that size. Cross-validation within 20
+series tells little, since one series is worth 5 points. Therefore sets with a larger training split are used: a sample of 24 to 48 series
+to train on, and all the others to judge by."""
 import argparse, itertools, time
 from pathlib import Path
 
@@ -68,7 +68,8 @@ def main(argv=None):
         if any((r['dataset'], r['config'], r['seed']) == (name, config, str(seed)) for r in read_rows(OUT)): continue
         row = run(name, config, seed)
         append_row(row, OUT, FIELDS)
-        print(f"{name:20}{config:10}seed {seed}  accuracy {row['accuracy']:.4f}  log loss {row['log_loss']:.3f}  {row['seconds']:.0f} s", flush=True)
+        print(f"{name:20}{config:10}seed {seed}  accuracy {row['accuracy']:.4f}  log loss {row['log_loss']:.3f}  {row['seconds']:.0f} s",
+              flush=True)
 
 
 if __name__ == '__main__': main()

@@ -1,9 +1,10 @@
-"""Forecasts and regressions against what needs no model: `python -m benchmarks.targets [etth1 covid electricity natops motions] [--epochs N]`
+"""Forecasts and regressions against what needs no model: `python -m benchmarks.targets [etth1 covid electricity natops motions] [--epochs
+N]`
 
-ETTh1 (12, 4 and 4 months for training, validation and test, as is customary): 168 hours of all 7 channels in, the next 24 hours out. The errors are
-on data standardised by the training months, beside those of repeating the last day. The archive's regression sets are beside the mean of the
-training targets. Several labels per series are made from BasicMotions, whose four activities differ in whether the feet move, whether a racket
-swings, and how fast both go."""
+ETTh1 (12, 4 and 4 months for training, validation and test, as is customary): 168 hours of all 7 channels in, the next 24 hours out. The
+errors are on data standardised by the training months, beside those of repeating the last day. The archive's regression sets are beside
+the mean of the training targets. Several labels per series are made from BasicMotions, whose four activities differ in whether the feet
+move, whether a racket swings, and how fast both go."""
 import argparse, csv, os
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def regression(arch, epochs, dsid, by_sample=False):
     p = run.predict()
     errors, base = p.pred - p.true, y[list(splits[0])].mean() - p.true
     return dict(task=dsid, arch=arch, epochs=epochs, metric='RMSE', value=np.sqrt((errors**2).mean()), baseline=np.sqrt((base**2).mean()),
-                mae=np.abs(errors).mean(), baseline_mae=np.abs(base).mean(), baseline_is='mean of the training targets', seconds=run.seconds)
+                mae=np.abs(errors).mean(), baseline_mae=np.abs(base).mean(), baseline_is='mean of the training targets',
+                seconds=run.seconds)
 
 def natops(arch, epochs):
     X, y, splits = get_UCR_data('NATOPS', split_data=False)
