@@ -65,7 +65,7 @@ table = {
     'a frame with a MultiIndex, and one label a series': (lambda: dls(long.set_index(['id', 'time']), splits=None), ValueError, ['MultiIndex', 'unstack()']),
     'a nested frame': (lambda: dls(pd.DataFrame(dict(dim_0=list(map(pd.Series, X[:, 0]))))), ValueError, ['nested', 'panel_to_array(X)']),
     'a list of frames with times': (lambda: dls([g for _, g in long.groupby('id')]), ValueError, ["Series 0 of X", "['id', 'time']", 'g.drop(columns=']),
-    'a list of frames of other channels': (lambda: dls([pd.DataFrame(x.T, columns=['a', 'b'] if i else ['b', 'a']) for i, x in enumerate(X)]), ValueError, ['Series 1', "['a', 'b']", 'one order']),
+    'a list of frames of other channels': (lambda: dls([pd.DataFrame(x.T, columns=['a', 'b'] if i else ['b', 'a']) for i, x in enumerate(X)]), ValueError, ['Series 1', "['a', 'b']", 'the same order']),
     'a frame with a MultiIndex': (lambda: dls(long.set_index(['id', 'time'])), ValueError, ['MultiIndex', "['id', 'time']", 'unstack()']),
     'columns with a MultiIndex': (lambda: dls(long.set_index(['id', 'time']).unstack()), ValueError, ['columns have a MultiIndex', 'np.stack']),
     'a frame with dates': (lambda: dls(days), ValueError, ["['day']", 'dates', 'SlidingWindow']),
@@ -77,7 +77,7 @@ table = {
     'a dictionary, without splits': (lambda: dls(dict(X=X), splits=None), ValueError, ['X is a dict', "X['X']", 'list(X.values())', 'np.stack']),
     'a generator': (lambda: dls((x for x in X), splits=None), ValueError, ['X is a generator', 'list(X)']),
     'a file name': (lambda: dls('X.npy'), ValueError, ['str', 'Expected a numpy array']),
-    'a frame with a column of text': (lambda: dls(pd.DataFrame({'a': [1., 2.], 'name': ['x', 'y']}), y[:2]), ValueError, ["['name']", 'a row a series', 'Drop or encode']),
+    'a frame with a column of text': (lambda: dls(pd.DataFrame({'a': [1., 2.], 'name': ['x', 'y']}), y[:2]), ValueError, ["['name']", 'one row per series', 'Drop or encode']),
     'unknown channels': (lambda: dls(sel_vars=[5]), ValueError, ['sel_vars is [5]', 'Expected indices below 2']),
     # values
     'missing values without a transform': (lambda: dls(with_(np.nan)), ValueError, ['1 of 14 series of the training split', 'NaN', 'TSNan2Value()']),

@@ -12,7 +12,8 @@ from contextlib import suppress
 import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
-from ..core import _IDS, _TIMES, _known, as_frame, is_whole
+from ..core import is_whole
+from ..frames import ID_NAMES, TIME_NAMES, as_frame, has_name
 from ..core import warn_lost_digits
 
 # %% ../../nbs/data/02_windows.ipynb #d2e7d757
@@ -30,7 +31,7 @@ def _times(o):
     for c in o.columns:
         if len(o) and (t := _as_times(o[c])) is not None: return t, c
     for c in o.columns:
-        if _known(c, _TIMES) and is_number(o[c]): return pd.Index(o[c]), c
+        if has_name(c, TIME_NAMES) and is_number(o[c]): return pd.Index(o[c]), c
     return (o.index, None) if is_number(o.index) else (None, None)
 
 def _check_times(t, col):
@@ -66,7 +67,7 @@ def _check_times(t, col):
 def _check_ids(o, chosen):
     "Rows of several recordings, and numbers of recordings and steps among the variables, are refused; `chosen` variables are what the user says"
     for c in o.columns:
-        if c in chosen or not _known(c, _IDS): continue
+        if c in chosen or not has_name(c, ID_NAMES): continue
         k = o[c].nunique(dropna=False)
         if 1 < k < len(o):
             raise ValueError(f"Column {c!r} of the data frame holds {k} different values, which by its name are recordings, "
@@ -75,8 +76,8 @@ def _check_ids(o, chosen):
     if chosen: return
     numbers = o.select_dtypes(['number', 'bool'], exclude='timedelta').columns
     for c in numbers:
-        if len(numbers) == 1 or not _known(c, _IDS | _TIMES): continue
-        time = _known(c, _TIMES)
+        if len(numbers) == 1 or not has_name(c, ID_NAMES | TIME_NAMES): continue
+        time = has_name(c, TIME_NAMES)
         index = f", or make it the index, whose order and holes are checked, df.set_index({c!r})" if time else ''
         raise ValueError(f"Column {c!r} of the data frame holds the numbers of {'steps' if time else 'recordings or rows'} by its name, and no variable. "
                          f"Leave it out, df.drop(columns={c!r}){index}. If it is a variable, name it in get_x.")
