@@ -157,7 +157,8 @@ def _convert(
     what, _, path = text.partition(' - at `$')
     path = path.rstrip('`')
     place = (where + path).lstrip('.') or 'the whole'
-    if not what.startswith('Expected'): raise ValueError(f"{CONFIG}: {place}: {what}. Is the bundle from another version of tsfast?")
+    if not what.startswith('Expected'):
+        raise ValueError(f"{CONFIG}: {place}: {what}.{' Is the bundle from another version of tsfast?'*what.startswith('Object')}")
     try: seen = _at(v, path)
     except (KeyError, IndexError, TypeError): seen = '…'
     _refuse(place, seen, what.removeprefix('Expected ').partition(', got')[0])
