@@ -8,8 +8,8 @@ PIP   := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONS
 FACTS := settings.ini setup.py pyproject.toml constraints.txt
 DEMO  ?= ItalyPowerDemand --arch InceptionTime --epochs 150 --lr 1e-3 --bs 16 --seed 0 --out runs/demo --overwrite
 
-# One thread: the same figures whatever the number of cores, and no threads that wait for each other where processes run side by side. Benchmarks
-# get as many as there are cores to use, at most 4. Idle threads sleep. What the environment or the command line of make says comes first.
+# One thread: the same figures for any number of cores, and processes that run side by side do not slow each other down. Benchmarks use
+# one thread per free core, at most 4. Idle threads sleep. The environment and the command line of make override these settings.
 ifeq ($(origin OMP_NUM_THREADS),undefined)
 bench: OMP_NUM_THREADS = $(shell $(PYTHON) tsfast/threads.py)
 endif
@@ -22,7 +22,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export KMP_BLOCKTIME := 0
 endif
 
-# Processes that run tests side by side. WORKERS=0: all in one process
+# Number of processes for the tests. WORKERS=0: all tests in one process
 WORKERS ?= $(shell $(PYTHON) tsfast/threads.py)
 
 .PHONY: demo test docs bench export clean
@@ -48,7 +48,7 @@ export: .venv/.dev
 clean:
 	rm -rf .venv build dist runs _docs _proc .pytest_cache .hypothesis *.egg-info
 
-# a stamp for each set of requirements: a .venv that is up to date costs nothing
+# a stamp for each set of requirements: an up-to-date .venv is not installed again
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env python
-"""Builds the site into `_docs/`, offline: runs the notebooks in a copy, turns each into a page, and lets Sphinx put them together.
+"""Builds the site into `_docs/`, offline: runs copies of the notebooks, turns each into a page, and runs Sphinx on them.
 
     python docs/build.py             # what has changed since the last build
     python docs/build.py --fresh     # everything
     python docs/build.py --reuse     # keep the outputs of notebooks whose own text is unchanged, though the package may have changed
     python docs/build.py --only learner 'data/*'     # run these pages alone, and show them in `_proc/html/`; the others lack outputs
 
-A warning is an error, and so is a link that leads nowhere. `docs/toc.yml` says which page stands where. Each notebook runs with
-one thread, so that the pages show the same figures whatever the number of cores; OMP_NUM_THREADS asks for more."""
+Warnings and broken links are errors. `docs/toc.yml` lists the pages in order. Each notebook runs with one thread, so that the pages
+show the same figures for any number of cores; set OMP_NUM_THREADS for more."""
 import argparse, hashlib, importlib, importlib.metadata, shutil, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -49,7 +49,7 @@ def stored(page, package, reuse):
 
 
 def store(page, ran, package):
-    "Keep the notebook `ran`, in place of what the cache holds of `page`"
+    "Keep the notebook `ran` in the cache, in place of an earlier one of `page`"
     from fastcore.nbio import read_nb
     for o in cache.glob(f'{stem(page)}@*'): o.unlink()
     nb = read_nb(page.path)
@@ -57,7 +57,7 @@ def store(page, ran, package):
 
 
 def run_copies(pages, jobs):
-    "Run copies of the notebooks: (page, copy, whether it ran to its end)"
+    "Run copies of the notebooks: (page, copy, whether it succeeded)"
     from run_notebook import run_notebook
     if not pages: return
     pages = sorted(pages, key=lambda p: 'tutorials' not in p.path.parts)     # the longest first
@@ -72,7 +72,7 @@ def run_copies(pages, jobs):
 
 
 def executed(pages, jobs, fresh=False, reuse=False, only=()):
-    "The notebooks of `pages` with their outputs, from the cache where it holds, {docname: notebook}; and what failed"
+    "The notebooks with their outputs, from the cache if possible: {docname: notebook}, and the names of those that failed"
     from fastcore.nbio import read_nb
     from pages import matches
     if fresh: shutil.rmtree(cache, ignore_errors=True)
@@ -90,7 +90,7 @@ def executed(pages, jobs, fresh=False, reuse=False, only=()):
     for p, copy, ok in run_copies(todo, jobs):
         if ok: files[p.docname] = store(p, copy, package)
         else: failed.append(p.docname)
-    return {p.docname: read_nb(files[p.docname] or p.path) for p in pages}, failed     # what failed is shown without outputs
+    return {p.docname: read_nb(files[p.docname] or p.path) for p in pages}, failed     # those that failed are shown without outputs
 
 
 # --- the site
@@ -108,7 +108,7 @@ def find_symbols(page, nb):
 
 
 def write_site(pages, nbs):
-    "All that Sphinx reads, into `site`"
+    "Write all files that Sphinx reads into `site`"
     from fastcore.nbio import mk_cell, write_nb
     from cells import convert, linker
     from pages import front_cards, llms, read_toc, section_page
@@ -158,7 +158,7 @@ def main():
     write_site(pages, nbs)
     print(f'{len(pages)} pages prepared after {time.time()-start:.0f} s', flush=True)
     sphinx()
-    if (bad := check(html, root)): sys.exit('\n'.join(['Links that lead nowhere:', *bad]))
+    if (bad := check(html, root)): sys.exit('\n'.join(['Broken links:', *bad]))
     to = html
     if not a.only:
         to = out

@@ -1,4 +1,4 @@
-"The cells of a notebook as those of a page: links, outputs, and what is open, folded or left out"
+"From the cells of a notebook to those of a page: links, outputs, and which cells are open, folded or left out"
 import ast, importlib, re, tempfile
 from fastcore.nbio import mk_cell
 from entries import exported
@@ -59,14 +59,14 @@ def rewrite_links(md, page, by_path):
         f = (page.path.parent/target).resolve()
         if f in by_path: return f'[{m[1]}](/{by_path[f]}.ipynb{"#"+frag if frag else ""})'
         if root not in f.parents or not f.exists():
-            raise ValueError(f'{page.path.relative_to(root)}: the link {m[0]} leads nowhere')
+            raise ValueError(f'{page.path.relative_to(root)}: the link {m[0]} is broken')
         return f'[{m[1]}]({repo}/{"tree" if f.is_dir() else "blob"}/main/{f.relative_to(root).as_posix()})'
     return outside_code(md, lambda l: re.sub(r'(?<!!)\[([^\]]*)\]\(([^)\s]+)\)', one, l))
 
 
 # --- outputs
 def without_places(text):
-    "Folders and addresses in memory are those of the machine that built the site"
+    "Remove folders and memory addresses of the machine that built the site"
     text = re.sub(re.escape(tempfile.gettempdir()) + r'/tmp\w+/', '', text)
     return re.sub(r' at 0x[0-9a-f]{6,}', '', text.replace(str(root), '…'))
 
@@ -90,7 +90,7 @@ def tidy_output(o):
 
 
 def only_a_handle(data):
-    "A plotting call's value, `[<Axes…>]`, without a picture"
+    "The value of a plotting call, such as `[<Axes…>]`, without a picture"
     text = ''.join(data.get('text/plain', ''))
     return 'image/png' not in data and re.match(r'(?:\[?<(?:Axes|Figure|matplotlib)|\[?<matplotlib|Text\(|array\(\[\[?<Axes)', text)
 
@@ -122,7 +122,7 @@ def convert(nb, page, link, by_path):
 
 
 def prose(src, page, to_links, first):
-    "A cell of text; below the title stand the links of the page"
+    "A cell of text; the links of the page follow the title"
     if first: src = re.sub(r'\A(#[^\n]+)\n+> *([^\n]+)', r'\1\n\n{.lead}\n\2', src)
     src = re.sub(r'^:::\s*\{\.callout-(\w+)[^}]*\}', r':::{\1}', src, flags=re.M)
     cells = [mk_cell(to_links(src), 'markdown')]
@@ -153,7 +153,7 @@ def code_cell(src, outs, tags):
 
 
 def as_is(o):
-    "Markdown that the code wrote is part of the page; a picture keeps a cell, of which only the output is shown"
+    "Markdown written by code becomes text of the page; a picture becomes a cell of which only the output is shown"
     if 'text/markdown' in o.get('data', {}): return mk_cell(o['data']['text/markdown'], 'markdown')
     return code_cell('...', [o], ['remove-input'])
 
@@ -162,7 +162,7 @@ def only_imports_tests(src): return 'fastcore.test' in src and re.fullmatch(r'(?
 
 
 def is_test(src, most=3):
-    "A cell that is marked `# tests`, or has nothing but checks, and more of them than an example shows"
+    "A cell that is marked `# tests`, or consists of more than `most` checks"
     if re.match(r'#\s*tests?\b', src): return True
     body = ast.parse(re.sub(r'^\s*[!%].*$', 'pass', src, flags=re.M)).body
     return len(body) > most and all(re.match(r'assert|test_|with expect_fail|(?:from|import) ', ast.unparse(o)) for o in body)

@@ -1,5 +1,5 @@
-"""Are all links of a built site good? Pages, anchors, images and styles must be there; nothing may be loaded from elsewhere; links into the
-repository must name a file that it has. Other links to the world are left to the world."""
+"""Checks all links of a built site. Pages, anchors, images and styles must exist, and nothing may be loaded from another server.
+Links into the repository must name an existing file. Other external links are not checked."""
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 
 class Refs(HTMLParser):
-    "Targets and links of a page"
+    "Anchors and links of a page"
     def __init__(self, text):
         super().__init__(); self.ids, self.links, self.loads = set(), set(), set()
         self.feed(text)
@@ -30,7 +30,7 @@ def check(
     root:Path, # the repository
     repo_url='https://github.com/tsfast/tsfast', # links to it must name files of `root`
 ) -> list: # a line for each bad link
-    "Links of all pages that lead nowhere"
+    "Broken links of all pages"
     pages = {f: Refs(f.read_text(encoding='utf-8')) for f in site.rglob('*.html') if '_static' not in f.parts}
     bad = []
     for f, refs in pages.items():

@@ -1,4 +1,4 @@
-"Sphinx's settings; `docs/build.py` prepares the pages and calls it"
+"Settings of Sphinx; `docs/build.py` prepares the pages and calls it"
 import importlib.metadata, shutil, sys
 from configparser import ConfigParser
 from pathlib import Path
@@ -10,16 +10,16 @@ release, copyright = version, author
 html_title = 'tsfast'
 
 extensions = ['myst_nb', 'sphinx_copybutton', 'sphinx_design', 'sphinx.ext.mathjax']
-nb_execution_mode = 'off'       # the notebooks have been run
+nb_execution_mode = 'off'       # the notebooks have been run already
 nb_merge_streams = True
 myst_enable_extensions = ['colon_fence', 'dollarmath', 'attrs_block', 'attrs_inline', 'deflist']
 myst_heading_anchors = 3
 myst_links_external_new_tab = False
-suppress_warnings = ['myst.header', 'mystnb.unknown_mime_type']   # an entry may follow the page's title without a section between
+suppress_warnings = ['myst.header', 'mystnb.unknown_mime_type']   # an entry may follow the title directly
 templates_path = []
 exclude_patterns = ['llms.txt']
 
-# MathJax as one file, from a package that carries it: nothing is loaded from elsewhere
+# MathJax as one file from a package, so that pages load nothing from another server
 mathjax = next(f for f in importlib.metadata.files('sphinx-mathjax-offline') if f.name == 'tex-svg.js')
 mathjax_dir = here.parent/'_proc'/'mathjax'; mathjax_dir.mkdir(parents=True, exist_ok=True)
 shutil.copy2(mathjax.locate(), mathjax_dir/'tex-svg.js')

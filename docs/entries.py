@@ -1,4 +1,4 @@
-"What an exported cell becomes on a page: an open entry for each public name, and the code of everything, folded"
+"From an exported cell to a page: an open entry for each public name, and the code, folded"
 import ast, inspect, re
 from pathlib import Path
 from pages import repo, root
@@ -45,14 +45,14 @@ def resolve(name, mod):
 
 
 def folded(title, code, kind='code'):
-    "Python code below a line that opens it"
+    "Python code that a click opens"
     fence = '`'*max(3, *(len(o) + 1 for o in re.findall('`+', code)), 3)
     body = [f'{fence}{{code-block}} python', code.strip('\n'), fence]
     return '\n'.join([f'::::{{dropdown}} {title}', f':class-container: folded {kind}', '', *body, '::::', ''])
 
 
 def exported(source, mod, page):
-    "An exported cell as Markdown: open entries of its public names first, then what serves them, folded"
+    "An exported cell as Markdown: the entries of its public names first, then its helpers, folded"
     parts, helpers, public = [], [], set(defined(source)) & set(page.symbols)
     for name, code in definitions(without_directives(source)):
         if name in public: parts += [entry(name, mod, page), folded('Code', code)]
@@ -60,7 +60,7 @@ def exported(source, mod, page):
     if helpers:
         names = list(dict.fromkeys(f'`{n}`' for n, _ in helpers if n))
         title = ', '.join(names[:4]) + (', …' if len(names) > 4 else '')
-        parts.append(folded(f'Behind it: {title}' if title else 'Behind it', '\n\n'.join(o for _, o in helpers), 'helpers'))
+        parts.append(folded(f'Helpers: {title}' if title else 'Helpers', '\n\n'.join(o for _, o in helpers), 'helpers'))
     return '\n'.join(parts)
 
 
@@ -69,8 +69,8 @@ def entry(name, mod, page):
     "The reference entry of a public name: signature, docstring, parameters, methods"
     sym = resolve(name, mod)
     doc = '' if inspect.isclass(sym) and sym.__doc__ is None else inspect.cleandoc(sym.__doc__ or '')
-    doc = re.sub(r'^Examples\n-+\n(.*)', r'```python\n\1\n```', doc, flags=re.S | re.M)     # as sktime wants them
-    doc = re.sub(r'(?<![`\w-])--(\w[\w-]*)', r'`--\1`', doc)      # an option, and not a dash
+    doc = re.sub(r'^Examples\n-+\n(.*)', r'```python\n\1\n```', doc, flags=re.S | re.M)     # the form that sktime requires
+    doc = re.sub(r'(?<![`\w-])--(\w[\w-]*)', r'`--\1`', doc)      # an option, not a dash
     return '\n'.join([f'({page.symbols[name]})=', f'### {name}', '', *call(sym, name), *paragraphs(source_link(sym), doc, table(sym)),
                       *own_methods(sym, name, page)])
 
@@ -99,7 +99,7 @@ def methods(cls):
 
 def source_link(sym):
     "A link to the definition in the repository, or '' for what has no source there"
-    sym = inspect.unwrap(sym)     # a decorated function is where it was written
+    sym = inspect.unwrap(sym)     # the source of a decorated function is that of the function itself
     try: f, n = inspect.getsourcefile(sym), inspect.getsourcelines(sym)[1]
     except (TypeError, OSError): return ''
     f = Path(f).resolve()
@@ -110,7 +110,7 @@ def source_link(sym):
 # --- signatures and parameters
 def signature(sym, name, width=88):
     "The call, in one line or in several"
-    if inspect.isclass(sym):      # not what a base class outside says of itself
+    if inspect.isclass(sym):      # the signature of a base class outside tsfast is not shown
         init = next((vars(o)['__init__'] for o in sym.__mro__ if '__init__' in vars(o)), None)
         if not getattr(init, '__module__', '').startswith('tsfast'): return f'{name}()'
         sym = init
@@ -156,7 +156,7 @@ def as_cell(s): return str(s).replace('|', '\\|').replace('\n', ' ')
 
 
 def as_prose(s):
-    "A comment is plain text: what looks like markup in it is not"
+    "A comment is plain text: escape what looks like markup"
     return as_cell(s) if '`' in s else re.sub(r'(?<![`\w])([*_<$])', r'\\\1', as_cell(s))
 
 
@@ -164,7 +164,7 @@ def table(sym):
     "Parameters as a table, from the comments beside them"
     from fastcore.docments import docments
     try: dm = docments(sym, full=True, returns=True)
-    except Exception: return ''     # no source, as of a class that inherits its __init__
+    except Exception: return ''     # there is no source, for example if a class inherits its __init__
     dm = {k: v for k, v in dm.items() if k not in ('self', 'cls')}
     if not any(v.docment for v in dm.values()): return ''
     lines = [o for k, v in dm.items() if (o := table_row(k, v))]
@@ -174,7 +174,7 @@ def table(sym):
 
 
 def table_row(name, param):
-    "Name, type, default and meaning of a parameter; None for a return value of which nothing is said"
+    "Name, type, default and meaning of a parameter; None for a return value without type and meaning"
     kind, meaning = type_name(param.anno), as_prose(param.docment or '')
     kind = kind and f'`{as_cell(kind)}`'
     if name == 'return': return ('*returns*', kind, '', meaning) if kind or meaning else None

@@ -1,4 +1,4 @@
-"Which pages the site has, where each stands, and the index pages that list them"
+"The pages of the site, their order, and the index pages that list them"
 import fnmatch, re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +45,7 @@ def module_of(nb):
 def title_and_summary(path, cell):
     "The heading of the first cell, and the line after `>` or the first sentence below it"
     m = cell.cell_type == 'markdown' and re.match(r'#\s+([^\n]+?)\s*(?:\n(.*))?\Z', cell.source, re.S)
-    if not m: raise ValueError(f'{path}: the first cell must be "# Title", and below it one line that says what the page is about')
+    if not m: raise ValueError(f'{path}: the first cell must be "# Title", followed by a line that says what the page is about')
     first = (m[2] or '').strip().split('\n\n')[0]
     text = ' '.join(first.removeprefix('>').split())
     return m[1], text if first.startswith('>') else re.split(r'(?<=[.!?])\s', text)[0]
@@ -80,7 +80,7 @@ def matches(name, pattern):
     return fnmatch.fnmatchcase(name, pattern) and name.count('/') == pattern.count('/')
 
 
-# --- pages that are made, not converted
+# --- index pages
 def cards(pages, columns='1 2 2 3'):
     lines = [f'::::{{grid}} {columns}', ':gutter: 3', '']
     for p in pages:
@@ -106,7 +106,7 @@ def section_page(key, section, pages):
 
 
 def front_cards(pages):
-    "What comes next, on the front page"
+    "The cards at the end of the front page"
     toc = read_toc()
     first = [p for p in pages if p.section == 'tutorials'][:3]
     lines = [cards(first)] if first else []

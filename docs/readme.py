@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Writes README.md from nbs/index.ipynb: its text, its code, and what the code gives when it runs now.
+"""Writes README.md from nbs/index.ipynb: its text, its code, and the outputs of running it.
 
     python docs/readme.py
 
-A test (`tests/test_docs.py`) keeps text and code of the two equal; the outputs in between are those of the last run of this script."""
+A test (`tests/test_docs.py`) compares text and code of the two. The outputs are those of the last run of this script."""
 import base64, io, re, shutil, sys, tempfile
 from pathlib import Path
 from fastcore.nbio import read_nb
@@ -17,7 +17,7 @@ start, end = '<!-- output -->', '<!-- /output -->'
 
 
 def relink(md):
-    "Links of a notebook in nbs/ as links of a file beside that folder"
+    "Links of a notebook in nbs/, rewritten for a file beside that folder"
     def one(m):
         if re.match(r'[a-z]+:|#', m[2]): return m[0]
         path, _, frag = m[2].partition('#')
@@ -26,7 +26,7 @@ def relink(md):
 
 
 def save_small(png, file, width=1200):
-    "A plot has few colours: a palette and 1200 pixels make it a fraction of its size"
+    "Save a plot with a palette and at most `width` pixels; it has few colours, so the file becomes much smaller"
     from PIL import Image
     im = Image.open(io.BytesIO(png)).convert('RGB')
     if im.width > width: im = im.resize((width, round(im.height*width/im.width)), Image.Resampling.LANCZOS)
@@ -34,7 +34,7 @@ def save_small(png, file, width=1200):
 
 
 def outputs_of(cell, save=False):
-    "What a cell gave, as Markdown; pictures go to docs/images"
+    "The outputs of a cell as Markdown; pictures go to docs/images"
     parts = []
     for o in cell.get('outputs') or []:
         if o.output_type == 'stream' and o.name == 'stdout':
@@ -52,7 +52,7 @@ def outputs_of(cell, save=False):
 
 
 def render(nb, save=False):
-    "A notebook as Markdown; outputs stand between two comments"
+    "A notebook as Markdown; outputs are between two comments"
     parts = []
     for c in nb.cells:
         if c.cell_type == 'markdown': parts.append(relink(c.source.strip())); continue

@@ -1,4 +1,4 @@
-"Runs one notebook; a module of its own, since a running notebook takes the place of `__main__`"
+"Runs one notebook. This is a separate module, because a running notebook replaces `__main__`"
 import builtins, time, warnings
 from pathlib import Path
 
@@ -6,7 +6,7 @@ root = Path(__file__).resolve().parents[1]
 
 
 def set_filters():
-    "The same warnings are errors as in the tests: pyproject.toml names the exceptions"
+    "Warnings are errors, as in the tests, with the exceptions in pyproject.toml"
     import tomllib
     for f in tomllib.loads((root/'pyproject.toml').read_text())['tool']['pytest']['ini_options']['filterwarnings']:
         action, _, rest = f.partition(':')
@@ -15,7 +15,7 @@ def set_filters():
 
 
 def run_notebook(path):
-    "Run the cells of the notebook at `path`, and store what they gave in it"
+    "Run the notebook at `path`, and store the outputs in it"
     import random, numpy as np, torch, matplotlib.pyplot as plt
     from nbdev.test import test_nb
     for seed in (random.seed, np.random.seed, torch.manual_seed): seed(0)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python
-"""Are the notebooks clean, and is the package what they export? Works in a temporary copy and compares it with the working tree,
-so it asks nothing of git and touches no uncommitted work. Prints what differs and how to mend it; the exit status is 1 then."""
+"""Checks that the notebooks are clean and that the package is what they export. It exports in a temporary copy and compares this with the
+working tree, so it needs no git and changes no files. It prints the differences and how to fix them, and then exits with status 1."""
 import difflib, os, shutil, subprocess, sys, tempfile
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def nbdev(call, cwd):
 
 
 def exported(tmp):
-    "What nbdev makes of the notebooks from nothing: `files` of a copy of the tree with no generated module in it"
+    "The `files` that nbdev generates from the notebooks alone, in a copy of the tree without generated modules"
     for o in ('nbs', 'tsfast'):
         if (root/o).exists(): shutil.copytree(root/o, tmp/o, ignore=shutil.ignore_patterns('__pycache__', '.*'))
     for o in ('pyproject.toml', 'settings.ini'): shutil.copy2(root/o, tmp)
@@ -45,7 +45,7 @@ def main():
     for title, fs, mend in (
         ('Notebooks that are not clean', dirty, '`make export` cleans them.'),
         ('Modules that differ from their notebooks', differ,
-         '`make export` takes the notebook; `.venv/bin/nbdev-update` carries an edit of the module back into it.'),
+         '`make export` takes the notebook; `.venv/bin/nbdev-update` copies an edit of the module back into it.'),
         ('Modules that have not been exported', missing, '`make export` writes them.'),
         ('Modules without a notebook', stale, 'Delete them, or give them a notebook with `#| default_exp`.')):
         if not fs: continue

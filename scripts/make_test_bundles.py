@@ -1,4 +1,4 @@
-"Write the bundles of `tests/data`, those that are not there yet: they are kept, and every later tsfast reads them"
+"Write the missing bundles of `tests/data`. Existing ones are kept: every later version of tsfast must read them"
 import tempfile
 from pathlib import Path
 
@@ -17,7 +17,7 @@ out = Path(__file__).resolve().parents[1]/'tests'/'data'
 
 
 def write(name, learn, X):
-    "Named for the version of the format that the bundle needs"
+    "The folder is named after the format version that the bundle needs"
     with tempfile.TemporaryDirectory() as d: version = read_config(learn.save_bundle(f'{d}/b'))['format_version']
     folder = out/f'bundle_v{version}_{name}'
     if folder.exists(): print(f'{folder.name} is there already, and stays as it is'); return

@@ -21,4 +21,4 @@ def test_names_that_pages_use():
 
 def test_load_learner_is_the_own_one():
     "fastai's would come with its star import, and leave the path that of the training machine"
-    assert inspect.getmodule(importlib.import_module('tsfast.all').load_learner).__name__ == 'tsfast.learner'
+    assert inspect.getmodule(importlib.import_module('tsfast.all').load_learner).__name__ == 'tsfast.learner.saving'

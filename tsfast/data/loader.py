@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from fastai.data.core import Pipeline, TfmdDL
 from fastai.data.load import _FakeLoader
-from fastai.torch_core import subplots, to_device
+from fastai.torch_core import to_device
 from fastcore.basics import detuplify
 from fastcore.foundation import L
 from fastcore.imports import IN_NOTEBOOK
 from ..core import generator, is_whole, suggest
 from .targets import as_targets
-from .tensor import TSTensor, draw_forecast, is_forecast, show_target
+from .tensor import TSTensor, draw_forecast, is_forecast, plot_grid, show_target
 
 # %% ../../nbs/data/04b_loader.ipynb #3b4158f9
 def gives_batches(
@@ -304,12 +304,7 @@ class TSDataLoader(TfmdDL):
 
     # pictures
     def _grid(self, n, ctxs, nrows, ncols, figsize):
-        if ctxs is not None: return list(ctxs)
-        ncols = ncols or (min(3, n) if nrows is None else -(-n//nrows)); nrows = nrows or -(-n//ncols)
-        _, axs = subplots(nrows, ncols, figsize=figsize or (4*ncols, 2.6*nrows), constrained_layout=True)
-        axs = list(axs.flat)
-        for ax in axs[n:]: ax.set_axis_off()
-        return axs[:n]
+        return list(ctxs) if ctxs is not None else plot_grid(n, None, nrows, ncols, figsize, (4, 2.6)).flat
 
     def show_batch(self,
         b=None, # batch to draw; the first of this loader if None

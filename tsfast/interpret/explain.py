@@ -15,10 +15,9 @@ from fastai.learner import Learner
 from fastcore.basics import patch
 from fastprogress.fastprogress import progress_bar
 from ..core import as_series, evaluating
-from ..data.tensor import TSTensor, show_target
+from ..data.tensor import TSTensor, plot_grid, show_target
 from ..data.targets import TSClassification
 from .common import check_steps, identity, on_host, transformed_batches
-from ..learner import _panels
 from ..models.attention import MeanSteps
 from ..models.layers import Flatten, GAP1d
 from ..models.scaling import padding_mask
@@ -150,7 +149,7 @@ def plot_explanation(self:Learner,
     if labels is not None and np.ndim(labels): labels = list(labels)[:max_n]
     maps = self.explain(X, labels=labels, method=method, **kwargs)
     with self.no_bar(): decoded = self.get_X_preds(X)[2]
-    axs = _panels(len(X), ax, nrows, ncols, figsize, (4, 2.6))
+    axs = plot_grid(len(X), ax, nrows, ncols, figsize, (4, 2.6))
     top, C, L = np.abs(maps).max() or 1., *X.shape[1:]
     for i, a in zip(range(len(X)), axs.flat):
         look = dict(aspect='auto', cmap=cmap, vmin=-top, vmax=top, alpha=.6, zorder=-1, interpolation='nearest')
