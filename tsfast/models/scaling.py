@@ -24,8 +24,7 @@ def safe_scale(
 ) -> Tensor: # `scale`, with 1 where it says nothing
     """Scales of values that do not vary become 1: dividing by the rounding of their values would only make noise large.
 
-    `eps` is that of the values: 1e-7 where they are float32, 1e-12 where they are float64, as targets are. Features of a model are compared with
-    their level and with 1 (`tsfast.models.feature_model.usable_var`), since most are proportions, of which tiny ones say nothing"""
+    `eps` belongs to the type of the values: 1e-7 where they are float32, as series are; 1e-12 where they are float64, as targets are"""
     return torch.where((scale > eps * level.abs().clamp(min=1e-12)) & (scale < torch.inf), scale, torch.ones_like(scale))
 
 def _quartiles(x, dims):
