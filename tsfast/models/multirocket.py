@@ -12,7 +12,8 @@ from torch import nn, Tensor
 from ..core import generator
 from .feature_model import FeatureModel, Fitted, check_reusable, iter_chunks
 from .heads import takes_head_args
-from .minirocket import MiniRocketFeatures, convolve, crops
+from .kernels.rocket_torch import convolve, crops
+from .minirocket import MiniRocketFeatures
 from .registry import register_model
 
 # %% ../../nbs/models/21_multirocket.ipynb #a374c31f
