@@ -31,7 +31,7 @@ def _not_finite(bad, first, last): # the message
             "or a resampling to one length.")
 
 def iter_chunks(
-    X, # array, tensor, memory map or wide data frame, (n, C, L) or (n, L); or a loader or list of batches: `x`, `(x, …)` or `((x, …), …)`
+    X, # array, tensor, memory map or wide frame, (n, C, L) or (n, L); or a loader or list of batches: `x`, `(x, …)` or `((x, …), …)`
     chunksize:int|None=None, # series in a chunk; 1024 if None
     device=None, # device of the chunks; None leaves them where they are
 ) -> Iterator[Tensor]: # float32 tensors (b, C, L), in order, b <= chunksize
@@ -150,7 +150,7 @@ class _NormalisedHead(TSModule):
     "The parts of a feature model that need no data: backbone, normalisation and linear layer"
     def __init__(self,
         c_in:int, # channels of the series
-        backbone:nn.Module, # `(B, C, L)` to `(B, head_nf)`; one that is fitted to data has a method `fit(X, chunksize)` and an attribute `fitted`
+        backbone:nn.Module, # `(B, C, L)` to `(B, head_nf)`; one that is fitted to data has `fit(X, chunksize)` and `fitted`
         head_nf:int, # number of features
         seq_len:int|None=None, # length of the series
         bn:bool=True, # normalise the features before the linear layer

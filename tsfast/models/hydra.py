@@ -62,7 +62,7 @@ def group_responses(
 def compete(
     z:Tensor, # (B, g, k, L), responses
 ) -> Tensor: # (B, 2, g, k): sums of maxima, then counts of minima
-    "The kernels of each group compete at every step: the largest response wins its value, the smallest a point; the first of equal ones wins"
+    "Each kernel wins its response at the steps where it is the largest of its group, and a point where it is the smallest; the first of equals wins"
     hi, lo = reduce(torch.maximum, z.unbind(2)), reduce(torch.minimum, z.unbind(2))     # (B, g, L)
     free_hi = free_lo = torch.ones_like(hi, dtype=torch.bool)                   # steps that no kernel has won yet
     soft, hard = [], []

@@ -87,8 +87,8 @@ class LinearHead:
         except _Stop: pass
         finally: hook.remove()
         if not seen or seen[0].ndim != 2:
-            raise ValueError(f"The last linear layer of {type(self.model).__name__} receives {tuple(seen[0].shape) if seen else 'nothing'}. "
-                             "Expected (batch, features).")
+            got = tuple(seen[0].shape) if seen else 'nothing'
+            raise ValueError(f"The last linear layer of {type(self.model).__name__} receives {got}. Expected (batch, features).")
         return seen[0].detach()
 
     def check(self,

@@ -127,7 +127,8 @@ def sktime_dilations(
     want = tuple(dilations.tolist()), tuple(per_dilation.tolist())
     for k in (32, *range(1, 32), *range(33, n//84 + 1)):     # 32, the default, first
         if fit_dilations(seq_len, n, k) == want: return k
-    raise ValueError(f"These parameters don't belong to series of {seq_len} steps: dilations {want[0]}, with {want[1]} features for each kernel.")
+    raise ValueError(f"These parameters don't belong to series of {seq_len} steps: "
+                     f"dilations {want[0]}, with {want[1]} features for each kernel.")
 
 def sktime_channels(
     counts:np.ndarray, # channels of each pair of dilation and kernel
@@ -138,8 +139,8 @@ def sktime_channels(
     "The channels of sktime's MiniRocketMultivariate"
     counts, channels = (torch.as_tensor(np.asarray(o)).long() for o in (counts, channels))
     if len(counts) != pairs or channels.max() >= c_in:
-        raise ValueError(f"These parameters are for {len(counts)} pairs of dilation and kernel and at least {int(channels.max()) + 1} channels. "
-                         f"Expected {pairs} pairs and {c_in} channels.")
+        raise ValueError(f"These parameters are for {len(counts)} pairs of dilation and kernel "
+                         f"and at least {int(channels.max()) + 1} channels. Expected {pairs} pairs and {c_in} channels.")
     used = torch.zeros(pairs, c_in, dtype=torch.bool)
     used[torch.arange(pairs).repeat_interleave(counts), channels] = True
     return used

@@ -39,7 +39,8 @@ def check_feature_batch(
         raise ValueError(f"A batch has features {tuple(z.shape)} and targets {tuple(t.shape)}. Expected (b, p) and (b, k).")
     for o, name in ((z, 'features'), (t, 'targets')):
         if not torch.isfinite(o).all():
-            raise ValueError(f"The {name} hold NaN or infinite values. Fill the missing values of the series, or leave such series out, first.")
+            raise ValueError(f"The {name} hold NaN or infinite values. "
+                             "Fill the missing values of the series, or leave such series out, first.")
 
 # %% ../../nbs/models/05_ridge.ipynb #0af24af7
 def _other_count(w, n): # the message
@@ -105,11 +106,13 @@ class FeatureBatches:
             z = as_double(z).to(self.mean.device)
             off = (z.sum(1) - self.sums[i:i + len(z)]).abs().mean() if i + len(z) <= self.n else torch.inf
             if off > 1e-6*self.sums.abs().mean() + 0.05*self.sums.std():
-                raise ValueError("The batches changed between two passes. Use a loader that does not shuffle, and transforms that are not random.")
+                raise ValueError("The batches changed between two passes. "
+                                 "Use a loader that does not shuffle, and transforms that are not random.")
             yield i, (z - self.mean) / self.scale * self.root[i:i + len(z)]
             i += len(z)
         if i != self.n:
-            raise ValueError(f"There were {self.n} series in the first pass, and {i} in the next. Use a loader that gives each series once, in order.")
+            raise ValueError(f"There were {self.n} series in the first pass, and {i} in the next. "
+                             "Use a loader that gives each series once, in order.")
 
 # %% ../../nbs/models/05_ridge.ipynb #03fc3287
 class RidgeSolution(NamedTuple):
@@ -246,16 +249,16 @@ class _HeadBatches: # (features, targets), anew whenever it is read
             yield self.head.features(*_plain(x, self.head.device)), ridge_targets(y, self.n_classes)
 
 def _other_width(k, head): # the message
-    return (f"The targets have {k} numbers a series, and the head of {type(head.model).__name__} gives {head.fc.out_features}. "
+    return (f"The targets have {k} numbers for each series, and the head of {type(head.model).__name__} gives {head.fc.out_features}. "
             "Build the model for these targets.")
 
 @torch.no_grad()
 def fit_ridge_head(
     model:nn.Module, # model that ends in a linear layer; one that needs fitting is fitted first
-    batches, # iterable of (x, y) that can be read again, in the same order. x: series (b, C, L), or a tuple of inputs; y: integer classes (b,), or numbers (b,) or (b, *d)
+    batches, # iterable of (x, y) that can be read again, in the same order; x (b, C, L) or a tuple of inputs, y classes (b,) or numbers (b, *d)
     n_classes:int|None=None, # number of classes (or labels, where y holds 0 and 1 for each); None for a regression
     alphas=np.logspace(-3, 3, 10), # penalties to choose from
-    scale:bool|None=None, # divide features by their standard deviation first; None: unless the model's attribute `scaled_features` says that it does so itself
+    scale:bool|None=None, # divide features by their standard deviation first; None: unless the model does so, `model.scaled_features`
     budget:int=2**28, # bytes of features to keep; beyond that they are computed again
     max_size:int=20_000, # limit for min(n, features)
     sample_weight=None, # weight of each series in the solution of the head, in the order of the batches: see `ridge_loo`

@@ -46,7 +46,8 @@ def convolve(
     w = shifts(x, dilation)
     alpha = -w[:, :, 4]
     for i in (0, 1, 2, 3, 5, 6, 7, 8): alpha = alpha - w[:, :, i]
-    alpha, gamma = sum_channels(alpha, channels), shifts(sum_channels(x + x + x, channels), dilation)    # (B, 84 or 1, L), (B, 84 or 1, 9, L)
+    alpha = sum_channels(alpha, channels)                                   # (B, 84 or 1, L)
+    gamma = shifts(sum_channels(x + x + x, channels), dilation)             # (B, 84 or 1, 9, L)
     k, kernels = torch.arange(84, device=x.device) * (gamma.shape[1] > 1), KERNELS.to(x.device)
     return alpha + gamma[:, k, kernels[:, 0]] + gamma[:, k, kernels[:, 1]] + gamma[:, k, kernels[:, 2]]
 
@@ -56,7 +57,7 @@ def crops(
     dilation:int, # the dilation
     seq_len:int, # length of the series
 ) -> tuple: # two slices of time steps: for the kernels of even number, and of odd number
-    "Half of the kernels count all steps, with zeros beyond the ends, and half those reached without padding; they swap with each dilation (Section 4.1.5)"
+    "The steps that count: all of them, or those reached without padding; the halves swap with each dilation (Section 4.1.5)"
     full, valid = slice(0, seq_len), slice(4*dilation, seq_len - 4*dilation)
     return (full, valid) if i % 2 == 0 else (valid, full)
 
