@@ -63,6 +63,7 @@ def check_reusable(
 # %% ../../nbs/models/04_feature_models.ipynb #3fed2baf
 class Fitted(nn.Module):
     "Base of modules that are fitted to data: `fitted`, kept in the buffer `is_fitted` across saving and loading"
+    is_fitted:Tensor
     def __init__(self):
         super().__init__()
         self._add_flag()
@@ -148,6 +149,8 @@ class FeatureNorm(Fitted, nn.BatchNorm1d):
 # %% ../../nbs/models/04_feature_models.ipynb #78aa0dd6
 class _NormalisedHead(TSModule):
     "The parts of a feature model that need no data: backbone, normalisation and linear layer"
+    backbone:Any    # a module; `fit` and `fitted` are optional
+    head:Any
     def __init__(self,
         c_in:int, # channels of the series
         backbone:nn.Module, # `(B, C, L)` to `(B, head_nf)`; one that is fitted to data has `fit(X, chunksize)` and `fitted`

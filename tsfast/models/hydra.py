@@ -82,6 +82,14 @@ class _HydraCounts(FullPrecision):
     """How the backbone counts. `weight` (D, g, k, 9) and `channels` (D, g, c_in) keep their precision,
     since other kernels would win in half precision"""
     full_precision = ('weight', 'channels')
+    weight:Tensor
+    channels:Tensor
+    k:int                   # kernels in each group
+    g:int                   # groups for each dilation
+    n_raw:int               # groups that take the series itself
+    dilations:tuple
+    clip:bool
+    backend:str
 
     def counts(self, x:Tensor) -> Tensor:
         "`(B, c_in, L)` to `(B, D, 2, g, k)` in plain torch, for any device and for gradients"
@@ -163,6 +171,8 @@ class HydraBackbonePlus(_HydraTransform):
 # %% ../../nbs/models/22_hydra.ipynb #8764d1f9
 class SparseScaler(Fitted):
     "Square root, then centring and scaling of the values that are not 0; before `fit` the square root alone: `(B, nf)` to the same"
+    mean:Tensor     # (nf,), of the square roots
+    scale:Tensor    # (nf,)
     def __init__(self,
         nf:int, # number of features
     ):

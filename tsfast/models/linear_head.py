@@ -109,7 +109,7 @@ class LinearHead:
 # %% ../../nbs/models/08_linear_heads.ipynb #1e041dd3
 @torch.no_grad()
 def set_linear_head(
-    model:nn.Module, # any model that ends in a linear layer; or its `LinearHead`
+    model:nn.Module|LinearHead, # any model that ends in a linear layer; or its `LinearHead`
     coef:Tensor, # (k, p), for the features before the head's normalisation
     intercept:Tensor, # (k,)
     mean:Tensor, # (p,), mean of the features

@@ -137,18 +137,20 @@ def sktime_channels(
     c_in:int, # channels of the series
 ) -> Tensor: # (pairs, c_in) of bool
     "The channels of sktime's MiniRocketMultivariate"
-    counts, channels = (torch.as_tensor(np.asarray(o)).long() for o in (counts, channels))
-    if len(counts) != pairs or channels.max() >= c_in:
-        raise ValueError(f"These parameters are for {len(counts)} pairs of dilation and kernel "
-                         f"and at least {int(channels.max()) + 1} channels. Expected {pairs} pairs and {c_in} channels.")
+    many, number = (torch.as_tensor(np.asarray(o)).long() for o in (counts, channels))
+    if len(many) != pairs or number.max() >= c_in:
+        raise ValueError(f"These parameters are for {len(many)} pairs of dilation and kernel "
+                         f"and at least {int(number.max()) + 1} channels. Expected {pairs} pairs and {c_in} channels.")
     used = torch.zeros(pairs, c_in, dtype=torch.bool)
-    used[torch.arange(pairs).repeat_interleave(counts), channels] = True
+    used[torch.arange(pairs).repeat_interleave(many), number] = True
     return used
 
 # %% ../../nbs/models/20_minirocket.ipynb #1e001081
 class _RocketState(FullPrecision, Fitted):
     "What the transform holds: dilations, channels and biases"
     min_len, full_precision = 9, ('biases',)
+    channels:Tensor     # (84 * dilations, c_in) of bool
+    biases:Tensor       # (features,)
     def __init__(self,
         c_in:int, # channels of the series
         seq_len:int, # length of the series, at least 9

@@ -88,7 +88,7 @@ def arch_kwargs(
     if unknown is not None:
         raise ValueError(f"{name} has no argument {unknown!r}.{suggest(unknown, ps)} Its arguments: {', '.join(ps)}.")
     if d is not None and 'd' not in ps: raise ValueError(_no_shape(name, d))
-    facts = {}
+    facts:dict = {}
     if 'seq_len' in ps: facts['seq_len'] = seq_len
     if d is not None: facts['d'] = d
     # the last ReLU of XceptionTime's paper would allow no negative outputs

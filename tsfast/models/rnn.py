@@ -90,7 +90,7 @@ def init_rnn_(
 # %% ../../nbs/models/33_rnn.ipynb #b37ad669
 class _RNN(SequenceModule):
     "Recurrent layers of the kind `cell`; the final state feeds the head"
-    cell = nn.RNN
+    cell:type[nn.RNNBase] = nn.RNN
     @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series

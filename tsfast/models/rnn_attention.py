@@ -14,7 +14,7 @@ from .rnn import make_rnn, run_rnn
 # %% ../../nbs/models/31_rnn_attention.ipynb #8ff09cab
 class _RNNAttention(SequenceModule):
     "A recurrent layer of the kind `cell`, then a transformer encoder"
-    cell = nn.RNN
+    cell:type[nn.RNNBase] = nn.RNN
     def __init__(self,
         c_in:int, # channels of the series
         c_out:int, # classes, or targets

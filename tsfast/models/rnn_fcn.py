@@ -32,13 +32,13 @@ def excited(
     reduction:int, # of `SqueezeExcite`
 ) -> nn.Sequential:
     "The same blocks, each but the last followed by squeeze and excitation"
-    return nn.Sequential(*(nn.Sequential(c, SqueezeExcite(nf, reduction)) for c, nf in zip(convs[:-1], layers)), convs[-1])
+    return nn.Sequential(*(nn.Sequential(c, SqueezeExcite(nf, reduction)) for c, nf in zip(list(convs)[:-1], layers)), convs[-1])
 
 # %% ../../nbs/models/14_rnn_fcn.ipynb #59454feb
 class _RNN_FCN(TSModule):
     "Convolutions and a recurrent layer of the kind `cell`, side by side"
     head_names = ('fc',)
-    cell = nn.LSTM
+    cell:type[nn.RNNBase] = nn.LSTM
     @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series
