@@ -280,10 +280,10 @@ class TSDataLoader(TfmdDL):
         undo = getattr(x, 'undo', None) or [None]*len(fs)
         if self.series_tfms() is not None:
             x = x.as_subclass(Tensor).detach()
-            for f, s in reversed(list(zip(fs, undo))): x = f.undo(x, s)
+            for f, s in reversed(list(zip(fs, undo))): x = f.inverse(x, s)
             x = x.cpu().as_subclass(TSTensor)
         else: x = self.after_batch.decode((x if isinstance(x, TSTensor) else TSTensor(x),))[0].detach().cpu().as_subclass(TSTensor)
-        return (x, *(self.dataset.target.restore(o).detach().cpu() for o in y))
+        return (x, *(self.dataset.target.unwrap(o).detach().cpu() for o in y))
 
     def _decode_batch(self, b, max_n=9, full=True):
         x, *y = b
