@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tsfast.core import check_series, pad_series
-from tsfast.data import external
+from tsfast.data import archive
 from tsfast.data.core import TSDatasets, get_ts_dls
 from tsfast.data.external import get_regression_data, get_UCR_data
 from tsfast.data.preprocessing import TSNan2Value, TSStandardize
@@ -182,7 +182,7 @@ good = head + '1,2,3:a\n4,5,6:b\n'
     (head + '1,2,3:c\n', ['line 8', "'c'", 'in the header']), (good + '7,8:a\n', ['line 10', '3']), (good[:-7] , ['line']), ('<html>not found</html>', ['line 1']),
 ], ids=['empty', 'no header', 'no data', 'not a number', 'no label', 'unknown label', 'short line', 'cut off', 'a web page'])
 def test_corrupt_ts_file(tmp_path, text, parts, monkeypatch):
-    monkeypatch.setattr(external, 'cache_dir', lambda: tmp_path/'cache')
+    monkeypatch.setattr(archive, 'cache_dir', lambda: tmp_path/'cache')
     write(tmp_path, 'Toy', text, good)
     with pytest.raises(ValueError) as e: get_UCR_data('Toy', path=tmp_path)
     for o in ['Toy_TRAIN.ts'] + parts: assert o in str(e.value), str(e.value)
@@ -192,7 +192,7 @@ def test_corrupt_ts_file(tmp_path, text, parts, monkeypatch):
 def test_no_network(tmp_path, monkeypatch):
     "An OSError that says what was tried, what there is without a network, and leaves nothing behind"
     def offline(name, folder): raise ConnectionError('no route to host')
-    monkeypatch.setattr(external, '_fetch', offline); monkeypatch.setattr(external, 'cache_dir', lambda: tmp_path/'cache'); monkeypatch.delenv('TSFAST_DATA', raising=False)
+    monkeypatch.setattr(archive, 'fetch', offline); monkeypatch.setattr(archive, 'cache_dir', lambda: tmp_path/'cache'); monkeypatch.delenv('TSFAST_DATA', raising=False)
     with pytest.raises(OSError) as e: get_UCR_data('ECGFiveDays')
     for o in ("'ECGFiveDays'", 'no route to host', 'TSFAST_DATA', 'ECGFiveDays_TRAIN.ts', 'without a network', 'GunPoint', 'ItalyPowerDemand'): assert o in str(e.value), str(e.value)
     assert not [o for o in tmp_path.rglob('*') if o.is_file()]

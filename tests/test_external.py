@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tsfast.data import external as ext
+from tsfast.data import archive
 from tsfast.data.external import (cache_dir, get_regression_data, get_UCR_data, list_UCR, published_accuracy, read_ts, read_tsv)
 
 BUNDLED = ['ACSF1', 'ArrowHead', 'BasicMotions', 'GunPoint', 'ItalyPowerDemand', 'JapaneseVowels', 'OSULeaf', 'UnitTest']
@@ -45,7 +45,7 @@ def own_cache(tmp_path, monkeypatch):
 def offline(monkeypatch):
     "No test reaches for the network"
     def fail(name, folder): raise ConnectionError('no route to host')
-    monkeypatch.setattr(ext, '_fetch', fail)
+    monkeypatch.setattr(archive, 'fetch', fail)
 
 
 def put(folder, name, train=TS, test=TS, ext='ts'):
@@ -356,7 +356,7 @@ def test_cache_holds_and_follows_the_source(tmp_path, monkeypatch):
     parsed = lambda: [o.name for o in (cache_dir()/'parsed').iterdir()]
     assert len(parsed()) == 1 and sorted(o.name for o in d.iterdir()) == before # nothing beside the source
     with monkeypatch.context() as m:
-        m.setattr(ext, 'read_ts', lambda f: pytest.fail('parsed again'))
+        m.setitem(archive.READERS, '.ts', lambda f: pytest.fail('parsed again'))
         np.testing.assert_array_equal(get_UCR_data('Toy', path=tmp_path/'data')[0], X)
     (d/'Toy_TRAIN.ts').write_text(TS.replace('1,2,3', '5,2,3')) # the same size
     os.utime(d/'Toy_TRAIN.ts', ns=(1, 1))
@@ -398,9 +398,9 @@ def test_unwritable_cache(tmp_path, monkeypatch):
     X = get_UCR_data('UnitTest')[0]
     assert X.shape == (20, 1, 24)
     with pytest.warns(UserWarning, match='cannot be written'): assert not isinstance(get_UCR_data('UnitTest', on_disk=True)[0], np.memmap)
-    monkeypatch.setattr(ext, '_fetch', lambda name, folder: put(Path(folder), name))
+    monkeypatch.setattr(archive, 'fetch', lambda name, folder: put(Path(folder), name))
     assert get_UCR_data('NATOPS')[0].shape == (2, 2, 3) # a download works as well, and is not kept
-    monkeypatch.setattr(ext, 'cache_dir', lambda: None) # no home directory
+    monkeypatch.setattr(archive, 'cache_dir', lambda: None) # no home directory
     assert get_UCR_data('UnitTest')[0].shape == (20, 1, 24)
     assert get_UCR_data('NATOPS')[0].shape == (2, 2, 3)
 
@@ -409,14 +409,14 @@ def test_interrupted_cache_write(monkeypatch):
     "An interruption is passed on, and no half-written file stays"
     def stop(*_): raise KeyboardInterrupt
     with monkeypatch.context() as m:
-        m.setattr(ext.os, 'replace', stop)
+        m.setattr(archive.os, 'replace', stop)
         with pytest.raises(KeyboardInterrupt): get_UCR_data('UnitTest')
     assert not list((cache_dir()/'parsed').iterdir())
 
 
 def test_concurrent_cache_writes():
     "Many readers and writers of one cache file: each gets the whole set"
-    want = ext._read_pair(ext._find('ItalyPowerDemand')[1])[0]
+    want = archive.read_set(archive.find_set('ItalyPowerDemand')[1])[0]
     def go(i):
         if i % 3 == 0:
             for f in (cache_dir()/'parsed').glob('*.npy'): f.unlink(missing_ok=True) # all write again
@@ -438,7 +438,7 @@ def test_concurrent_processes(tmp_path):
 def test_cache_dir(monkeypatch, plat, env, want):
     for o in ('TSFAST_CACHE', 'XDG_DATA_HOME'): monkeypatch.delenv(o, raising=False)
     for k, v in env.items(): monkeypatch.setenv(k, v)
-    monkeypatch.setattr(ext.sys, 'platform', plat)
+    monkeypatch.setattr(archive.sys, 'platform', plat)
     assert cache_dir() == Path(want)
 
 
@@ -449,7 +449,7 @@ def left_over(): return sorted(str(o.relative_to(cache_dir())) for o in cache_di
 
 def test_download_is_kept(monkeypatch):
     calls = []
-    monkeypatch.setattr(ext, '_fetch', lambda name, folder: calls.append(name) or put(Path(folder), name))
+    monkeypatch.setattr(archive, 'fetch', lambda name, folder: calls.append(name) or put(Path(folder), name))
     X = get_UCR_data('natops', split_data=False)[0]
     assert X.shape == (4, 2, 3) and calls == ['NATOPS']
     np.testing.assert_array_equal(get_UCR_data('NATOPS', split_data=False)[0], X)
@@ -463,15 +463,15 @@ def test_interrupted_download(monkeypatch, error):
     def half(name, folder):
         d = put(Path(folder), name); (d/f'{name}_TEST.ts').unlink(); (Path(folder)/'x.zip').write_text('half')
         raise error
-    monkeypatch.setattr(ext, '_fetch', half)
+    monkeypatch.setattr(archive, 'fetch', half)
     with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else OSError): get_UCR_data('NATOPS')
     assert left_over() == [] and not list_UCR().loc['NATOPS', 'here']
-    monkeypatch.setattr(ext, '_fetch', lambda name, folder: put(Path(folder), name))
+    monkeypatch.setattr(archive, 'fetch', lambda name, folder: put(Path(folder), name))
     assert get_UCR_data('NATOPS')[0].shape == (2, 2, 3) # the next attempt works
 
 
 def test_unreadable_download(monkeypatch):
-    monkeypatch.setattr(ext, '_fetch', lambda name, folder: put(Path(folder), name, test=TS[:-6]))
+    monkeypatch.setattr(archive, 'fetch', lambda name, folder: put(Path(folder), name, test=TS[:-6]))
     with pytest.raises(OSError, match="not readable.*line 11: the label is '9,10'"): get_UCR_data('NATOPS')
     assert left_over() == []
 
@@ -479,14 +479,14 @@ def test_unreadable_download(monkeypatch):
 def test_sktime_fetches_what_it_cannot_read(monkeypatch):
     "sktime parses what it downloads; where its parser fails and ours does not, the set is fine"
     def fetch(name, folder): put(Path(folder), name); raise OSError("sktime's reader failed")
-    monkeypatch.setattr(ext, '_fetch', fetch)
+    monkeypatch.setattr(archive, 'fetch', fetch)
     assert get_UCR_data('NATOPS')[0].shape == (2, 2, 3)
 
 
 def test_two_downloads_at_once(monkeypatch):
     barrier = threading.Barrier(2)
     def fetch(name, folder): put(Path(folder), name); barrier.wait(5)
-    monkeypatch.setattr(ext, '_fetch', fetch)
+    monkeypatch.setattr(archive, 'fetch', fetch)
     with cf.ThreadPoolExecutor(2) as pool: a, b = pool.map(lambda _: get_UCR_data('NATOPS')[0], range(2))
     np.testing.assert_array_equal(a, b)
     assert len(left_over()) == 3
@@ -496,7 +496,7 @@ def test_stale_download_is_removed(monkeypatch):
     old, new = cache_dir()/'.download-old', cache_dir()/'.download-new'
     for o in (old, new): put(o, 'NATOPS')
     os.utime(old, (time.time()-10**6,)*2)
-    monkeypatch.setattr(ext, '_fetch', lambda name, folder: put(Path(folder), name))
+    monkeypatch.setattr(archive, 'fetch', lambda name, folder: put(Path(folder), name))
     get_UCR_data('NATOPS')
     assert not old.exists() and new.exists() # another process may be at work in the newer
 
@@ -514,9 +514,9 @@ def test_real_fetch_goes_through_sktime(tmp_path, monkeypatch):
         '    json.dump([name, split, socket.getdefaulttimeout()], open(extract_path + "/seen.json", "w"))\n')
     monkeypatch.setenv('PYTHONPATH', str(tmp_path/'fake'))
     before = socket.getdefaulttimeout(), list(warnings.filters)
-    ext._fetch('NATOPS', tmp_path)
+    archive.fetch('NATOPS', tmp_path)
     assert json.loads((tmp_path/'seen.json').read_text()) == ['NATOPS', 'train', 30]
-    with pytest.raises(OSError, match='no route to host'): ext._fetch('Gone', tmp_path)
+    with pytest.raises(OSError, match='no route to host'): archive.fetch('Gone', tmp_path)
     assert (socket.getdefaulttimeout(), list(warnings.filters)) == before
 
 

@@ -325,16 +325,15 @@ def test_numba_without_a_cache():
 @pytest.fixture
 def broken_kernels(monkeypatch):
     "numba is there, but the kernels cannot be loaded"
-    from tsfast.models import hydra, minirocket
+    from tsfast.models.feature_model import load_kernels
     class Broken:
         def find_spec(self, name, path=None, target=None):
             if name.startswith('tsfast.models.kernels.'): raise RuntimeError('numba does not work here')
     for k in [o for o in sys.modules if o.startswith('tsfast.models.kernels.')]: monkeypatch.delitem(sys.modules, k)
     monkeypatch.setattr(sys, 'meta_path', [Broken(), *sys.meta_path])
-    caches = minirocket._usable, hydra._cpu_kernels
-    for f in caches: f.cache_clear()
+    load_kernels.cache_clear()
     yield
-    for f in caches: f.cache_clear()
+    load_kernels.cache_clear()
 
 
 def test_plain_torch_serves_where_numba_does_not_work(broken_kernels):

@@ -168,7 +168,8 @@ def _one_series(o, i, name):
     if a.dtype.kind in 'fiub': return a
     if a.dtype.kind == 'O':      # a column of pandas with missing values
         with suppress(TypeError, ValueError): return a.astype(np.float64)
-    raise ValueError(f"Series {i} of {name} is a {type(o).__name__} that holds something other than numbers. Convert text to numbers first.")
+    raise ValueError(f"Series {i} of {name} is a {type(o).__name__} that holds something other than numbers. "
+                     "Convert text to numbers first.")
 
 # %% ../nbs/02_series.ipynb #35b3fa60
 @contextmanager

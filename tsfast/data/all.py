@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../../nbs/data/99_all.ipynb #4273d85c
 from .external import *
+from .archive import cache_dir
 from .readers import read_ts, read_tsv
 from .splits import *
 from .windows import *

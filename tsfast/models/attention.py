@@ -109,7 +109,7 @@ def get_act(
 
 class _StepNorm(nn.BatchNorm1d):
     "Batch normalisation of each feature over all steps of all series, `(B, L, D)`; padded steps do not count"
-    def forward(self, z:Tensor, mask:Tensor|None=None) -> Tensor:
+    def forward(self, z:Tensor, mask:Tensor|None=None) -> Tensor: # (B, L, D) and (B, L), to (B, L, D)
         if mask is None or not self.training: return super().forward(z.flatten(0, 1)).view_as(z)
         # sums with zeros for padding, since indexing by a mask would make a GPU wait
         hidden = mask.unsqueeze(-1)                                                     # (B, L, 1)
@@ -171,7 +171,7 @@ class _TSTEncoder(nn.Module):
         if not is_whole(n_layers, 0): raise ValueError(f"There are to be {n_layers!r} layers in the encoder. Expected a whole number, at least 0.")
         self.layers = nn.ModuleList(_TSTEncoderLayer(q_len, d_model, n_heads, d_k, d_v, d_ff, dropout, activation) for _ in range(n_layers))
 
-    def forward(self, z:Tensor, mask:Tensor|None=None) -> Tensor:
+    def forward(self, z:Tensor, mask:Tensor|None=None) -> Tensor: # (B, L, d_model) and (B, L), to (B, L, d_model)
         for layer in self.layers: z = layer(z, mask)
         return z
 
@@ -188,7 +188,7 @@ def sincos_encoding(
 # %% ../../nbs/models/30_attention.ipynb #006be029
 class MeanSteps(nn.Module):
     "Mean over the steps that are not padding: `(B, C, L)` to `(B, C)`"
-    def forward(self, z:Tensor, mask:Tensor|None=None) -> Tensor:
+    def forward(self, z:Tensor, mask:Tensor|None=None) -> Tensor: # (B, C, L) and (B, L), to (B, C)
         if mask is None: return z.mean(-1)
         real = (~mask).unsqueeze(1).to(z.dtype)                                         # (B, 1, L)
         return (z*real).sum(-1) / real.sum(-1).clamp(min=1)

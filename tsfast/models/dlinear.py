@@ -9,7 +9,7 @@ __all__ = ['moving_average', 'DLinear']
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from .heads import TSModule, linear_head, output_layers
+from .heads import TSModule, linear_head, output_layers, takes_head_args
 from .layers import odd
 from .registry import register_model
 
@@ -30,7 +30,7 @@ class _LinearOverTime(nn.Module):
         for o in (self.remainder, self.trend): nn.init.constant_(o.weight, 1/seq_len)
         nn.init.zeros_(self.trend.bias)
 
-    def forward(self, z):
+    def forward(self, z:Tensor) -> Tensor: # (B, 2C, L) to (B, C, h)
         r, t = self.dropout(z).chunk(2, dim=1)
         return self.remainder(r) + self.trend(t)
 
@@ -38,21 +38,18 @@ class _LinearOverTime(nn.Module):
 class DLinear(TSModule):
     "Linear forecaster of trend and remainder: `(B, c_in, seq_len)` to `(B, c_in, h)` for `d=(c_in, h)`, the weights shared by the channels; any other output comes from one linear layer over all values"
     head_names = ('head',)
+    @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series
         c_out:int, # classes, or targets
         seq_len:int, # length of the series, in time steps
         kernel_size:int=25, # steps of the moving average; made odd
-        *,
-        d:int|tuple|None=None, # shape of one target; output `(B, *d)` or `(B, *d, c_out)`
-        y_range:tuple|None=None, # (low, high) of a regression target
-        fc_dropout:float=0., # dropout before the linear layers
-        custom_head=None, # module, class or function; receives `(B, 2*c_in, seq_len)`
+        **head, # options of the head: see `TSModule.reset_head`
     ):
         if kernel_size < 1: raise ValueError(f"kernel_size is {kernel_size}. Expected the number of steps of the moving average: at least 1.")
         super().__init__(c_in, seq_len)
         self.seq_len, self.kernel_size, self.head_nf = int(seq_len), odd(kernel_size), 2*c_in
-        self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
+        self.reset_head(c_out, **head)
 
     def make_head(self, c_out, d=None, y_range=None, fc_dropout=0.):
         if c_out == 1 and self.d is not None and len(self.d) == 2 and self.d[0] == self.c_in:

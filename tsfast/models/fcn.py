@@ -7,7 +7,7 @@ __all__ = ['fcn_body', 'FCN']
 
 # %% ../../nbs/models/12_fcn.ipynb #65278604
 from torch import nn, Tensor
-from .heads import TSModule, linear_head
+from .heads import TSModule, linear_head, takes_head_args
 from .layers import ConvBlock, GAP1d
 from .registry import register_model
 
@@ -18,13 +18,16 @@ def fcn_body(
     kss=(7, 5, 3), # kernel size of each convolution, in steps; made odd
 ) -> nn.Sequential:
     "A stack of convolutional blocks that keep the length: `(B, c_in, L)` to `(B, layers[-1], L)` (Figure 1b)"
-    if not layers or len(layers) != len(kss): raise ValueError(f"There are {len(layers)} layers and {len(kss)} kernel sizes. Expected one kernel size for each layer, and at least one layer.")
+    if not layers or len(layers) != len(kss):
+        raise ValueError(f"There are {len(layers)} layers and {len(kss)} kernel sizes. "
+                         "Expected one kernel size for each layer, and at least one layer.")
     return nn.Sequential(*(ConvBlock(ni, nf, ks) for ni, nf, ks in zip((c_in, *layers), layers, kss)))
 
 @register_model
 class FCN(TSModule):
     "Fully convolutional network: `(B, c_in, L)` to `(B, c_out)`, for any length"
     head_names = ('gap', 'fc')
+    @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series
         c_out:int, # classes, or targets
@@ -32,14 +35,11 @@ class FCN(TSModule):
         kss=(7, 5, 3), # kernel size of each convolution, in steps; made odd
         *,
         seq_len:int|None=None, # length of the series; only a custom head needs it
-        d:int|tuple|None=None, # shape of one target; output `(B, *d)` or `(B, *d, c_out)`
-        y_range:tuple|None=None, # (low, high) of a regression target
-        fc_dropout:float=0., # dropout before the last layer
-        custom_head=None, # module, class or function; receives `(B, layers[-1], L)`
+        **head, # options of the head: see `TSModule.reset_head`
     ):
         super().__init__(c_in, seq_len)
         self.convs, self.head_nf = fcn_body(c_in, layers, kss), layers[-1]
-        self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
+        self.reset_head(c_out, **head)
 
     def make_head(self, c_out, **kwargs): return dict(gap=GAP1d(), fc=linear_head(self.head_nf, c_out, **kwargs))
     def forward_features(self, x:Tensor) -> Tensor: return self.convs(x)                # (B, layers[-1], L)

@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['as_shape', 'output_shape', 'as_range', 'range_layers', 'output_layers', 'linear_head', 'call_known',
-           'build_custom_head', 'NotPlain', 'plain', 'check_args', 'runs_where', 'record_init', 'TSModule',
-           'head_params', 'body_head_params']
+           'build_custom_head', 'NotPlain', 'json_value', 'check_args', 'runs_where', 'record_init', 'wrong_shape',
+           'SeriesInput', 'TSModule', 'takes_head_args', 'head_params', 'body_head_params']
 
 # %% ../../nbs/models/02_heads.ipynb #be57e177
 import functools, inspect, math, numbers
+from collections.abc import Callable
+from typing import Any
 import numpy as np
 import torch
 from torch import nn, Tensor
@@ -18,47 +20,53 @@ from .layers import Reshape, SigmoidRange
 # %% ../../nbs/models/02_heads.ipynb #75e6a4b4
 def as_shape(
     d:int|tuple|list|None, # shape of one target
-) -> tuple|None: # `d` as a tuple of ints; None stays
-    "`10` and `(10,)` are the same target shape"
+) -> tuple|None: # `d` as a tuple of ints; None stays None
+    "`d` as a tuple: `10` and `(10,)` are the same target shape. Raises a `ValueError` for anything but positive integers"
     if d is None: return None
     shape = d if isinstance(d, (tuple, list)) else (d,)
-    if not shape or not all(is_whole(o) for o in shape): raise ValueError(f"d is {d!r}. Expected the shape of one target: positive integers, such as 24 or (7, 24), or None.")
+    if not shape or not all(is_whole(o) for o in shape):
+        raise ValueError(f"d is {d!r}. Expected the shape of one target: positive integers, such as 24 or (7, 24), or None.")
     return tuple(map(int, shape))
 
 def output_shape(
     c_out:int, # number of classes, or of targets
-    d:int|tuple|None=None, # shape of one target
+    d:int|tuple|list|None=None, # shape of one target
 ) -> tuple: # shape of one output, without the batch dimension
     "Shape of one output for `c_out` and `d`"
     if not is_whole(c_out): raise ValueError(f"c_out is {c_out!r}. Expected the number of classes or of targets: at least 1.")
-    d = as_shape(d)
-    return (int(c_out),) if d is None else d if c_out == 1 else (*d, int(c_out))
+    shape = as_shape(d)
+    if shape is None: return (int(c_out),)
+    return shape if c_out == 1 else (*shape, int(c_out))
 
 # %% ../../nbs/models/02_heads.ipynb #b1ace2f0
 def as_range(
     y_range:tuple, # (low, high): numbers, or lists with a number for each of several targets
 ) -> Tensor: # (2,), or (2, …): low and high
-    "The ends of a range of targets; a `ValueError` where they are none"
+    "The ends of a range of targets, in float64. Raises a `ValueError` unless `low < high`, both finite"
     try: ends = torch.stack(torch.broadcast_tensors(*(torch.as_tensor(o, dtype=torch.float64, device='cpu') for o in y_range)))
     except (TypeError, ValueError, RuntimeError): ends = torch.tensor([], device='cpu')
-    if len(ends) != 2 or not (ends.isfinite().all() and (ends[0] < ends[1]).all()): raise ValueError(f"y_range is {y_range}. Expected (low, high), finite numbers with low < high.")
+    if len(ends) != 2 or not (ends.isfinite().all() and (ends[0] < ends[1]).all()):
+        raise ValueError(f"y_range is {y_range}. Expected (low, high), finite numbers with low < high.")
     return ends
 
 def range_layers(
-    shape:tuple, # of one output
-    y_range:tuple|None, # (low, high) of a regression target, in the units the loss sees; None: any number
+    shape:tuple, # shape of one output
+    y_range:tuple|None, # (low, high) of a regression target, in the units of the loss; None: no limits
 ) -> list[nn.Module]: # one layer, or none
     "The layer that keeps the output inside the range"
     if y_range is None: return []
     ends = as_range(y_range)
-    if ends.shape[1:] not in ((), shape): raise ValueError(f"The ends of y_range have shape {tuple(ends.shape[1:])}. Expected two numbers, or two lists of shape {shape}, as the targets.")
+    if ends.shape[1:] not in ((), shape):
+        raise ValueError(f"The ends of y_range have shape {tuple(ends.shape[1:])}. "
+                         f"Expected two numbers, or two lists of shape {shape}, the shape of the targets.")
     return [SigmoidRange(*ends.tolist())]
 
+# %% ../../nbs/models/02_heads.ipynb #65ba5017
 def output_layers(
     c_out:int, # number of classes, or of targets
     d:int|tuple|None=None, # shape of one target
-    y_range:tuple|None=None, # (low, high) of a regression target, in the units the loss sees
-) -> list[nn.Module]: # what comes after the last linear layer; empty by default
+    y_range:tuple|None=None, # (low, high) of a regression target, in the units of the loss
+) -> list[nn.Module]: # the layers after the last linear layer; none by default
     "Layers that bring `(B, n)` into the shape and range of the target"
     shape = output_shape(c_out, d)
     return ([] if d is None else [Reshape(*shape)]) + range_layers(shape, y_range)
@@ -70,106 +78,162 @@ def linear_head(
     y_range:tuple|None=None, # (low, high) of a regression target
     fc_dropout:float=0., # dropout before the linear layer
     use_bn:bool=False, # batch normalisation of the features first
-    zero_init:bool=False, # start from weights and biases of 0, so that a linear model over many features starts from an even guess
-) -> nn.Module: # a plain `nn.Linear` where nothing else is asked for, so that module paths stay those of the paper's code
+    zero_init:bool=False, # start from weights and biases of 0: at first all classes have equal scores
+) -> nn.Module: # a plain `nn.Linear` where nothing else is asked for, so that module paths are those of the original code
     "`(B, nf)` to `(B, c_out)`, `(B, *d)` or `(B, *d, c_out)`"
     if not 0 <= fc_dropout < 1: raise ValueError(f"fc_dropout is {fc_dropout}. Expected a probability in [0, 1).")
     fc = nn.Linear(nf, math.prod(output_shape(c_out, d)))
-    if zero_init: nn.init.zeros_(fc.weight); nn.init.zeros_(fc.bias)
-    layers = [nn.BatchNorm1d(nf)]*bool(use_bn) + [nn.Dropout(fc_dropout)]*bool(fc_dropout) + [fc] + output_layers(c_out, d, y_range)
+    if zero_init:
+        nn.init.zeros_(fc.weight)
+        nn.init.zeros_(fc.bias)
+    before = [nn.BatchNorm1d(nf)]*bool(use_bn) + [nn.Dropout(fc_dropout)]*bool(fc_dropout)
+    layers = [*before, fc, *output_layers(c_out, d, y_range)]
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
 
 # %% ../../nbs/models/02_heads.ipynb #c9a66984
 def call_known(
-    f, # class or function
+    f:Callable, # class or function
     *args, # passed by position, as many as it takes
     **kwargs, # passed by name, where the signature has the name
 ):
-    "Call `f` with those of the arguments that its signature asks for"
+    "Call `f` with those of the arguments that its signature has"
     ps = inspect.signature(f).parameters
-    named = {k: v for k, v in kwargs.items() if k in ps and ps[k].kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)}
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    named = {k: v for k, v in kwargs.items() if k in ps and ps[k].kind in by_name}
     if any(p.kind == inspect.Parameter.VAR_POSITIONAL for p in ps.values()): return f(*args, **named)
-    free = [k for k, p in ps.items() if p.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) and k not in named]
+    free = [k for k, p in ps.items() if p.kind in by_position and k not in named]
     return f(*args[:len(free)], **named)
 
 def build_custom_head(
-    custom_head, # an `nn.Module`, or a class or function that gives one
+    custom_head:nn.Module|Callable, # a module, or a class or function that returns one
     head_nf:int, # number of feature maps that reach the head
     c_out:int, # number of classes, or of targets
     seq_len:int|None=None, # length of the series, where the model knows it
     d:int|tuple|None=None, # shape of one target
 ) -> nn.Module: # maps what `forward_features` gives to the output
-    "A module is taken as it is; anything callable is called with `(head_nf, c_out, seq_len)`, and with `d` if it has such an argument"
-    head = custom_head if isinstance(custom_head, nn.Module) else call_known(custom_head, head_nf, c_out, seq_len, d=d) if callable(custom_head) else None
-    if not isinstance(head, nn.Module): raise ValueError(f"custom_head is {custom_head!r}. Expected an nn.Module, or a class or function that gives one from (head_nf, c_out, seq_len).")
+    "A module stays as it is; anything callable is called with `(head_nf, c_out, seq_len)`, and with `d` if it has such an argument"
+    head = custom_head
+    if callable(head) and not isinstance(head, nn.Module): head = call_known(head, head_nf, c_out, seq_len, d=d)
+    if not isinstance(head, nn.Module):
+        raise ValueError(f"custom_head is {custom_head!r}. "
+                         "Expected an nn.Module, or a class or function that returns one for (head_nf, c_out, seq_len).")
     return head
 
 # %% ../../nbs/models/02_heads.ipynb #7073b547
 class NotPlain(str):
     "An argument that JSON cannot hold, as text"
 
-def plain(
+def json_value(
     v, # any argument
-): # what JSON would give back for it: None, bool, int, float, str, lists and dicts of them; or `NotPlain`
-    "An argument in a form that can be written down"
+) -> Any: # None, bool, int, float, str, or lists and dicts of them, as JSON would give it back; `NotPlain` for anything else
+    "An argument in a form that JSON can hold"
     if isinstance(v, (np.ndarray, np.generic, Tensor)): v = v.tolist()      # a number, or a list
     if v is None or type(v) in (bool, int, float, str): return v
-    if isinstance(v, (torch.Generator, torch.device)): return None          # where a model drew from and where it lay is no part of it
-    if isinstance(v, (tuple, list)): res = [plain(o) for o in v]
-    elif isinstance(v, dict) and all(type(k) is str for k in v): res = {k: plain(o) for k, o in v.items()}
-    else: return NotPlain(repr(v))
-    bad = next((o for o in (res if isinstance(res, list) else res.values()) if isinstance(o, NotPlain)), None)
-    return res if bad is None else bad
+    if isinstance(v, (torch.Generator, torch.device)): return None          # a loaded model draws nothing, and has a device of its own
+    if isinstance(v, (tuple, list)):
+        values = [json_value(o) for o in v]
+        return next((o for o in values if isinstance(o, NotPlain)), values)
+    if isinstance(v, dict) and all(type(k) is str for k in v):
+        items = {k: json_value(o) for k, o in v.items()}
+        return next((o for o in items.values() if isinstance(o, NotPlain)), items)
+    return NotPlain(repr(v))
 
+# %% ../../nbs/models/02_heads.ipynb #1560837a
 _kinds = {bool: ((bool, np.bool_), 'True or False'), int: (numbers.Integral, 'a whole number'), float: (numbers.Real, 'a number')}
 
 def check_args(
-    sig:inspect.Signature, # of the function that is called
+    sig:inspect.Signature, # signature of the function that is called
     args:dict, # arguments by name
 ):
-    "Refuse what is no bool, int or float where the signature says so, and its default is one"
+    "Raise a `ValueError` for an argument annotated `bool`, `int` or `float` that has another type; a default of another type is allowed"
     for k, v in args.items():
         p = sig.parameters[k]
         kind, what = _kinds.get(p.annotation, (object, ''))
-        if not isinstance(v, kind) and (p.default is p.empty or isinstance(p.default, kind)): raise ValueError(f"{k} is {v!r}. Expected {what}.")
+        typed = p.default is p.empty or isinstance(p.default, kind)
+        if typed and not isinstance(v, kind): raise ValueError(f"{k} is {v!r}. Expected {what}.")
 
 def runs_where(
     cls:type, # an architecture
-) -> tuple: # names
-    "The arguments that say where or with which implementation a model runs. They are no part of it: another machine has others"
+) -> tuple: # names of arguments
+    "The arguments that say on which device or with which implementation a model runs; they are not part of the model"
     return getattr(cls, 'where_args', ('device', 'backend'))
 
 def record_init(
-    init, # `__init__` of a class
-): # the same, which also sets `init_args`
-    """Keep the arguments of the outermost `__init__`, defaults included, as a dict in `init_args`; those of the wrong kind are a `ValueError`.
-
-    What `runs_where` names is left out"""
+    init:Callable, # `__init__` of a class
+) -> Callable: # the same, which also sets `init_args`
+    """Keep the arguments of the outermost `__init__`, defaults included, as a dict in `init_args`, without those of `runs_where`.
+    Arguments of the wrong type raise a `ValueError`"""
     sig = inspect.signature(init)
+    rest = [k for k, p in sig.parameters.items() if p.kind == p.VAR_KEYWORD]
     @functools.wraps(init)
     def __init__(self, *args, **kwargs):
         bound = sig.bind(self, *args, **kwargs)
         check_args(sig, bound.arguments)
         init(self, *args, **kwargs)
-        if type(self).__init__ is not __init__: return   # a subclass keeps its own
+        if type(self).__init__ is not __init__: return   # called by a subclass, which keeps its own arguments
         bound.apply_defaults()
-        named = {k: v for k, v in list(bound.arguments.items())[1:] if sig.parameters[k].kind != inspect.Parameter.VAR_KEYWORD}
-        rest = {k: v for n, p in sig.parameters.items() if p.kind == inspect.Parameter.VAR_KEYWORD for k, v in bound.arguments[n].items()}
-        self.init_args = {k: plain(v) for k, v in {**named, **rest}.items() if k not in runs_where(type(self))}
+        named = {k: v for k, v in list(bound.arguments.items())[1:] if k not in rest}
+        for k in rest: named |= bound.arguments[k]
+        self.init_args = {k: json_value(v) for k, v in named.items() if k not in runs_where(type(self))}
     return __init__
 
+# %% ../../nbs/models/02_heads.ipynb #8bd3475d
+def wrong_shape(
+    model:nn.Module, # a `SeriesInput`
+    x:Tensor, # its input
+) -> str: # empty where the shape is correct
+    "What is wrong with the shape of `x`, as a message"
+    name = type(model).__name__
+    if x.ndim != 3:
+        return f"{name} takes (batch, channels, length); this input has {x.ndim} dimensions, with shape {tuple(x.shape)}."
+    if x.shape[1] != model.c_in:
+        return f"{name} was built for {model.c_in} channels; this input has {x.shape[1]}, with shape {tuple(x.shape)}."
+    if model.seq_len is not None and x.shape[2] != model.seq_len:
+        return f"{name} was built for series of {model.seq_len} steps; this input has {x.shape[2]}."
+    return ''
+
+class SeriesInput(nn.Module):
+    "Base of modules that take series `(B, C, L)` and check their shape"
+    min_len = 1              # shortest series that the architecture can use, in time steps
+    seq_len:int|None = None  # length that the architecture was built for; None takes any length from `min_len` up
+    def __init__(self,
+        c_in:int, # channels of the series
+        seq_len:int|None=None, # length of the series, in time steps; checked against `min_len`
+    ):
+        super().__init__()
+        if not is_whole(c_in): raise ValueError(f"c_in is {c_in!r}. Expected the number of channels: at least 1.")
+        self.c_in = int(c_in)
+        self.hint_len = seq_len   # for a custom head; a length that the input must have is `seq_len`
+        if seq_len is not None: self.check_len(seq_len)
+
+    def check_len(self,
+        seq_len:int, # length of the series, in time steps
+    ):
+        "Raise a `ValueError` for series that are too short"
+        if seq_len < self.min_len:
+            raise ValueError(f"{type(self).__name__} needs series of at least {self.min_len} steps; these have {seq_len}. "
+                             "Pad or resample them, or choose another architecture: InceptionTime takes any length.")
+
+    def check(self,
+        x:Tensor, # (B, C, L)
+    ) -> Tensor: # `x`
+        "Raise a `ValueError` for input of the wrong shape"
+        if torch.jit.is_tracing(): return x     # checks would become part of the graph that TensorBoard draws
+        problem = wrong_shape(self, x)
+        if problem: raise ValueError(problem)
+        if self.seq_len is None: self.check_len(x.shape[2])
+        return x
+
 # %% ../../nbs/models/02_heads.ipynb #e0dcc9af
-def _no_head(model):
+def _no_head(model): # the message
     parts = ' and '.join(map(repr, model.head_names))
     return (f"{type(model).__name__} has no part 'head', so this module would never be called: its head is made of {parts}. "
             "Use model.reset_head(c_out, custom_head=…), which takes a module, a class or a function.")
 
-class TSModule(nn.Module):
-    "Base of all architectures: `(B, C, L)` to `forward_features`, then `forward_head`"
-    min_len = 1             # shortest series that the architecture can use, in time steps
-    head_names = ('head',)  # submodules that belong to the head
-    reads_features = False  # True: the input is features of each series, `(B, features, 1)`, and not series
-    seq_len = None          # length that the architecture was built for; None takes any length from `min_len` up
+class _Remembers(SeriesInput):
+    "Keeps the arguments that a subclass was built with, and what has happened to its head since"
+    head_names:tuple = ('head',)  # submodules that belong to the head, in the order in which they are called
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -179,64 +243,50 @@ class TSModule(nn.Module):
         built = self.__dict__.get('init_args')
         if built is not None and isinstance(value, nn.Module):
             if name == 'head' and name not in self._modules: raise ValueError(_no_head(self))
-            # whoever builds this model again from its arguments must know that they no longer say all
-            if name in self.head_names and 'custom_head' in built: self.init_args = {**built, 'custom_head': plain(value)}
+            # a head that was assigned cannot be built again from the arguments: they say so
+            if name in self.head_names and 'custom_head' in built: self.init_args = {**built, 'custom_head': json_value(value)}
         super().__setattr__(name, value)
 
-    def __init__(self,
-        c_in:int, # channels of the series
-        seq_len:int|None=None, # length of the series, in time steps; checked against `min_len`
-    ):
-        super().__init__()
-        if not is_whole(c_in): raise ValueError(f"c_in is {c_in!r}. Expected the number of channels: at least 1.")
-        self.c_in = int(c_in)
-        self.hint_len = seq_len   # for a custom head; a length that must be kept is `seq_len`
-        if seq_len is not None: self.check_len(seq_len)
+    def _update_args(self, new):
+        if 'init_args' not in self.__dict__: return     # still in `__init__`: they are kept at its end
+        self.init_args = {k: json_value(new[k]) if k in new else v for k, v in self.init_args.items()}
 
-    def check_len(self,
-        seq_len:int, # length of the series, in time steps
-    ):
-        "Refuse series that are too short with a `ValueError`"
-        if seq_len < self.min_len:
-            raise ValueError(f"{type(self).__name__} needs series of at least {self.min_len} steps; these have {seq_len}. "
-                             "Pad or resample them, or choose another architecture: InceptionTime takes any length.")
+# %% ../../nbs/models/02_heads.ipynb #df56a8fc
+def _no_dropout(p): # the message
+    return (f"fc_dropout is {p}, and it belongs to the default head. "
+            f"Put nn.Dropout({p}) into your custom_head, and leave fc_dropout out.")
 
-    def check(self,
-        x:Tensor, # (B, C, L)
-    ) -> Tensor: # `x`
-        "Refuse input of the wrong shape with a `ValueError`"
-        if torch.jit.is_tracing(): return x     # the graph that TensorBoard draws has no place for checks
-        name = type(self).__name__
-        if x.ndim != 3: raise ValueError(f"{name} takes (batch, channels, length); this input has {x.ndim} dimensions, with shape {tuple(x.shape)}.")
-        if x.shape[1] != self.c_in: raise ValueError(f"{name} was built for {self.c_in} channels; this input has {x.shape[1]}, with shape {tuple(x.shape)}.")
-        if self.seq_len is not None and x.shape[2] != self.seq_len: raise ValueError(f"{name} was built for series of {self.seq_len} steps; this input has {x.shape[2]}.")
-        if self.seq_len is None: self.check_len(x.shape[2])
-        return x
+class TSModule(_Remembers):
+    "Base of all architectures: `(B, C, L)` to `forward_features`, then `forward_head`"
+    reads_features = False        # True: the input is features of each series, `(B, features, 1)`, and not series
+    head_nf:int                   # number of feature maps that reach the head; set by the architecture
 
-    def make_head(self, c_out, d=None, y_range=None, fc_dropout=0.):
+    def make_head(self, c_out:int, d=None, y_range=None, fc_dropout:float=0.) -> dict[str, nn.Module]:
         "The default head, as `{name: module}` with the names in `head_names`"
         raise NotImplementedError
 
     def reset_head(self,
         c_out:int, # number of classes, or of targets
-        d:int|tuple|None=None, # shape of one target
-        y_range:tuple|None=None, # (low, high) of a regression target; after a custom head, too
+        d:int|tuple|None=None, # shape of one target; output `(B, *d)` or `(B, *d, c_out)`
+        y_range:tuple|None=None, # (low, high) of a regression target; it limits a custom head, too
         fc_dropout:float=0., # dropout before the last layer of the default head; a custom head has its own
-        custom_head=None, # module, class or function; receives what `forward_features` gives
+        custom_head=None, # module, class or function; receives the output of `forward_features`
     ):
-        "A new head on the same backbone, for other targets"
+        "Put a new head, for other targets, on the same backbone"
         self.c_out, self.d = int(c_out), as_shape(d)
-        if custom_head is None: head = self.make_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout)
-        else:
-            if fc_dropout: raise ValueError(f"fc_dropout is {fc_dropout}, and it belongs to the default head. Put nn.Dropout({fc_dropout}) into your custom_head, and leave fc_dropout out.")
-            # what comes before the last part is left out: a custom head sees the feature maps themselves
-            head = {k: nn.Identity() for k in self.head_names}
-            custom, last = build_custom_head(custom_head, self.head_nf, c_out, self.hint_len, d), range_layers(output_shape(c_out, d), y_range)
-            head[self.head_names[-1]] = nn.Sequential(custom, *last) if last else custom
+        options = dict(d=d, y_range=y_range, fc_dropout=fc_dropout)
+        head = self.make_head(c_out, **options) if custom_head is None else self._wrap(custom_head, c_out, **options)
         for k, m in head.items(): setattr(self, k, m)
-        new = dict(c_out=c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
-        if 'init_args' in self.__dict__: self.init_args = {**self.init_args, **{k: plain(v) for k, v in new.items() if k in self.init_args}}
+        self._update_args(dict(c_out=c_out, custom_head=custom_head, **options))
         return self
+
+    def _wrap(self, custom_head, c_out, d, y_range, fc_dropout): # as `make_head`, for a custom head
+        if fc_dropout: raise ValueError(_no_dropout(fc_dropout))
+        custom = build_custom_head(custom_head, self.head_nf, c_out, self.hint_len, d)
+        last = range_layers(output_shape(c_out, d), y_range)
+        # the other parts of the head do nothing: a custom head receives the feature maps themselves
+        *parts, name = self.head_names
+        return {k: nn.Identity() for k in parts} | {name: nn.Sequential(custom, *last) if last else custom}
 
     def forward_features(self, x:Tensor) -> Tensor:
         "`(B, C, L)` to the feature maps `(B, head_nf, L')`, or to `(B, head_nf)`"
@@ -251,17 +301,33 @@ class TSModule(nn.Module):
         "`(B, C, L)` to `(B, c_out)`, `(B, *d)` or `(B, *d, c_out)`"
         return self.forward_head(self.forward_features(self.check(x)))
 
+# %% ../../nbs/models/02_heads.ipynb #66d19dc0
+def takes_head_args(
+    init:Callable, # `__init__` of an architecture, which passes its `**head` on to `reset_head`
+) -> Callable: # `init`; its signature has each option of the head by name
+    "Show the options of `TSModule.reset_head` in the signature of an `__init__` that takes them as `**head`"
+    sig = inspect.signature(init)
+    own = [p for p in sig.parameters.values() if p.kind != p.VAR_KEYWORD]
+    known = {'self', 'c_out', *(p.name for p in own)}
+    options = [p for k, p in inspect.signature(TSModule.reset_head).parameters.items() if k not in known]
+    init.__signature__ = sig.replace(parameters=[*own, *(p.replace(kind=p.KEYWORD_ONLY) for p in options)])
+    init.__delwrap__ = TSModule.reset_head     # where fastcore's `docments` looks for further comments
+    return init
+
 # %% ../../nbs/models/02_heads.ipynb #72748926
 def head_params(
     model:nn.Module, # any model
-) -> list: # parameters of the head; empty where the model does not say what its head is
+) -> list[nn.Parameter]: # empty where the model does not say what its head is
     "Parameters of the head of `model`: of the modules in its `head_names`, or in `head`"
     names = getattr(model, 'head_names', ('head',))
-    return [p for k in names if isinstance(getattr(model, k, None), nn.Module) for p in getattr(model, k).parameters()]
+    parts = [o for k in names if isinstance(o := getattr(model, k, None), nn.Module)]
+    return [p for o in parts for p in o.parameters()]
 
 def body_head_params(
     model:nn.Module, # any model
-) -> list[list]: # [body, head], without groups that would be empty
+) -> list[list[nn.Parameter]]: # [body, head]; an empty group is left out
     "Split the parameters of `model` into body and head, for different learning rates and for freezing"
-    head = head_params(model); ids = {id(p) for p in head}
-    return [ps for ps in ([p for p in model.parameters() if id(p) not in ids], head) if ps]
+    head = head_params(model)
+    ids = {id(p) for p in head}
+    body = [p for p in model.parameters() if id(p) not in ids]
+    return [ps for ps in (body, head) if ps]

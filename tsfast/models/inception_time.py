@@ -7,7 +7,7 @@ __all__ = ['InceptionModule', 'InceptionBlock', 'InceptionTime']
 
 # %% ../../nbs/models/10_inception_time.ipynb #4e2b6832
 from torch import nn, Tensor
-from .heads import TSModule, linear_head
+from .heads import TSModule, linear_head, takes_head_args
 from .layers import Add, Concat, ConvBlock, GAP1d, conv1d
 from .registry import register_model
 
@@ -32,7 +32,7 @@ class InceptionModule(nn.Module):
     def forward(self, x:Tensor) -> Tensor:
         z = self.bottleneck(x)                                                          # (B, nf, L)
         z = self.concat([*(conv(z) for conv in self.convs), self.maxconvpool(x)])       # (B, 4*nf, L)
-        return self.act(self.bn(z))
+        return self.act(self.bn(z))                                                     # (B, 4*nf, L)
 
 # %% ../../nbs/models/10_inception_time.ipynb #f14e8c46
 class InceptionBlock(nn.Module):
@@ -59,13 +59,14 @@ class InceptionBlock(nn.Module):
         for i, module in enumerate(self.inception):
             x = module(x)                                                               # (B, 4*nf, L)
             if self.residual and i % 3 == 2: x = res = self.act(self.add(x, self.shortcut[i//3](res)))
-        return x
+        return x                                                                        # (B, 4*nf, L)
 
 # %% ../../nbs/models/10_inception_time.ipynb #bc87e0a3
 @register_model
 class InceptionTime(TSModule):
     "One network of the InceptionTime ensemble: `(B, c_in, L)` to `(B, c_out)`, for any length"
     head_names = ('gap', 'fc')
+    @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series
         c_out:int, # classes, or targets
@@ -77,16 +78,13 @@ class InceptionTime(TSModule):
         *,
         residual:bool=True, # bridge every three modules
         depth:int=6, # number of modules
-        d:int|tuple|None=None, # shape of one target; output `(B, *d)` or `(B, *d, c_out)`
-        y_range:tuple|None=None, # (low, high) of a regression target
-        fc_dropout:float=0., # dropout before the last layer
-        custom_head=None, # module, class or function; receives `(B, 4*nf, L)`
+        **head, # options of the head: see `TSModule.reset_head`
     ):
         super().__init__(c_in, seq_len)
         nf = nf if nb_filters is None else nb_filters
         self.inceptionblock = InceptionBlock(c_in, nf, residual=residual, depth=depth, ks=ks, bottleneck=bottleneck)
         self.head_nf = nf*4
-        self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
+        self.reset_head(c_out, **head)
 
     def make_head(self, c_out, **kwargs): return dict(gap=GAP1d(), fc=linear_head(self.head_nf, c_out, **kwargs))
     def forward_features(self, x:Tensor) -> Tensor: return self.inceptionblock(x)       # (B, 4*nf, L)

@@ -18,13 +18,14 @@ class Concat(nn.Module):
     ):
         super().__init__()
         self.dim = dim
-    def forward(self, xs:list[Tensor]) -> Tensor: return torch.cat(xs, dim=self.dim)
+    def forward(self, xs:list[Tensor]) -> Tensor: return torch.cat(xs, dim=self.dim)    # for dim=1: each (B, C_i, L), to (B, C_1 + C_2 + …, L)
     def extra_repr(self): return f'dim={self.dim}'
 
 class Add(nn.Module):
     "Add two tensors, as in a residual connection"
-    def forward(self, x:Tensor, y:Tensor) -> Tensor: return x.add(y)
+    def forward(self, x:Tensor, y:Tensor) -> Tensor: return x.add(y)                    # (B, C, L) and (B, C, L), to the same shape
 
+# %% ../../nbs/models/01_layers.ipynb #1a986a1d
 class Flatten(nn.Module):
     "`(B, …)` to `(B, n)`, or to one dimension if `full`"
     def __init__(self,
@@ -32,7 +33,7 @@ class Flatten(nn.Module):
     ):
         super().__init__()
         self.full = full
-    def forward(self, x:Tensor) -> Tensor: return x.reshape(-1) if self.full else x.flatten(1)
+    def forward(self, x:Tensor) -> Tensor: return x.reshape(-1) if self.full else x.flatten(1)      # (B, C, L) to (B, C*L)
     def extra_repr(self): return f'full={self.full}'
 
 class GAP1d(nn.Module):
@@ -43,16 +44,20 @@ class GAP1d(nn.Module):
         super().__init__()
         self.gap = nn.AdaptiveAvgPool1d(output_size)
         self.flatten = Flatten()
-    def forward(self, x:Tensor) -> Tensor: return self.flatten(self.gap(x))
+    def forward(self, x:Tensor) -> Tensor: return self.flatten(self.gap(x))             # (B, C * output_size)
 
 class Transpose(nn.Module):
     "Swap two dimensions, such as `(B, C, L)` to `(B, L, C)`"
-    def __init__(self, dim0:int=1, dim1:int=2):
+    def __init__(self,
+        dim0:int=1, # one dimension
+        dim1:int=2, # the other one
+    ):
         super().__init__()
         self.dim0, self.dim1 = dim0, dim1
-    def forward(self, x:Tensor) -> Tensor: return x.transpose(self.dim0, self.dim1)
+    def forward(self, x:Tensor) -> Tensor: return x.transpose(self.dim0, self.dim1)     # (B, C, L) to (B, L, C)
     def extra_repr(self): return f'{self.dim0}, {self.dim1}'
 
+# %% ../../nbs/models/01_layers.ipynb #827413cd
 class Reshape(nn.Module):
     "`(B, …)` to `(B, *shape)`"
     def __init__(self,
@@ -60,7 +65,7 @@ class Reshape(nn.Module):
     ):
         super().__init__()
         self.shape = shape
-    def forward(self, x:Tensor) -> Tensor: return x.reshape(-1, *self.shape)
+    def forward(self, x:Tensor) -> Tensor: return x.reshape(-1, *self.shape)            # (B, n) to (B, *shape)
     def extra_repr(self): return ', '.join(map(str, self.shape))
 
 class SigmoidRange(nn.Module):
@@ -71,17 +76,17 @@ class SigmoidRange(nn.Module):
     ):
         super().__init__()
         for k, v in (('low', low), ('high', high)):
-            # the ends follow from the arguments of the model, so that its state need not hold them
+            # not persistent: the ends are built again from the arguments of the model
             if isinstance(v, list): self.register_buffer(k, torch.tensor(v, dtype=torch.float32), persistent=False)
             else: setattr(self, k, v)
-    def forward(self, x:Tensor) -> Tensor: return torch.sigmoid(x) * (self.high - self.low) + self.low
+    def forward(self, x:Tensor) -> Tensor: return torch.sigmoid(x) * (self.high - self.low) + self.low      # (B, …) to the same shape
     def extra_repr(self): return f'{self.low}, {self.high}'
 
 # %% ../../nbs/models/01_layers.ipynb #baf88813
 def odd(
     ks:int, # a kernel size
 ) -> int: # the largest odd number up to `ks`
-    "Odd kernel sizes have a middle, so that padding with `ks // 2` zeros on both sides keeps the length"
+    "An odd kernel has a middle step, so that padding with `ks // 2` zeros on both sides keeps the length"
     return ks if ks % 2 else ks - 1
 
 def conv1d(
@@ -94,7 +99,7 @@ def conv1d(
 ) -> nn.Conv1d:
     "A convolution that keeps the length: `(B, ni, L)` to `(B, nf, L)`"
     ks = odd(ks)
-    if ks < 1: raise ValueError("The kernel size must be at least 1.")
+    if ks < 1: raise ValueError("The kernel size is below 1. Expected at least 1.")
     return nn.Conv1d(ni, nf, ks, padding=ks//2*dilation, dilation=dilation, bias=bias, groups=groups)
 
 class ConvBlock(nn.Sequential):
@@ -109,6 +114,7 @@ class ConvBlock(nn.Sequential):
         layers = [conv1d(ni, nf, ks, dilation=dilation), nn.BatchNorm1d(nf)]
         super().__init__(*layers, *([] if act is None else [act()]))
 
+# %% ../../nbs/models/01_layers.ipynb #d6dacf49
 class SeparableConv1d(nn.Module):
     "A convolution of each channel by itself, then a mix of the channels: `(B, ni, L)` to `(B, nf, L)`"
     def __init__(self,
@@ -119,4 +125,4 @@ class SeparableConv1d(nn.Module):
         super().__init__()
         self.depthwise_conv = conv1d(ni, ni, ks, groups=ni)
         self.pointwise_conv = conv1d(ni, nf, 1)
-    def forward(self, x:Tensor) -> Tensor: return self.pointwise_conv(self.depthwise_conv(x))
+    def forward(self, x:Tensor) -> Tensor: return self.pointwise_conv(self.depthwise_conv(x))      # (B, nf, L)

@@ -4,18 +4,19 @@
 
 # %% auto #0
 __all__ = ['KERNELS', 'fit_dilations', 'golden_quantiles', 'draw_channels', 'sum_channels', 'shifts', 'convolve', 'crops',
-           'proportion_above', 'ppv_torch', 'pick_backend', 'MiniRocketFeatures', 'get_minirocket_features',
-           'MiniRocketHead', 'MiniRocket']
+           'proportion_above', 'ppv_torch', 'pick_backend', 'take_series', 'quantile_biases', 'sktime_dilations',
+           'sktime_channels', 'MiniRocketFeatures', 'get_minirocket_features', 'MiniRocketHead', 'MiniRocket']
 
 # %% ../../nbs/models/20_minirocket.ipynb #13543781
-import copy, functools, importlib, os
+import copy, os
 from itertools import combinations
 import numpy as np
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from ..core import check_series, generator, local_seed
-from .feature_model import FeatureModel, Fitted, check_reusable, iter_chunks
+from ..core import check_series, generator
+from .feature_model import FeatureModel, Fitted, FullPrecision, check_reusable, draw_seed, is_traced, iter_chunks, load_kernels
+from .heads import takes_head_args
 from .registry import register_model
 
 # %% ../../nbs/models/20_minirocket.ipynb #628fb781
@@ -24,11 +25,12 @@ KERNELS = torch.tensor(list(combinations(range(9), 3)))   # (84, 3): the positio
 # %% ../../nbs/models/20_minirocket.ipynb #20280a4d
 def fit_dilations(
     seq_len:int, # length of the series
-    num_features:int=10_000, # features wanted; 84 for each kernel's one is the least
-    max_dilations_per_kernel:int=32, # most dilations to use
+    num_features:int=10_000, # number of features; at least 84, one for each kernel
+    max_dilations_per_kernel:int=32, # largest number of dilations
 ) -> tuple: # (dilations, features of each kernel for each dilation), two tuples
-    "Dilations, ascending, and how many thresholds each kernel has for them"
-    if seq_len < 9: raise ValueError(f"MiniRocket's kernels span 9 steps; these series have {seq_len}. Pad or resample them to at least 9 steps.")
+    "Dilations, ascending, and the number of thresholds of each kernel for each of them"
+    if seq_len < 9:
+        raise ValueError(f"MiniRocket's kernels span 9 steps; these series have {seq_len}. Pad or resample them to at least 9 steps.")
     if num_features < 84: raise ValueError(f"num_features is {num_features}. Expected at least 84: one for each kernel.")
     if max_dilations_per_kernel < 1: raise ValueError(f"max_dilations_per_kernel is {max_dilations_per_kernel}. Expected at least 1.")
     per_kernel = num_features // 84
@@ -40,18 +42,18 @@ def fit_dilations(
 
 # %% ../../nbs/models/20_minirocket.ipynb #dec96df9
 def golden_quantiles(
-    n:int, # how many
+    n:int, # number of quantiles
 ) -> np.ndarray: # (n,) float32 in [0, 1)
     "Multiples of the golden ratio, modulo 1"
     return (np.arange(1, n + 1) * ((np.sqrt(5) + 1)/2) % 1).astype(np.float32)
 
 # %% ../../nbs/models/20_minirocket.ipynb #0bdf35a0
 def draw_channels(
-    n:int, # number of combinations: one for each pair of dilation and kernel
+    n:int, # number of pairs of dilation and kernel
     c_in:int, # channels of the series
     gen:torch.Generator, # source of randomness
 ) -> Tensor: # (n, c_in) of bool
-    "Which channels each combination adds up"
+    "The channels that each pair of dilation and kernel adds up"
     if c_in == 1: return torch.ones(n, 1, dtype=torch.bool)
     most = min(c_in, 9)
     k = (2 ** (torch.rand(n, generator=gen, dtype=torch.double, device='cpu') * np.log2(most + 1))).long().clamp(1, most)
@@ -66,7 +68,7 @@ def sum_channels(
     "The sum of each kernel's channels"
     C = x.shape[1]
     if C == 1: return x
-    # adding a few channels by index is exact, where a matrix product may be rounded to fewer bits; channel number C is zero
+    # channels are added by index, since a matrix product may be rounded to fewer bits; channel number C is zero
     index = torch.where(channels, torch.arange(C, device=x.device), C).sort(1).values[:, :min(C, 9)]
     x = F.pad(x, (0, 0, 0, 1))
     y = x[:, index[:, 0]]
@@ -77,7 +79,7 @@ def shifts(
     x:Tensor, # (B, C, L)
     dilation:int, # steps between the weights of a kernel
 ) -> Tensor: # (B, C, 9, L), a view
-    "Nine copies of each series, shifted by `dilation` steps; beyond its ends a series is 0"
+    "Nine copies of each series, `dilation` steps apart, with zeros beyond the ends of the series"
     return F.pad(x, (4*dilation, 4*dilation)).unfold(-1, x.shape[-1], dilation)
 
 def convolve(
@@ -99,7 +101,7 @@ def crops(
     dilation:int, # the dilation
     seq_len:int, # length of the series
 ) -> tuple: # two slices of time steps: for the kernels of even number, and of odd number
-    "Half of the kernels look beyond the ends of the series (into zeros), half do not; they swap with each dilation (Section 4.1.5)"
+    "Half of the kernels count all steps, with zeros beyond the ends, and half those reached without padding; they swap with each dilation (Section 4.1.5)"
     full, valid = slice(0, seq_len), slice(4*dilation, seq_len - 4*dilation)
     return (full, valid) if i % 2 == 0 else (valid, full)
 
@@ -108,10 +110,11 @@ def proportion_above(
     bias:Tensor, # (kernels, 1)
 ) -> Tensor: # (B, kernels)
     "The proportion of steps that lie above the bias"
-    # a comparison that gives numbers is several times faster to sum than one that gives booleans, but a graph can't be made of it
-    above = (c > bias).to(c.dtype) if torch.compiler.is_compiling() or torch.jit.is_tracing() else torch.gt(c, bias, out=torch.empty_like(c))
-    return above.sum(-1) / c.shape[-1]
+    if is_traced(): return (c > bias).to(c.dtype).sum(-1) / c.shape[-1]
+    # numbers are several times faster to sum than booleans, but `out` cannot be part of a graph
+    return torch.gt(c, bias, out=torch.empty_like(c)).sum(-1) / c.shape[-1]
 
+# %% ../../nbs/models/20_minirocket.ipynb #ef94a3bd
 def ppv_torch(
     x:Tensor, # (B, C, L)
     dilations:tuple, # dilations
@@ -119,53 +122,115 @@ def ppv_torch(
     channels:Tensor, # (84 * dilations, C) of bool
     biases:Tensor, # (features,)
 ) -> Tensor: # (B, features)
-    "MiniRocket's features in plain torch"
+    "MiniRocket's features in plain torch, by dilation, kernel and threshold"
     out = []
     biases = biases.split([84*n for n in per_dilation])
     for i, (d, n, b) in enumerate(zip(dilations, per_dilation, biases)):
         c, b = convolve(x, d, channels[84*i:84*i + 84]), b.view(84, n, 1)                   # (B, 84, L), (84, n, 1)
         halves = [(c[:, k::2, s].contiguous(), b[k::2]) for k, s in enumerate(crops(i, d, x.shape[-1]))]
-        # one threshold of all kernels at a time: the comparison with all of them would not fit into a cache
+        # one threshold of all kernels at a time, since comparisons with all thresholds would not fit into a cache
         even, odd = ([proportion_above(ck, bk[:, j]) for j in range(n)] for ck, bk in halves)
         out.append(torch.stack([torch.stack(even, -1), torch.stack(odd, -1)], 2).flatten(1))  # (B, 42, 2, n)
     return torch.cat(out, 1)
 
 # %% ../../nbs/models/20_minirocket.ipynb #c6a8874d
-@functools.cache
-def _usable(module): # numba and triton load on first use; where one is absent, or fails to import, plain torch serves
-    try: importlib.import_module(module)
-    except Exception: return False
-    return True
+_NEEDS = dict(numba=('the CPU', ('cpu',)), triton=('a CUDA GPU', ('cuda',)))   # backend -> its device in words, and its device types
+
+def _no_backend(backend, x): # the message
+    return (f"backend={backend!r} takes float32 on {_NEEDS[backend][0]}; this input is {x.dtype} on {x.device}. "
+            "backend='auto' takes what fits.")
 
 def pick_backend(
     x:Tensor, # the input
     backend:str='auto', # 'auto', 'torch', 'numba' or 'triton'
 ) -> str: # 'torch', 'numba' or 'triton'
     "The fastest implementation for `x`; export and compile always take plain torch"
-    if backend not in ('auto', 'torch', 'numba', 'triton'): raise ValueError(f"backend is {backend!r}. Expected 'auto', 'torch', 'numba' or 'triton'.")
-    if torch.compiler.is_compiling() or torch.jit.is_tracing(): return 'torch'
-    kind = x.device.type
-    interpreted = os.environ.get('TRITON_INTERPRET') == '1'    # Triton's interpreter runs on the CPU
-    needs = dict(numba=('the CPU', kind == 'cpu'), triton=('a CUDA GPU', kind == 'cuda' or interpreted))
-    where, fits = needs.get(backend, ('', True))
-    if where and not (fits and x.dtype == torch.float32):
-        raise ValueError(f"backend={backend!r} takes float32 on {where}; this input is {x.dtype} on {x.device}. backend='auto' takes what fits.")
+    if backend not in ('auto', 'torch', *_NEEDS):
+        raise ValueError(f"backend is {backend!r}. Expected 'auto', 'torch', 'numba' or 'triton'.")
+    if is_traced(): return 'torch'
+    kind, single = x.device.type, x.dtype == torch.float32
+    if backend in _NEEDS:
+        interpreted = backend == 'triton' and os.environ.get('TRITON_INTERPRET') == '1'    # Triton's interpreter runs on the CPU
+        if not (single and (interpreted or kind in _NEEDS[backend][1])): raise ValueError(_no_backend(backend, x))
     if backend != 'auto': return backend
-    if x.dtype == torch.float32:
-        if kind == 'cpu' and _usable('tsfast.models.kernels.rocket_cpu'): return 'numba'
-        if kind == 'cuda' and _usable('triton'): return 'triton'
+    if single and kind == 'cpu' and load_kernels('tsfast.models.kernels.rocket_cpu'): return 'numba'
+    if single and kind == 'cuda' and load_kernels('triton'): return 'triton'
     return 'torch'
 
-# %% ../../nbs/models/20_minirocket.ipynb #2cf4e440
-class MiniRocketFeatures(Fitted):
-    "MiniRocket's transform: `(B, c_in, seq_len)` to `(B, 9996)` proportions in [0, 1]"
-    min_len = 9
+# %% ../../nbs/models/20_minirocket.ipynb #d1d3f06c
+def take_series(
+    X, # series, in any form that `iter_chunks` takes
+    index:Tensor, # (k,) numbers of series; a number may occur more than once
+    chunksize:int|None=None, # series to read at a time
+) -> Tensor: # (k, C, L) on the CPU
+    "The series `X[index]`, read in chunks"
+    wanted, row = index.unique(return_inverse=True)
+    rows, at = [], 0
+    for x in iter_chunks(X, chunksize):
+        here = wanted[(wanted >= at) & (wanted < at + len(x))] - at
+        rows.append(x[here.to(x.device)].cpu())
+        at += len(x)
+    return torch.cat(rows)[row]
+
+@torch.no_grad()
+def quantile_biases(
+    x:Tensor, # (84 * dilations, C, L): a series for each pair of dilation and kernel
+    dilations:tuple, # dilations
+    per_dilation:tuple, # biases of each kernel for each dilation
+    channels:Tensor, # (84 * dilations, C) of bool
+) -> Tensor: # (biases,) float32
+    "Quantiles of the convolution of each pair with its series (Section 4.1.4)"
+    biases, last = [], x.shape[2] - 1
+    q = torch.from_numpy(golden_quantiles(84*sum(per_dilation))).split([84*n for n in per_dilation])
+    for i, (d, n) in enumerate(zip(dilations, per_dilation)):
+        k = slice(84*i, 84*i + 84)
+        # each kernel has its own series: the 84 series become the channels of one, and each kernel takes its own
+        c = convolve(x[k].reshape(1, -1, x.shape[2]), d, torch.block_diag(*channels[k]))[0]    # (84, L), padding included
+        c = c.sort(1).values.double()
+        pos = q[i].view(84, n).double() * last
+        lo = pos.long()
+        hi = (lo + 1).clamp(max=last)
+        biases.append(torch.lerp(c.gather(1, lo), c.gather(1, hi), pos - lo).float().flatten())
+    return torch.cat(biases)
+
+# %% ../../nbs/models/20_minirocket.ipynb #6ee462f0
+def sktime_dilations(
+    seq_len:int, # length of the series
+    dilations:np.ndarray, # dilations
+    per_dilation:np.ndarray, # features of each kernel for each dilation
+    n:int, # number of biases
+) -> int: # the value of `max_dilations_per_kernel` that gives them
+    "The setting behind the dilations of sktime's MiniRocket; a `ValueError` for series of another length"
+    want = tuple(dilations.tolist()), tuple(per_dilation.tolist())
+    for k in (32, *range(1, 32), *range(33, n//84 + 1)):     # 32, the default, first
+        if fit_dilations(seq_len, n, k) == want: return k
+    raise ValueError(f"These parameters don't belong to series of {seq_len} steps: dilations {want[0]}, with {want[1]} features for each kernel.")
+
+def sktime_channels(
+    counts:np.ndarray, # channels of each pair of dilation and kernel
+    channels:np.ndarray, # their numbers, pair after pair
+    pairs:int, # expected number of pairs
+    c_in:int, # channels of the series
+) -> Tensor: # (pairs, c_in) of bool
+    "The channels of sktime's MiniRocketMultivariate"
+    counts, channels = (torch.as_tensor(np.asarray(o)).long() for o in (counts, channels))
+    if len(counts) != pairs or channels.max() >= c_in:
+        raise ValueError(f"These parameters are for {len(counts)} pairs of dilation and kernel and at least {int(channels.max()) + 1} channels. "
+                         f"Expected {pairs} pairs and {c_in} channels.")
+    used = torch.zeros(pairs, c_in, dtype=torch.bool)
+    used[torch.arange(pairs).repeat_interleave(counts), channels] = True
+    return used
+
+# %% ../../nbs/models/20_minirocket.ipynb #1e001081
+class _RocketState(FullPrecision, Fitted):
+    "What the transform holds: dilations, channels and biases"
+    min_len, full_precision = 9, ('biases',)
     def __init__(self,
         c_in:int, # channels of the series
         seq_len:int, # length of the series, at least 9
-        num_features:int=10_000, # features wanted; rounded down to a multiple of 84
-        max_dilations_per_kernel:int=32, # most dilations to use
-        random_state:int|torch.Generator|None=None, # seed of the choice of channels and of the training series that give the biases; None draws one
+        num_features:int=10_000, # number of features; rounded down to a multiple of 84
+        max_dilations_per_kernel:int=32, # largest number of dilations
+        random_state:int|torch.Generator|None=None, # seed of the channels and of the training series that give the biases; None draws one
         *,
         backend:str='auto', # 'torch', 'numba' (CPU), 'triton' (CUDA), or 'auto': the fastest for the input
     ):
@@ -173,90 +238,44 @@ class MiniRocketFeatures(Fitted):
         if int(c_in) < 1: raise ValueError(f"c_in is {c_in}. Expected the number of channels: at least 1.")
         self.c_in, self.seq_len, self.backend = int(c_in), int(seq_len), backend
         self.dilations, self.per_dilation = fit_dilations(self.seq_len, num_features, max_dilations_per_kernel)
-        # the generator itself is not kept: a number can be copied, pickled and used again
-        self.seed = int(torch.randint(2**31 - 1, (), generator=None if random_state is None else generator(random_state), device='cpu'))
+        # the seed is kept, and not the generator: a number can be copied, pickled and used again
+        self.seed = draw_seed(None if random_state is None else generator(random_state))
         biases = torch.zeros(84*sum(self.per_dilation))
-        # drawn on the CPU, so that every device has the same; kept wherever the model is built
+        # drawn on the CPU for reproducibility, then moved to the default device
         self.register_buffer('channels', draw_channels(84*len(self.dilations), self.c_in, generator(self.seed)).to(biases.device))
         self.register_buffer('biases', biases)
 
     @property
     def num_features(self) -> int: return len(self.biases)
 
-    def check(self,
-        x:Tensor, # (B, c_in, seq_len)
-    ) -> Tensor: # `x`
-        "Refuse input of the wrong shape with a `ValueError`"
+    def check(self, x:Tensor) -> Tensor:
+        "`x`, `(B, c_in, seq_len)`; a `ValueError` for another shape"
         if x.ndim != 3 or tuple(x.shape[1:]) != (self.c_in, self.seq_len):
-            raise ValueError(f"{type(self).__name__} was built for series of shape (n, {self.c_in}, {self.seq_len}); these have shape {tuple(x.shape)}.")
+            raise ValueError(f"{type(self).__name__} was built for series of shape (n, {self.c_in}, {self.seq_len}); "
+                             f"these have shape {tuple(x.shape)}.")
         return x
 
-    def fit(self,
-        X, # training series: array, tensor, memory map, or a loader or list of batches `x` or `(x, …)`
-        chunksize:int|None=None, # series to read at a time
-    ):
-        "Draw training series and take the biases from their convolutions; at most 84 series a dilation are held in memory"
-        check_reusable(X)
-        n = 0
-        for x in iter_chunks(X, chunksize):
-            n += len(self.check(x))
-        if n == 0: raise ValueError("X holds no series. Expected at least one to fit on.")
-        draw = (torch.rand(len(self.channels), generator=generator(self.seed + 1), dtype=torch.double, device='cpu') * n).long()
-        wanted, row = draw.unique(return_inverse=True)
-        rows, at = [], 0
-        for x in iter_chunks(X, chunksize):
-            rows.append(x[(wanted[(wanted >= at) & (wanted < at + len(x))] - at).to(x.device)].cpu())
-            at += len(x)
-        self.biases.copy_(self._quantiles(torch.cat(rows)[row]))
-        return self.set_fitted()
+    def extra_repr(self): return f'{self.c_in}, {self.seq_len}, num_features={self.num_features}, dilations={self.dilations}'
 
-    @torch.no_grad()
-    def _quantiles(self, x): # (84 * dilations, C, L), a series for each pair of dilation and kernel, to (features,) biases
-        biases, channels = [], self.channels.cpu()
-        q = torch.from_numpy(golden_quantiles(self.num_features)).split([84*n for n in self.per_dilation])
-        for i, (d, n) in enumerate(zip(self.dilations, self.per_dilation)):
-            k = slice(84*i, 84*i + 84)
-            # every kernel has a series of its own: in a batch of one, its channels stand beside those of the others
-            c = convolve(x[k].reshape(1, -1, self.seq_len), d, torch.block_diag(*channels[k]))[0]    # (84, L), padding included
-            c = c.sort(1).values.double()
-            pos = q[i].view(84, n).double() * (self.seq_len - 1)
-            lo = pos.long(); hi = (lo + 1).clamp(max=self.seq_len - 1)
-            biases.append(torch.lerp(c.gather(1, lo), c.gather(1, hi), pos - lo).float().flatten())
-        return torch.cat(biases)
-
-    @classmethod
-    def from_parameters(cls,
-        c_in:int, # channels of the series
-        seq_len:int, # length of the series
-        parameters:tuple, # `parameters` of a fitted MiniRocket (3 arrays) or MiniRocketMultivariate (5 arrays) of sktime
-        **kwargs, # `backend`
-    ):
-        "The transform of a fitted MiniRocket of sktime"
-        if len(parameters) not in (3, 5): raise ValueError(f"parameters has {len(parameters)} parts. Expected (dilations, features per dilation, biases), after (channels per combination, channels) for more than one channel.")
-        dilations, per_dilation, biases = (np.asarray(o) for o in parameters[-3:])
-        most = next((k for k in [32, *range(1, 32), *range(33, len(biases)//84 + 1)] if fit_dilations(seq_len, len(biases), k) == (tuple(dilations.tolist()), tuple(per_dilation.tolist()))), None)
-        if most is None: raise ValueError(f"These parameters don't belong to series of {seq_len} steps: dilations {dilations.tolist()}, with {per_dilation.tolist()} features for each kernel.")
-        self = cls(c_in, seq_len, len(biases), most, 0, **kwargs)
-        if len(parameters) == 5:
-            counts, channels = (torch.as_tensor(np.asarray(o)).long() for o in parameters[:2])
-            if len(counts) != len(self.channels) or channels.max() >= c_in: raise ValueError(f"These parameters are for {len(counts)} pairs of dilation and kernel and at least {int(channels.max()) + 1} channels. Expected {len(self.channels)} pairs and {c_in} channels.")
-            self.channels.zero_()[torch.arange(len(counts)).repeat_interleave(counts), channels] = True
-        elif c_in != 1: raise ValueError(f"These parameters are for one channel, not for {c_in}.")
-        self.biases.copy_(torch.from_numpy(biases))
-        return self.set_fitted()
-
-    def _apply(self, fn, recurse=True):
-        biases = self.biases
-        super()._apply(fn, recurse)
-        # a threshold rounded to half precision would move many counts, and a proportion is computed in float32 at least
-        if self.biases.dtype in (torch.float16, torch.bfloat16): self.biases = biases.to(self.biases.device)
-        return self
-
+# %% ../../nbs/models/20_minirocket.ipynb #917357d6
+class _RocketTransform(_RocketState):
+    "How the transform computes: one method for each backend"
     def _torch(self, x): return ppv_torch(x, self.dilations, self.per_dilation, self.channels, self.biases)
+
+    def _in_chunks(self, x):
+        "Plain torch, in chunks whose convolutions with all kernels fit into the cache of a CPU; on a GPU larger ones, which keep it busy"
+        if is_traced(): return self._torch(x)
+        size = max(1, (2**18 if x.device.type == 'cpu' else 2**27) // (84*self.seq_len))
+        return torch.cat([self._torch(o) for o in x.split(size)])
+
+    def _compiled(self, kernel, x):
+        "Call a function of `kernels.rocket_cpu`, which takes arrays"
+        args = self.dilations, self.per_dilation, self.channels.numpy(), self.biases.float().numpy()
+        return torch.from_numpy(kernel(x.numpy(), *args, torch.get_num_threads()))
 
     def _numba(self, x):
         from tsfast.models.kernels.rocket_cpu import ppv_features
-        return torch.from_numpy(ppv_features(x.numpy(), self.dilations, self.per_dilation, self.channels.numpy(), self.biases.float().numpy(), torch.get_num_threads()))
+        return self._compiled(ppv_features, x)
 
     def _triton(self, x):
         from tsfast.models.kernels.rocket_cuda import ppv_features
@@ -271,14 +290,43 @@ class MiniRocketFeatures(Fitted):
         backend = pick_backend(x, self.backend)
         if backend == 'numba': z = self._numba(x)
         elif backend == 'triton': z = self._triton(x)
-        elif torch.compiler.is_compiling() or torch.jit.is_tracing(): z = self._torch(x)
-        else:
-            # a convolution of a chunk with all kernels stays in the cache of a CPU; a GPU wants more at once
-            size = max(1, (2**18 if x.device.type == 'cpu' else 2**27) // (84*self.seq_len))
-            z = torch.cat([self._torch(o) for o in x.split(size)])
+        else: z = self._in_chunks(x)
         return z.to(dtype) if dtype.is_floating_point else z
 
-    def extra_repr(self): return f'{self.c_in}, {self.seq_len}, num_features={self.num_features}, dilations={self.dilations}'
+# %% ../../nbs/models/20_minirocket.ipynb #2cf4e440
+class MiniRocketFeatures(_RocketTransform):
+    "MiniRocket's transform: `(B, c_in, seq_len)` to `(B, 9996)` proportions in [0, 1]"
+    def fit(self,
+        X, # training series: array, tensor, memory map, or a loader or list of batches `x` or `(x, …)`
+        chunksize:int|None=None, # series to read at a time
+    ):
+        "Draw training series and take the biases from their convolutions; at most 84 series for each dilation are held in memory"
+        check_reusable(X)
+        n = sum(len(self.check(x)) for x in iter_chunks(X, chunksize))
+        if n == 0: raise ValueError("X holds no series. Expected at least one to fit on.")
+        share = torch.rand(len(self.channels), generator=generator(self.seed + 1), dtype=torch.double, device='cpu')
+        drawn = take_series(X, (share*n).long(), chunksize)
+        self.biases.copy_(quantile_biases(drawn, self.dilations, self.per_dilation, self.channels.cpu()))
+        return self.set_fitted()
+
+    @classmethod
+    def from_parameters(cls,
+        c_in:int, # channels of the series
+        seq_len:int, # length of the series
+        parameters:tuple, # `parameters` of a fitted MiniRocket (3 arrays) or MiniRocketMultivariate (5 arrays) of sktime
+        **kwargs, # `backend`
+    ):
+        "The transform of a fitted MiniRocket of sktime"
+        if len(parameters) not in (3, 5):
+            raise ValueError(f"parameters has {len(parameters)} parts. Expected (dilations, features per dilation, biases), "
+                             "after (channels per combination, channels) for more than one channel.")
+        dilations, per_dilation, biases = (np.asarray(o) for o in parameters[-3:])
+        most = sktime_dilations(seq_len, dilations, per_dilation, len(biases))
+        self = cls(c_in, seq_len, len(biases), most, 0, **kwargs)
+        if len(parameters) == 5: self.channels.copy_(sktime_channels(*parameters[:2], len(self.channels), c_in))
+        elif c_in != 1: raise ValueError(f"These parameters are for one channel, not for {c_in}.")
+        self.biases.copy_(torch.from_numpy(biases))
+        return self.set_fitted()
 
 # %% ../../nbs/models/20_minirocket.ipynb #463454b6
 def get_minirocket_features(
@@ -286,14 +334,13 @@ def get_minirocket_features(
     model:nn.Module, # fitted `MiniRocketFeatures`, or any module that gives features `(b, nf)`
     chunksize:int=1024, # series in a chunk
     use_cuda:bool|None=None, # compute on the GPU; None: where the model is
-    to_np:bool=True, # give a numpy array; else a tensor on the CPU
-): # (n, nf, 1), float32
-    "Features of all series, a chunk at a time: a chunk goes to the device, its features come back, and memory holds no more than that and the result"
+    to_np:bool=True, # return a numpy array; else a tensor on the CPU
+) -> np.ndarray|Tensor: # (n, nf, 1), float32
+    "Features of all series, computed in chunks: in memory are one chunk and the result"
     model = getattr(model, 'backbone', model)
-    buf = next(iter((*model.buffers(), *model.parameters())))
-    device = buf.device
+    device = next(iter((*model.buffers(), *model.parameters()))).device
     kind = device.type if use_cuda is None else 'cuda' if use_cuda else 'cpu'
-    if kind != device.type: model, device = copy.deepcopy(model).to(kind), torch.device(kind)   # the caller's stays where it is
+    if kind != device.type: model, device = copy.deepcopy(model).to(kind), torch.device(kind)   # the caller's model is not moved
     out, parts, i = None, [], 0
     X = check_series(o) if hasattr(o, 'ndim') or hasattr(o, 'columns') else o
     with torch.no_grad():
@@ -301,7 +348,8 @@ def get_minirocket_features(
             z = model(x).float().cpu()[..., None]                                       # (b, nf, 1)
             if not hasattr(X, 'ndim'): parts.append(z); continue
             if out is None: out = torch.empty(len(X), *z.shape[1:])
-            out[i:i + len(z)] = z; i += len(z)
+            out[i:i + len(z)] = z
+            i += len(z)
     if out is None: out = torch.cat(parts) if parts else torch.empty(0, getattr(model, 'num_features', 0), 1)
     return out.numpy() if to_np else out
 
@@ -309,44 +357,40 @@ def get_minirocket_features(
 class MiniRocketHead(FeatureModel):
     "Normalisation, dropout and a linear layer: features `(B, c_in, seq_len)` to `(B, c_out)`"
     reads_features = True
+    @takes_head_args
     def __init__(self,
         c_in:int, # number of features
         c_out:int, # classes, or targets
-        seq_len:int=1, # numbers for each feature
+        seq_len:int=1, # numbers in each feature
         bn:bool=True, # normalise the features
         fc_dropout:float=0., # dropout before the linear layer
-        *,
-        d:int|tuple|None=None, # shape of one target; output `(B, *d)` or `(B, *d, c_out)`
-        y_range:tuple|None=None, # (low, high) of a regression target
-        custom_head=None, # module, class or function; receives `(B, c_in * seq_len)`
+        **head, # options of the head: see `TSModule.reset_head`
     ):
         super().__init__(c_in, nn.Flatten(), c_in*seq_len, seq_len, bn=bn)
         self.seq_len = seq_len
-        self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
+        self.reset_head(c_out, fc_dropout=fc_dropout, **head)
 
 # %% ../../nbs/models/20_minirocket.ipynb #c24f8d4d
 @register_model
 class MiniRocket(FeatureModel):
     "MiniRocket's features and a linear head: `(B, c_in, seq_len)` to `(B, c_out)`; call `fit` on the training series first"
     min_len = 9
+    @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series
         c_out:int, # classes, or targets
         seq_len:int, # length of the series, at least 9
-        num_features:int=10_000, # features wanted; rounded down to a multiple of 84
-        max_dilations_per_kernel:int=32, # most dilations to use
-        random_state:int|torch.Generator|None=None, # seed of the choice of channels and series, and of the head
+        num_features:int=10_000, # number of features; rounded down to a multiple of 84
+        max_dilations_per_kernel:int=32, # largest number of dilations
+        random_state:int|torch.Generator|None=None, # seed of the channels, the training series and the head
         bn:bool=True, # normalise the features
         fc_dropout:float=0., # dropout before the linear layer
         *,
-        d:int|tuple|None=None, # shape of one target; output `(B, *d)` or `(B, *d, c_out)`
-        y_range:tuple|None=None, # (low, high) of a regression target
-        custom_head=None, # module, class or function; receives `(B, 9996)`
         backend:str='auto', # 'torch', 'numba' (CPU), 'triton' (CUDA), or 'auto': the fastest for the input
+        **head, # options of the head: see `TSModule.reset_head`
     ):
         backbone = MiniRocketFeatures(c_in, seq_len, num_features, max_dilations_per_kernel, random_state, backend=backend)
         super().__init__(c_in, backbone, backbone.num_features, seq_len, bn=bn)
         self.seq_len = seq_len
-        # the head's first weights come from the same seed
-        with local_seed(None if random_state is None else backbone.seed + 2):
-            self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
+        seed = None if random_state is None else backbone.seed + 2
+        self.seeded_head(c_out, seed, fc_dropout=fc_dropout, **head)

@@ -9,8 +9,9 @@ __all__ = ['pool_torch', 'multi_torch', 'PooledFeatures', 'Differences', 'MultiR
 import numpy as np
 import torch
 from torch import nn, Tensor
-from ..core import generator, local_seed
+from ..core import generator
 from .feature_model import FeatureModel, Fitted, check_reusable, iter_chunks
+from .heads import takes_head_args
 from .minirocket import MiniRocketFeatures, convolve, crops
 from .registry import register_model
 
@@ -18,12 +19,16 @@ from .registry import register_model
 def pool_torch(
     z:Tensor, # (B, kernels, L)
 ) -> tuple: # PPV, MPV, MIPV, LSPV, each (B, kernels)
-    "The four pooled values of each row"
+    "The four pooled values of each row: proportion, mean and mean position of the positive values, and their longest run"
     pos, t = z > 0, torch.arange(z.shape[-1], device=z.device)
     n = pos.sum(-1)
     some, m = n > 0, n.clamp(min=1)
     last = torch.where(pos, -1, t).cummax(-1).values            # the last step so far that is not positive
-    return (n.to(z.dtype) / z.shape[-1], z.clamp(min=0).sum(-1) / m, torch.where(some, (pos*t).sum(-1).to(z.dtype) / m, -1.), (t - last).amax(-1).to(z.dtype))
+    ppv = n.to(z.dtype) / z.shape[-1]
+    mpv = z.clamp(min=0).sum(-1) / m
+    mipv = torch.where(some, (pos*t).sum(-1).to(z.dtype) / m, -1.)
+    lspv = (t - last).amax(-1).to(z.dtype)
+    return ppv, mpv, mipv, lspv
 
 # %% ../../nbs/models/21_multirocket.ipynb #2c73b260
 def multi_torch(
@@ -52,35 +57,38 @@ class PooledFeatures(MiniRocketFeatures):
     def _numba(self, x):
         if self.seq_len >= 2**16: return self._torch(x)     # sums of positions would overflow
         from tsfast.models.kernels.rocket_cpu import multi_features
-        return torch.from_numpy(multi_features(x.numpy(), self.dilations, self.per_dilation, self.channels.numpy(), self.biases.float().numpy(), torch.get_num_threads()))
+        return self._compiled(multi_features, x)
 
 class Differences:
-    "First differences of a set of series, a chunk at a time, as often as asked"
+    "First differences of a set of series, in chunks; it can be read again"
     def __init__(self,
         X, # series, in any form that `iter_chunks` takes
         chunksize:int|None=None, # series to read at a time
     ): self.X, self.chunksize = check_reusable(X), chunksize
     def __iter__(self): return (x.diff() for x in iter_chunks(self.X, self.chunksize))
 
-class MultiRocketFeatures(nn.Module):
-    "MultiRocket's transform: `(B, c_in, seq_len)` to `(B, 49728)`"
+# %% ../../nbs/models/21_multirocket.ipynb #56b86886
+class _TwoTransforms(nn.Module):
+    "The transforms of the series and of its first difference"
     min_len = 10
     def __init__(self,
         c_in:int, # channels of the series
         seq_len:int, # length of the series, at least 10
-        num_features:int=50_000, # features wanted: 2 representations × 4 poolings × a multiple of 84, rounded down
-        max_dilations_per_kernel:int=32, # most dilations to use
-        random_state:int|torch.Generator|None=None, # seed of the choice of channels and of the training series that give the biases; None draws one
+        num_features:int=50_000, # number of features; rounded down to a multiple of 672: 2 representations, 4 poolings, 84 kernels
+        max_dilations_per_kernel:int=32, # largest number of dilations
+        random_state:int|torch.Generator|None=None, # seed of the channels and of the training series that give the biases; None draws one
         *,
         backend:str='auto', # 'torch', 'numba' (CPU), or 'auto': the fastest for the input
     ):
         super().__init__()
-        if seq_len < self.min_len: raise ValueError(f"MultiRocket needs series of at least 10 steps, for differences of 9; these have {seq_len}. Pad or resample them.")
-        if num_features < 84*8: raise ValueError(f"num_features is {num_features}. Expected at least {84*8}: 84 kernels, 4 poolings, 2 representations.")
+        if seq_len < self.min_len:
+            raise ValueError(f"MultiRocket needs series of at least 10 steps, for differences of 9; these have {seq_len}. Pad or resample them.")
+        if num_features < 84*8:
+            raise ValueError(f"num_features is {num_features}. Expected at least {84*8}: 84 kernels, 4 poolings, 2 representations.")
         gen = None if random_state is None else generator(random_state)
         self.c_in, self.seq_len = int(c_in), int(seq_len)
-        # each representation has dilations, channels and biases of its own
-        self.raw, self.diff = (PooledFeatures(c_in, n, num_features//8, max_dilations_per_kernel, gen, backend=backend) for n in (self.seq_len, self.seq_len - 1))
+        self.raw, self.diff = (PooledFeatures(c_in, n, num_features//8, max_dilations_per_kernel, gen, backend=backend)
+                               for n in (self.seq_len, self.seq_len - 1))
 
     @property
     def num_features(self) -> int: return 4*(self.raw.num_features + self.diff.num_features)
@@ -90,12 +98,15 @@ class MultiRocketFeatures(nn.Module):
         "Are the biases of both representations set?"
         return self.raw.fitted and self.diff.fitted
 
-    need_fit = Fitted.need_fit
-
     @property
     def backend(self) -> str: return self.raw.backend
     @backend.setter
-    def backend(self, v): self.raw.backend = self.diff.backend = v
+    def backend(self, v:str): self.raw.backend = self.diff.backend = v
+
+# %% ../../nbs/models/21_multirocket.ipynb #7e79bf6f
+class MultiRocketFeatures(_TwoTransforms):
+    "MultiRocket's transform: `(B, c_in, seq_len)` to `(B, 49728)`"
+    need_fit = Fitted.need_fit
 
     def fit(self,
         X, # training series: array, tensor, memory map, or a loader or list of batches `x` or `(x, …)`
@@ -116,7 +127,8 @@ class MultiRocketFeatures(nn.Module):
     ):
         "The transform of a fitted MultiRocket of sktime; its MPV is shifted by twice the bias there, and its LSPV may be a step longer"
         self = cls(c_in, seq_len, num_features=84*8, random_state=0, **kwargs)
-        self.raw, self.diff = (PooledFeatures.from_parameters(c_in, n, p, **kwargs) for n, p in ((seq_len, raw), (seq_len - 1, diff)))
+        self.raw = PooledFeatures.from_parameters(c_in, seq_len, raw, **kwargs)
+        self.diff = PooledFeatures.from_parameters(c_in, seq_len - 1, diff, **kwargs)
         return self
 
     def forward(self, x:Tensor) -> Tensor:
@@ -129,24 +141,22 @@ class MultiRocketFeatures(nn.Module):
 class MultiRocket(FeatureModel):
     "MultiRocket's features and a linear head: `(B, c_in, seq_len)` to `(B, c_out)`; call `fit` on the training series first"
     min_len = 10
+    @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series
         c_out:int, # classes, or targets
         seq_len:int, # length of the series, at least 10
-        num_features:int=50_000, # features wanted; rounded down to a multiple of 672
-        max_dilations_per_kernel:int=32, # most dilations to use
-        random_state:int|torch.Generator|None=None, # seed of the choice of channels and series, and of the head
+        num_features:int=50_000, # number of features; rounded down to a multiple of 672
+        max_dilations_per_kernel:int=32, # largest number of dilations
+        random_state:int|torch.Generator|None=None, # seed of the channels, the training series and the head
         bn:bool=True, # normalise the features
         fc_dropout:float=0., # dropout before the linear layer
         *,
-        d:int|tuple|None=None, # shape of one target; output `(B, *d)` or `(B, *d, c_out)`
-        y_range:tuple|None=None, # (low, high) of a regression target
-        custom_head=None, # module, class or function; receives `(B, 49728)`
         backend:str='auto', # 'torch', 'numba' (CPU), or 'auto': the fastest for the input
+        **head, # options of the head: see `TSModule.reset_head`
     ):
         backbone = MultiRocketFeatures(c_in, seq_len, num_features, max_dilations_per_kernel, random_state, backend=backend)
         super().__init__(c_in, backbone, backbone.num_features, seq_len, bn=bn)
         self.seq_len = seq_len
-        # the head's first weights come from the same seed
-        with local_seed(None if random_state is None else backbone.raw.seed + 2):
-            self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
+        seed = None if random_state is None else backbone.raw.seed + 2
+        self.seeded_head(c_out, seed, fc_dropout=fc_dropout, **head)

@@ -8,8 +8,9 @@ __all__ = ['MultiRocketHydraFeatures', 'MultiRocketHydra']
 # %% ../../nbs/models/23_multirocket_hydra.ipynb #40b0759b
 import torch
 from torch import nn, Tensor
-from ..core import generator, local_seed
-from .feature_model import FeatureModel, FeatureNorm, RunningStats, check_reusable, iter_chunks
+from ..core import generator
+from .feature_model import FeatureModel, FeatureNorm, RunningStats, check_reusable, draw_seed, iter_chunks
+from .heads import takes_head_args
 from .hydra import HydraBackbonePlus, SparseScaler
 from .multirocket import MultiRocketFeatures
 from .registry import register_model
@@ -21,12 +22,12 @@ class MultiRocketHydraFeatures(nn.Module):
     def __init__(self,
         c_in:int, # channels of the series
         seq_len:int, # length of the series, at least 10
-        num_features:int=50_000, # MultiRocket's features; rounded down to a multiple of 672
-        max_dilations_per_kernel:int=32, # MultiRocket's most dilations
-        k:int=8, # Hydra's kernels in a group
-        g:int=64, # Hydra's groups for each dilation
-        max_c_in:int=8, # a group of Hydra adds up at most so many channels
-        random_state:int|torch.Generator|None=None, # seed of all that is drawn
+        num_features:int=50_000, # of `MultiRocketFeatures`
+        max_dilations_per_kernel:int=32, # of `MultiRocketFeatures`
+        k:int=8, # of `HydraBackbonePlus`
+        g:int=64, # of `HydraBackbonePlus`
+        max_c_in:int=8, # of `HydraBackbonePlus`
+        random_state:int|torch.Generator|None=None, # seed of both
         *,
         backend:str='auto', # 'torch', 'numba' (CPU), or 'auto': the fastest for the input
     ):
@@ -34,7 +35,7 @@ class MultiRocketHydraFeatures(nn.Module):
         gen = generator(random_state)
         self.multirocket = MultiRocketFeatures(c_in, seq_len, num_features, max_dilations_per_kernel, gen, backend=backend)
         self.norm = FeatureNorm(self.multirocket.num_features, affine=False)
-        self.norm.eps = 1e-10   # proportions may vary by little, and that little counts
+        self.norm.eps = 1e-10   # features are proportions with tiny variances; the default eps would swamp them
         self.hydra = HydraBackbonePlus(c_in, 1, seq_len, k, g, max_c_in, random_state=gen, backend=backend)
         self.scaler = SparseScaler(self.hydra.num_features)
 
@@ -42,11 +43,13 @@ class MultiRocketHydraFeatures(nn.Module):
     def num_features(self) -> int: return self.multirocket.num_features + self.hydra.num_features
 
     @property
-    def fitted(self) -> bool: return self.multirocket.fitted and self.norm.fitted and self.scaler.fitted
+    def fitted(self) -> bool:
+        "Are the biases and both scalings set?"
+        return self.multirocket.fitted and self.norm.fitted and self.scaler.fitted
 
     @torch.no_grad()
     def fit(self,
-        X, # training series: array, tensor, memory map, loader or list of batches
+        X, # training series, in any form that `iter_chunks` takes
         chunksize:int|None=None, # series in a chunk
     ):
         "Take MultiRocket's biases, then the scalings of both, from the training series"
@@ -58,8 +61,9 @@ class MultiRocketHydraFeatures(nn.Module):
         self.scaler.fit(self.hydra(x) for x in iter_chunks(X, chunksize, device))
         return self
 
-    def forward(self, x:Tensor) -> Tensor: # (B, c_in, L)
-        return torch.cat([self.norm(self.multirocket(x)), self.scaler(self.hydra(x))], 1)      # (B, num_features)
+    def forward(self, x:Tensor) -> Tensor:
+        "`(B, c_in, seq_len)` to `(B, num_features)`"
+        return torch.cat([self.norm(self.multirocket(x)), self.scaler(self.hydra(x))], 1)
 
 # %% ../../nbs/models/23_multirocket_hydra.ipynb #f7e98d90
 @register_model
@@ -67,29 +71,26 @@ class MultiRocketHydra(FeatureModel):
     "MultiRocket's and Hydra's features and a linear head: `(B, c_in, seq_len)` to `(B, c_out)`; call `fit` on the training series first"
     min_len = 10
     scaled_features = True      # a ridge regression need not scale them again
+    @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series
         c_out:int, # classes, or targets
         seq_len:int, # length of the series, at least 10
         num_features:int=50_000, # MultiRocket's features; rounded down to a multiple of 672
-        max_dilations_per_kernel:int=32, # MultiRocket's most dilations
-        k:int=8, # Hydra's kernels in a group
+        max_dilations_per_kernel:int=32, # MultiRocket's largest number of dilations
+        k:int=8, # Hydra's kernels in each group
         g:int=64, # Hydra's groups for each dilation
-        max_c_in:int=8, # a group of Hydra adds up at most so many channels
-        random_state:int|torch.Generator|None=None, # seed of all that is drawn
+        max_c_in:int=8, # largest number of channels that a group of Hydra adds up
+        random_state:int|torch.Generator|None=None, # seed of everything that is drawn
         bn:bool=True, # normalise the features in the head
         fc_dropout:float=0., # dropout before the linear layer
-        zero_init:bool=True, # start the linear layer from 0, an even guess
+        zero_init:bool=True, # start the linear layer from 0: at first all classes have equal scores
         *,
-        d:int|tuple|None=None, # shape of one target; output `(B, *d)` or `(B, *d, c_out)`
-        y_range:tuple|None=None, # (low, high) of a regression target
-        custom_head=None, # module, class or function; receives `(B, num_features)`
         backend:str='auto', # 'torch', 'numba' (CPU), or 'auto': the fastest for the input
+        **head, # options of the head: see `TSModule.reset_head`
     ):
         gen = None if random_state is None else generator(random_state)
         backbone = MultiRocketHydraFeatures(c_in, seq_len, num_features, max_dilations_per_kernel, k, g, max_c_in, gen, backend=backend)
         super().__init__(c_in, backbone, backbone.num_features, seq_len, bn=bn, zero_init=zero_init)
         self.seq_len = seq_len
-        # the head's first weights come from the same seed
-        with local_seed(None if gen is None else int(torch.randint(2**31 - 1, (), generator=gen, device='cpu'))):
-            self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
+        self.seeded_head(c_out, None if gen is None else draw_seed(gen), fc_dropout=fc_dropout, **head)

@@ -7,7 +7,7 @@ __all__ = ['ResBlock', 'ResNet']
 
 # %% ../../nbs/models/13_resnet.ipynb #155f014f
 from torch import nn, Tensor
-from .heads import TSModule, linear_head
+from .heads import TSModule, linear_head, takes_head_args
 from .layers import Add, ConvBlock, GAP1d
 from .registry import register_model
 
@@ -25,12 +25,13 @@ class ResBlock(nn.Module):
         self.shortcut = nn.BatchNorm1d(nf) if ni == nf else ConvBlock(ni, nf, 1, act=None)
         self.add, self.act = Add(), nn.ReLU()
 
-    def forward(self, x:Tensor) -> Tensor: return self.act(self.add(self.convs(x), self.shortcut(x)))
+    def forward(self, x:Tensor) -> Tensor: return self.act(self.add(self.convs(x), self.shortcut(x)))     # (B, nf, L)
 
 @register_model
 class ResNet(TSModule):
     "Residual network: `(B, c_in, L)` to `(B, c_out)`, for any length"
     head_names = ('gap', 'fc')
+    @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series
         c_out:int, # classes, or targets
@@ -39,16 +40,15 @@ class ResNet(TSModule):
         n_blocks:int=3, # residual blocks
         *,
         seq_len:int|None=None, # length of the series; only a custom head needs it
-        d:int|tuple|None=None, # shape of one target; output `(B, *d)` or `(B, *d, c_out)`
-        y_range:tuple|None=None, # (low, high) of a regression target
-        fc_dropout:float=0., # dropout before the last layer
-        custom_head=None, # module, class or function; receives `(B, 2*nf, L)`
+        **head, # options of the head: see `TSModule.reset_head`
     ):
         super().__init__(c_in, seq_len)
-        if n_blocks < 1 or not kss: raise ValueError(f"n_blocks is {n_blocks} and kss is {kss}. Expected at least one block and one convolution.")
+        if n_blocks < 1 or not kss:
+            raise ValueError(f"n_blocks is {n_blocks} and kss is {kss}. Expected at least one block and one convolution.")
         nfs = [nf] + [nf*2]*(n_blocks - 1)
-        self.blocks, self.head_nf = nn.Sequential(*(ResBlock(i, o, kss) for i, o in zip([c_in, *nfs], nfs))), nfs[-1]
-        self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
+        self.blocks = nn.Sequential(*(ResBlock(i, o, kss) for i, o in zip([c_in, *nfs], nfs)))
+        self.head_nf = nfs[-1]
+        self.reset_head(c_out, **head)
 
     def make_head(self, c_out, **kwargs): return dict(gap=GAP1d(), fc=linear_head(self.head_nf, c_out, **kwargs))
     def forward_features(self, x:Tensor) -> Tensor: return self.blocks(x)               # (B, 2*nf, L)

@@ -10,7 +10,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from .attention import SequenceModule, hide_steps
-from .heads import linear_head
+from .heads import linear_head, takes_head_args
 from .registry import register_model
 
 # %% ../../nbs/models/33_rnn.ipynb #3f0d5b01
@@ -62,7 +62,7 @@ class LastStep(nn.Module):
         first, last = steps.masked_fill(mask, L-1).amin(1), steps.masked_fill(mask, 0).amax(1)   # (B,)
         return tuple(z.gather(2, i[:, None, None].expand(-1, z.shape[1], 1)).squeeze(2) for i in (first, last))
 
-    def forward(self, z:Tensor, mask:Tensor|None=None) -> Tensor:
+    def forward(self, z:Tensor, mask:Tensor|None=None) -> Tensor: # (B, C, L) and (B, L), to (B, C)
         first, last = self.ends(z, mask)
         if not self.bidirectional: return last
         h = z.shape[1]//2
@@ -83,6 +83,7 @@ def init_rnn_(
 
 class _RNN(SequenceModule):
     cell = nn.RNN
+    @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series
         c_out:int, # classes, or targets
@@ -95,16 +96,14 @@ class _RNN(SequenceModule):
         init_weights:bool=True, # orthogonal recurrent weights, forget gate open; False leaves torch's own
         *,
         seq_len:int|None=None, # length of the series; only a custom head needs it
-        d:int|tuple|None=None, # shape of one target; output `(B, *d)` or `(B, *d, c_out)`
-        y_range:tuple|None=None, # (low, high) of a regression target
-        custom_head=None, # module, class or function; receives `(B, hidden_size, L)`
-        mask_padding:bool=False, # leave NaN in all channels up to the end of a series out, as padding
+        mask_padding:bool=False, # treat NaN in all channels, up to the end of a series, as padding
+        **head, # options of the head: see `TSModule.reset_head`
     ):
         super().__init__(c_in, seq_len, mask_padding)
         self.rnn = make_rnn(self.cell, c_in, hidden_size, n_layers, bias, rnn_dropout, bidirectional)
         if init_weights: init_rnn_(self.rnn)
         self.head_nf = hidden_size*(1 + bidirectional)
-        self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
+        self.reset_head(c_out, fc_dropout=fc_dropout, **head)
 
     def make_head(self, c_out, **kwargs): return dict(pool=LastStep(self.rnn.bidirectional), head=linear_head(self.head_nf, c_out, **kwargs))
     def forward_features(self, x:Tensor, mask:Tensor|None=None) -> Tensor: # (B, head_nf, L)

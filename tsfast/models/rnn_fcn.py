@@ -9,7 +9,7 @@ __all__ = ['SqueezeExcite', 'LSTM_FCN', 'GRU_FCN']
 import torch
 from torch import nn, Tensor
 from .fcn import fcn_body
-from .heads import TSModule, linear_head
+from .heads import TSModule, linear_head, takes_head_args
 from .layers import GAP1d
 from .registry import register_model
 from .rnn import LastStep, make_rnn
@@ -24,12 +24,13 @@ class SqueezeExcite(nn.Module):
         super().__init__()
         mid = max(nf//reduction, 1)
         self.fc = nn.Sequential(nn.Linear(nf, mid, bias=False), nn.ReLU(), nn.Linear(mid, nf, bias=False), nn.Sigmoid())
-    def forward(self, x:Tensor) -> Tensor: return x * self.fc(x.mean(-1)).unsqueeze(-1)
+    def forward(self, x:Tensor) -> Tensor: return x * self.fc(x.mean(-1)).unsqueeze(-1)     # (B, C, L) to the same
 
 # %% ../../nbs/models/14_rnn_fcn.ipynb #59454feb
 class _RNN_FCN(TSModule):
     head_names = ('fc',)
     cell = nn.LSTM
+    @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series
         c_out:int, # classes, or targets
@@ -45,10 +46,7 @@ class _RNN_FCN(TSModule):
         conv_layers=(128, 256, 128), # filters of each convolution
         kss=(7, 5, 3), # kernel size of each convolution, in steps; made odd
         se:int=0, # squeeze and excitation after all convolutions but the last, with this reduction (the paper has 16); 0: none
-        *,
-        d:int|tuple|None=None, # shape of one target; output `(B, *d)` or `(B, *d, c_out)`
-        y_range:tuple|None=None, # (low, high) of a regression target
-        custom_head=None, # module, class or function; receives `(B, head_nf)`
+        **head, # options of the head: see `TSModule.reset_head`
     ):
         super().__init__(c_in, seq_len)
         if shuffle and seq_len is None: raise ValueError(f"{type(self).__name__} needs seq_len, the length of the series, for its dimension shuffle. Pass seq_len, or shuffle=False.")
@@ -60,7 +58,7 @@ class _RNN_FCN(TSModule):
         self.convs, self.gap = fcn_body(c_in, conv_layers, kss), GAP1d()
         if se: self.convs = nn.Sequential(*(nn.Sequential(c, SqueezeExcite(nf, se)) for c, nf in zip(self.convs[:-1], conv_layers)), self.convs[-1])
         self.head_nf = hidden_size*(1 + bidirectional) + conv_layers[-1]
-        self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
+        self.reset_head(c_out, fc_dropout=fc_dropout, **head)
 
     def make_head(self, c_out, **kwargs): return dict(fc=linear_head(self.head_nf, c_out, **kwargs))
 

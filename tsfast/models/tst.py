@@ -11,12 +11,14 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 from .attention import SequenceModule, _TSTEncoder, hide_steps, sincos_encoding
+from .heads import takes_head_args
 from .registry import register_model
 
 # %% ../../nbs/models/32_tst.ipynb #7e2710d1
 @register_model
 class TST(SequenceModule):
     "Time series transformer: `(B, c_in, seq_len)` to `(B, c_out)`"
+    @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series
         c_out:int, # classes, or targets
@@ -33,12 +35,11 @@ class TST(SequenceModule):
         fc_dropout:float=0., # dropout before the last layer
         y_range:tuple|None=None, # (low, high) of a regression target
         *,
-        d:int|tuple|None=None, # shape of one target; output `(B, *d)` or `(B, *d, c_out)`
-        custom_head=None, # module, class or function; receives `(B, d_model, steps)`
         learn_pe:bool=True, # learn the positions; False: fixed sines and cosines
         use_bn:bool=False, # batch normalisation of the features in the head, if there is a `d`
         flatten:bool=True, # the head sees the features of all steps, joined; False: their mean over time
-        mask_padding:bool=False, # leave NaN in all channels up to the end of a series out, as padding
+        mask_padding:bool=False, # treat NaN in all channels, up to the end of a series, as padding
+        **head, # options of the head: see `TSModule.reset_head`
     ):
         super().__init__(c_in, seq_len, mask_padding)
         if max_seq_len is not None and max_seq_len < 1: raise ValueError(f"max_seq_len is {max_seq_len}. Expected at least 1, or None.")
@@ -50,7 +51,7 @@ class TST(SequenceModule):
         else: self.register_buffer('W_pos', sincos_encoding(self.n_steps, d_model))
         self.dropout = nn.Dropout(dropout)
         self.encoder = _TSTEncoder(self.n_steps, d_model, n_heads, d_k, d_v, d_ff, dropout, act, n_layers=n_layers)
-        self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
+        self.reset_head(c_out, y_range=y_range, fc_dropout=fc_dropout, **head)
 
     def make_head(self, c_out, **kwargs): return self.make_flat_head(self.n_steps if self.flatten else None, c_out, use_bn=self.use_bn, **kwargs)
 

@@ -8,7 +8,7 @@ __all__ = ['XceptionModule', 'XceptionBlock', 'XceptionTime']
 # %% ../../nbs/models/11_xception_time.ipynb #768cfd7f
 import math
 from torch import nn, Tensor
-from .heads import TSModule, output_layers, output_shape
+from .heads import TSModule, output_layers, output_shape, takes_head_args
 from .layers import Add, Concat, ConvBlock, GAP1d, SeparableConv1d, conv1d
 from .registry import register_model
 
@@ -53,14 +53,15 @@ class XceptionBlock(nn.Module):
     def forward(self, x:Tensor) -> Tensor:
         res = x
         for i, module in enumerate(self.xception):
-            x = module(x)
+            x = module(x)                                                               # (B, 4*nf * 2**i, L)
             if self.residual and i % 2 == 1: x = res = self.act(self.add(x, self.shortcut[i//2](res)))
-        return x
+        return x                                                                        # (B, 32*nf, L)
 
 # %% ../../nbs/models/11_xception_time.ipynb #b28c7bc5
 @register_model
 class XceptionTime(TSModule):
     "XceptionTime: `(B, c_in, L)` to `(B, c_out)`, for any length"
+    @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series
         c_out:int, # classes, or targets
@@ -72,21 +73,18 @@ class XceptionTime(TSModule):
         seq_len:int|None=None, # length of the series; only a custom head needs it
         ks:int=40, # the longest kernel, in steps
         bottleneck:bool=True, # 1 × 1 convolutions before the long ones
-        final_act:bool=True, # end in batch normalisation and a ReLU, as the paper does; a regression has to go negative, and `ts_learner` passes False for it
-        d:int|tuple|None=None, # shape of one target; output `(B, *d)` or `(B, *d, c_out)`
-        y_range:tuple|None=None, # (low, high) of a regression target
-        fc_dropout:float=0., # dropout before the last 1 × 1 convolution
-        custom_head=None, # module, class or function; receives `(B, 32*nf, L)`
+        final_act:bool=True, # end in batch normalisation and a ReLU, as in the paper; `ts_learner` passes False for a regression, whose targets may be negative
+        **head, # options of the head: see `TSModule.reset_head`
     ):
         super().__init__(c_in, seq_len)
         nf = nf if nb_filters is None else nb_filters
         self.block = XceptionBlock(c_in, nf, residual=residual, ks=ks, bottleneck=bottleneck)
         self.head_nf, self.adaptive_size, self.final_act = nf*32, adaptive_size, final_act
-        self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
+        self.reset_head(c_out, **head)
 
     def make_head(self, c_out, d=None, y_range=None, fc_dropout=0.):
         nf, n = self.head_nf, math.prod(output_shape(c_out, d))
-        # numbers have a level and a spread of their own: neither a ReLU nor a normalisation may have the last word
+        # regression outputs are unbounded: no ReLU or batch normalisation after the last layer
         last = ConvBlock(nf//4, n) if self.final_act and y_range is None else conv1d(nf//4, n, bias=True)
         return dict(head=nn.Sequential(
             nn.AdaptiveAvgPool1d(self.adaptive_size), ConvBlock(nf, nf//2), ConvBlock(nf//2, nf//4),
