@@ -114,7 +114,7 @@ Y = np.array(['a']*40 + ['b']*10)
     (Y, dict(valid_size=0), 'valid_size=0. Expected more than 0'), (Y, dict(valid_size=50), 'leaves nothing for training'), (Y, dict(valid_size=-1), 'valid_size=-1'),
     (Y, dict(valid_size=1.), 'valid_size=1.0. Expected a share'), (Y, dict(valid_size='a'), "valid_size='a'"), (Y, dict(valid_size=.5, test_size=.5), 'leave nothing'),
     (Y, dict(train_size=45), 'are more than the 50'), (Y, dict(train_size=0), 'train_size=0'), (Y, dict(groups=[0]*49), r'groups has shape \(49,\)'),
-    (Y, dict(groups=[0]*50), 'has 1 group'), (Y, dict(groups=np.arange(50)//25, n_splits=3), '3 folds of 2 groups'), (Y, dict(groups=np.arange(50), shuffle=False), 'do not go together'),
+    (Y, dict(groups=[0]*50), 'has 1 group'), (Y, dict(groups=np.arange(50)//25, n_splits=3), '3 folds of 2 groups'), (Y, dict(groups=np.arange(50), shuffle=False), 'cannot be combined'),
     (np.append(Y, 'c'), {}, "Class 'c' has one member"), (Y, dict(n_splits=11), "Class 'b' has 10 members, too few"), (Y, dict(valid_size=1), 'no room for one of each of 2 classes'),
     (10, dict(n_splits=11), '11 folds of 10')])
 def test_bad_splits_asked_for(o, kw, msg):

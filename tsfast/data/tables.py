@@ -9,6 +9,71 @@ __all__ = ['read_series']
 import csv, io, math, re, warnings
 from pathlib import Path
 import numpy as np
+from .readers import read_ts
+
+# %% ../../nbs/data/09_tables.ipynb #c1577822
+def read_series(
+    file, # `.npy`: (n, C, L) or (n, L); `.ts`; `.tsv`, `.csv` or `.txt`: one series in each row, channel after channel
+    channels:int|None, # channels in a row of a table; None: not known, and a table gives a `ValueError`
+    length:int|None, # time steps of each channel in a row of a table; None: not known, and a table gives a `ValueError`
+): # X: float32 (n, C, L); y: labels as texts or numbers, or None
+    """Read unseen series for a model; a `ValueError` names the row that does not fit.
+
+    Tables may be separated by tabs, semicolons, commas or spaces, in UTF-8 or UTF-16. Numbers may have decimal commas if the separator
+    is not a comma. An id or a label may stand before or after the values:
+
+    | first line | other column | what it is |
+    | --- | --- | --- |
+    | names | is called `id` or `index`, or has no name | an id, which is left out |
+    | names | is called `label`, `class`, `target` or `y` | the label |
+    | other names, or none | is the first or last one, and has text | the label |
+    | other names, or none | only the first or only the last one has whole or repeated numbers | that one is the label |
+    | other names, or none | both could be the label | the first one is the label, with a warning |
+
+    The line 0, 1, 2, … is read as names if the numbers below it have decimals, and otherwise as a series, with a warning in both cases."""
+    file = Path(file)
+    if not file.exists(): raise FileNotFoundError(f"There is no file {file}.")
+    if file.is_dir(): raise IsADirectoryError(f"{file} is a folder. Expected a file of series: {_SUFFIXES}.")
+    kind = file.suffix.lower()
+    if kind == '.npy': return _read_array(file), None
+    if kind == '.ts': return read_ts(file)
+    if kind in ('.tsv', '.csv', '.txt'): return _read_table(file, channels, length)
+    raise ValueError(f"{file} {f'ends in {kind!r}' if kind else 'has no suffix'}. Expected {_SUFFIXES}.")
+
+_SUFFIXES = '.npy, .ts, .tsv, .csv or .txt'
+
+def _read_array(file):
+    try: return np.load(file, mmap_mode='r', allow_pickle=False)
+    except (ValueError, EOFError) as e: raise ValueError(f"{file} cannot be read as an array of numbers: {e}") from None
+
+# %% ../../nbs/data/09_tables.ipynb #3b8832d7
+def _read_table(file, channels, length):
+    "Series and labels of a text table"
+    if channels is None or length is None: raise ValueError(_no_shape(file))
+    want = channels*length
+    text, enc = _decode(file, file.read_bytes())
+    if not text.strip(): raise ValueError(f"{file} holds no series.")
+    expected = f"{channels} × {length} = {want}, or {want + 1} with a label or an id. The file was read as {enc.upper()}."
+    numbered, sep = _split(file, text, enc, (want, want + 1, want + 2), expected)
+    lines, written = zip(*numbered)
+    rows = written if sep == ',' else _with_points(written)
+    header, sure = _is_header(rows, want)
+    if not sure: _warn_header(file, lines[0], written[0], header)
+    names = written[0] if header else None
+    if header: lines, rows, written = lines[1:], rows[1:], written[1:]
+    if not rows: raise ValueError(f"{file} holds no series.")
+    if len(rows[0]) > want and not any(o[-1] for o in rows) and not (names and names[-1]): raise ValueError(_empty_end(file))
+    values, label = _columns(file, names, rows, want)
+    if sep != ',': _check_decimals(file, [o[i] for o in written for i in values])
+    X = [[_number(file, n, o[i], sep) for i in values] for n, o in zip(lines, rows)]
+    return np.array(X, np.float32).reshape(-1, channels, length), None if label is None else np.array([o[label] for o in written])
+
+def _no_shape(file):
+    return (f"{file} has one series in each row, and their shape is not known: the model selects channels or steps itself, and was "
+            "saved by an older tsfast, which did not record how many there are. Save the learner again, or pass the series as .npy.")
+
+def _empty_end(file):
+    return (f"{file}: all rows end in a separator, or lack their last value. Remove the separator, or write NaN for missing values.")
 
 # %% ../../nbs/data/09_tables.ipynb #11fb65c5
 _MISSING = ('', '?', 'NA', 'N/A', 'n/a', '#N/A', '<NA>', 'NULL', 'null', 'None')
@@ -22,8 +87,21 @@ def _is_text(cell):
 
 def _is_number(cell): return not _is_text(cell) and not math.isnan(_float(cell))
 
+def _number(file, n, cell, sep):
+    try: return _float(cell)
+    except ValueError:
+        raise ValueError(f"{file}, line {n}: could not convert {cell[:40]!r} to a number; the cells are separated by {_SEPARATORS[sep]}. "
+                         "Expected numbers.") from None
+
 def _has_comma(cell): return bool(re.fullmatch(r'[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?', cell))
 
+def _with_points(rows): return [[o.replace(',', '.') if _has_comma(o) else o for o in row] for row in rows]
+
+def _check_decimals(file, cells):
+    if any(map(_has_comma, cells)) and any('.' in o for o in cells):
+        raise ValueError(f"{file} has numbers with commas and numbers with points. Expected one decimal separator.")
+
+# %% ../../nbs/data/09_tables.ipynb #aee11ad9
 def _decode(file, data):
     "The text of a table, and the name of its encoding"
     enc = 'utf-8-sig'
@@ -43,7 +121,7 @@ def _rows(text, sep):
     return [(reader.line_num, [o.strip() for o in cells]) for cells in reader if any(o.strip() for o in cells) or len(cells) > 1]
 
 def _split(file, text, enc, widths, expected):
-    "The rows of a table, and its separator: the one that gives the first line as many cells as it should have"
+    "The rows of a table, and its separator"
     seen = [o for o in _SEPARATORS if o in text] or [' ']
     tables = {}
     for sep in seen:
@@ -60,25 +138,11 @@ def _split(file, text, enc, widths, expected):
 _LABELS = ('label', 'labels', 'class', 'classes', 'y', 'target')
 _IDS = ('', 'id', 'ids', 'index', 'unnamed: 0')
 
-def _counted(cells): # the names that pandas gives to columns without names
-    return cells == [str(i) for i in range(len(cells))]
-
-def _has_decimals(rows):
-    "Is there a number that is not written as a whole one?"
-    return any(_is_number(o) and not re.fullmatch(r'[+-]?\d+', o) for row in rows for o in row)
-
-def _like_names(cells, rows):
-    "Are numbers names of columns: steps that rise or fall, or whole ones above others?"
-    v = np.array([_float(o) for o in cells])
-    if (np.diff(v) > 0).all() or (np.diff(v) < 0).all(): return True
-    return all(map(str.isdigit, cells)) and _has_decimals(rows)
-
 def _is_header(rows, want):
     "Does the first row hold names, and is that certain?"
     first, rest = rows[0], rows[1:]
     text = [i for i, o in enumerate(first) if _is_text(o)]
-    # an empty cell stands over an index
-    if text and (len(text) == len(first) or len(text) == len(first) - 1 and not first[0]): return True, True
+    if text and (len(text) == len(first) or len(text) == len(first) - 1 and not first[0]): return True, True     # '' is above an index
     if _counted(first): return _has_decimals(rest), False
     if len(first) == want: return False, True
     ends = {0, 1, len(first) - 2, len(first) - 1}
@@ -87,11 +151,28 @@ def _is_header(rows, want):
     if _counted(numbers) and named and len(numbers) == want:      # 'y' above words may be a label itself: yes and no
         return True, not any(first[i].lower() == 'y' and any(_is_text(o[i]) for o in rest) for i in named)
     if len(text) != 1 or text[0] not in (0, len(first) - 1): return False, True
-    below = [o[text[0]] for o in rest]
+    return _is_name_above(first[text[0]], [o[text[0]] for o in rest], numbers, rest)
+
+def _is_name_above(cell, below, numbers, rest):
+    "Is a text at one end of the first row a name, and is that certain? `below`: its column; `numbers`: the other cells of its row"
     if any(map(_is_number, below)) and not any(map(_is_text, below)): return _like_names(numbers, rest), True      # text above numbers
-    # text above text: a label that comes once, of the series 0, 1, 2, …, is none where the other series have decimals
-    if not _counted(numbers) or len(numbers) < 3 or not below or first[text[0]] in below: return False, True
+    # text above text: a label that comes once, of the series 0, 1, 2, …, is no name if the other series have decimals
+    if not _counted(numbers) or len(numbers) < 3 or not below or cell in below: return False, True
     return _has_decimals(rest), False
+
+# %% ../../nbs/data/09_tables.ipynb #be482881
+def _counted(cells): # the names that pandas gives to columns without names
+    return cells == [str(i) for i in range(len(cells))]
+
+def _has_decimals(rows):
+    "Is there a number that is not written as a whole one?"
+    return any(_is_number(o) and not re.fullmatch(r'[+-]?\d+', o) for row in rows for o in row)
+
+def _like_names(cells, rows):
+    "Are numbers names of columns: steps that rise or fall, or whole numbers above decimals?"
+    v = np.array([_float(o) for o in cells])
+    if (np.diff(v) > 0).all() or (np.diff(v) < 0).all(): return True
+    return all(map(str.isdigit, cells)) and _has_decimals(rows)
 
 def _warn_header(file, n, first, header):
     seen = ', '.join(first[:6]) + ', …'*(len(first) > 6)
@@ -100,26 +181,8 @@ def _warn_header(file, n, first, header):
     warnings.warn(f"{file}, line {n}: {seen} is read as {taken}", stacklevel=4)
 
 # %% ../../nbs/data/09_tables.ipynb #05b626c1
-def _like_labels(cells):
-    "Whole numbers, or numbers that come again and again"
-    v = [_float(o) for o in cells if _is_number(o)]
-    return all(o.is_integer() for o in v) or len(set(v)) <= len(v)/2
-
-def _label_is_last(file, names, rows):
-    "Of a table with one column more than values, neither end of which has a known name"
-    ends = [[o[i] for o in rows] for i in (0, -1)]
-    first, last = (any(map(_is_text, o)) for o in ends)
-    if first != last: return last
-    numbered = [o[-1:].isdigit() for o in names]      # t0, t1, …; the odd one out is the label
-    if all(numbered[1:-1]) and numbered[0] != numbered[-1]: return numbered[0]
-    first, last = map(_like_labels, ends)
-    if first == last:
-        warnings.warn(f"{file}: the first column and the last one could both be the label; the first one is taken. Put a line of names "
-                      "above the series that calls the label 'label', or a column of numbers of the series 'id'.", stacklevel=5)
-    return last and not first
-
 def _columns(file, header, rows, want):
-    "Which columns are values, and which is the label, if one is"
+    "Which columns are values, and which is the label, if there is one"
     n = len(rows[0])
     if n == want: return range(n), None
     names = [o.lower() for o in header] if header else ['?']*n
@@ -134,75 +197,20 @@ def _columns(file, header, rows, want):
     raise ValueError(f"{file}, line 1: {n} values. Expected {want}, or {want + 1} with a label or an id; for both, a first line that calls "
                      "them 'id' and 'label'.")
 
-# %% ../../nbs/data/09_tables.ipynb #3b8832d7
-def _number(file, n, cell, sep):
-    try: return _float(cell)
-    except ValueError:
-        raise ValueError(f"{file}, line {n}: could not convert {cell[:40]!r} to a number; the cells are separated by {_SEPARATORS[sep]}. "
-                         "Expected numbers.") from None
+def _label_is_last(file, names, rows):
+    "In a table with one column more than values, and no known name at either end"
+    ends = [[o[i] for o in rows] for i in (0, -1)]
+    first, last = (any(map(_is_text, o)) for o in ends)
+    if first != last: return last
+    numbered = [o[-1:].isdigit() for o in names]      # t0, t1, …; the column whose name has no number is the label
+    if all(numbered[1:-1]) and numbered[0] != numbered[-1]: return numbered[0]
+    first, last = map(_like_labels, ends)
+    if first == last:
+        warnings.warn(f"{file}: the first column and the last one could both be the label; the first one is taken. Put a line of names "
+                      "above the series that calls the label 'label', or a column of numbers of the series 'id'.", stacklevel=5)
+    return last and not first
 
-def _read_table(file, channels, length):
-    "Series and labels of a text table"
-    if channels is None or length is None:
-        raise ValueError(f"{file} has one series in each row, and their shape is not known: the model selects channels or steps itself, and "
-                         "was saved by an older tsfast, which did not record how many there are. Save the learner again, or pass the series "
-                         "as .npy.")
-    want = channels*length
-    text, enc = _decode(file, file.read_bytes())
-    if not text.strip(): raise ValueError(f"{file} holds no series.")
-    expected = f"{channels} × {length} = {want}, or {want + 1} with a label or an id. The file was read as {enc.upper()}."
-    rows, sep = _split(file, text, enc, (want, want + 1, want + 2), expected)
-    lines, rows = zip(*rows)
-    written = rows
-    if sep != ',': rows = [[o.replace(',', '.') if _has_comma(o) else o for o in row] for row in rows]
-    header, sure = _is_header(rows, want)
-    if not sure: _warn_header(file, lines[0], written[0], header)
-    names = written[0] if header else None
-    if header: lines, rows, written = lines[1:], rows[1:], written[1:]
-    if not rows: raise ValueError(f"{file} holds no series.")
-    if len(rows[0]) > want and not any(o[-1] for o in rows) and not (names and names[-1]):
-        raise ValueError(f"{file}: all rows end in a separator, or lack their last value. Remove the separator, or write NaN for what is "
-                         "missing.")
-    values, label = _columns(file, names, rows, want)
-    cells = [o[i] for o in written for i in values]
-    if sep != ',' and any(map(_has_comma, cells)) and any('.' in o for o in cells):
-        raise ValueError(f"{file} has numbers with commas and numbers with points. Expected one decimal separator.")
-    X = [[_number(file, n, o[i], sep) for i in values] for n, o in zip(lines, rows)]
-    return np.array(X, np.float32).reshape(-1, channels, length), None if label is None else np.array([o[label] for o in written])
-
-# %% ../../nbs/data/09_tables.ipynb #c1577822
-_SUFFIXES = '.npy, .ts, .tsv, .csv or .txt'
-
-def read_series(
-    file, # `.npy`: (n, C, L) or (n, L); `.ts`; `.tsv`, `.csv` or `.txt`: a series in each row, channel after channel, perhaps with a label and an id
-    channels:int|None, # channels that a row of a table has; None: not known, and a table gives a `ValueError`
-    length:int|None, # time steps of each channel in a row of a table; None: not known, and a table gives a `ValueError`
-): # X: float32 (n, C, L); y: labels as texts or numbers, or None
-    """Read unseen series for a model; a `ValueError` names the row that does not fit.
-
-    Tables may be separated by tabs, semicolons, commas or spaces, in UTF-8 or UTF-16. Numbers may have decimal commas where the separator
-    is another one. An id or a label may stand before or after the values:
-
-    | first line | other column | what it is |
-    | --- | --- | --- |
-    | names | is called `id` or `index`, or has no name | an id, which is left out |
-    | names | is called `label`, `class`, `target` or `y` | the label |
-    | other names, or none | is the first or the last one, and has text | the label |
-    | other names, or none | only the first or only the last one has whole or repeated numbers | that one is the label |
-    | other names, or none | both could be the label | the first one is the label, with a warning |
-
-    The line 0, 1, 2, … is read as names where the numbers below it have decimals, and else as a series, with a warning in both cases."""
-    file = Path(file)
-    if not file.exists(): raise FileNotFoundError(f"There is no file {file}.")
-    if file.is_dir(): raise IsADirectoryError(f"{file} is a folder. Expected a file of series: {_SUFFIXES}.")
-    kind = file.suffix.lower()
-    if kind == '.npy':
-        try: X = np.load(file, mmap_mode='r', allow_pickle=False)
-        except (ValueError, EOFError) as e: raise ValueError(f"{file} cannot be read as an array of numbers: {e}") from None
-        return X, None
-    if kind == '.ts':
-        from .data.external import read_ts
-        return read_ts(file)
-    if kind not in ('.tsv', '.csv', '.txt'):
-        raise ValueError(f"{file} {f'ends in {kind!r}' if kind else 'has no suffix'}. Expected {_SUFFIXES}.")
-    return _read_table(file, channels, length)
+def _like_labels(cells):
+    "Are they whole numbers, or numbers that come several times?"
+    v = [_float(o) for o in cells if _is_number(o)]
+    return all(o.is_integer() for o in v) or len(set(v)) <= len(v)/2

@@ -14,147 +14,15 @@ import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 from ..core import is_whole
 from ..frames import ID_NAMES, TIME_NAMES, as_frame, has_name
-from ..core import warn_lost_digits
+from ..series import warn_lost_digits
 
 # %% ../../nbs/data/02_windows.ipynb #d2e7d757
-def _as_times(v):
-    "The values of an index or a column as times: dates, also as text such as 2024-01-31; None where they are something else"
-    if isinstance(v.dtype, pd.PeriodDtype) or pd.api.types.is_datetime64_any_dtype(v.dtype): return pd.Index(v)
-    if v.dtype.kind == 'm' and isinstance(v, pd.Index): return v
-    if not (v.dtype == object or isinstance(v.dtype, pd.StringDtype)) or not pd.Series(v[:1]).astype(str).str.match(r'\d{4}-\d\d-\d\d').all(): return None
-    with suppress(ValueError, TypeError): return pd.DatetimeIndex(pd.to_datetime(v, format='ISO8601', utc=True)).tz_localize(None)
-
-def _times(o):
-    "The times of the rows of `o`, and the name of their column, None for the index: dates first, then a column of numbers by its name, then an index of numbers"
-    is_number = lambda v: v.dtype.kind in 'iuf' and not isinstance(v.dtype, pd.CategoricalDtype)
-    if len(o) and (t := _as_times(o.index)) is not None: return t, None
-    for c in o.columns:
-        if len(o) and (t := _as_times(o[c])) is not None: return t, c
-    for c in o.columns:
-        if has_name(c, TIME_NAMES) and is_number(o[c]): return pd.Index(o[c]), c
-    return (o.index, None) if is_number(o.index) else (None, None)
-
-def _check_times(t, col):
-    "Rows must be in the order of time, and none twice; a warning tells of uneven steps"
-    index = col is None
-    what = 'The index of the data frame' if index else f'Column {col!r} of the data frame'
-    number = t.dtype.kind in 'iuf'
-    drop = f" If it is not the time of the rows, leave it out: df{'' if index else f'.drop(columns={col!r})'}.reset_index(drop=True)."
-    if index and not number: drop = ''
-    if t.hasnans:
-        raise ValueError(f"{what} has missing times, the first in row {int(np.flatnonzero(t.isna())[0])}. "
-                         f"Fill them or drop these rows first.{drop}")
-    if not t.is_monotonic_increasing:
-        sort = 'df.sort_index()' if index else f'df.sort_values({col!r})'
-        raise ValueError(f"{what} is not in time order. Sort it first, {sort}, and cut each recording by itself.{drop}")
-    if not t.is_unique:
-        mend = ('Drop these rows first, df[~df.index.duplicated()]' if index else
-                f'If another column tells the time of the day, make one column of both; drop rows that are there twice, df.drop_duplicates({col!r})')
-        raise ValueError(f"{what} has a time more than once, such as {t[t.duplicated()][0]}. {mend}; or cut each recording by itself.{drop}")
-    if len(t) < 3: return
-    steps = np.diff(t.to_numpy(np.float64) if number else t.asi8)
-    usual = np.median(steps)
-    wide = np.flatnonzero(steps > 1.5*usual)
-    if not len(wide) or not number and not isinstance(t, pd.PeriodIndex) and pd.infer_freq(t): return      # months and working days are even, too
-    i, more = wide[0], len(wide) > 1
-    df = 'df' if index else f'df.set_index({col!r})'
-    if index and number: drop = ' If the rows follow each other all the same: df.reset_index(drop=True).'
-    fill = f"{df}.reindex(...) with all its values" if number else f"{df}.asfreq(...)"
-    warnings.warn(f"{what} has uneven steps: between {t[i]} and {t[i + 1]} (rows {i} and {i + 1}) lie {steps[i]/usual:.3g} usual steps, "
-                  f"and {len(wide)} step{'s are' if more else ' is'} too wide in all. Windows run across {'them' if more else 'it'}. "
-                  f"{fill} makes the missing rows, with NaN; or cut each part by itself.{drop if number else ''}", stacklevel=4)
-
-def _check_ids(o, chosen):
-    "Rows of several recordings, and numbers of recordings and steps among the variables, are refused; `chosen` variables are what the user says"
-    for c in o.columns:
-        if c in chosen or not has_name(c, ID_NAMES): continue
-        k = o[c].nunique(dropna=False)
-        if 1 < k < len(o):
-            raise ValueError(f"Column {c!r} of the data frame holds {k} different values, which by its name are recordings, "
-                             "and windows would run from one into the next. Cut each recording by itself: "
-                             f"[SlidingWindow(...)(g.drop(columns={c!r})) for _, g in df.groupby({c!r})]. If it is a variable, name it in get_x.")
-    if chosen: return
-    numbers = o.select_dtypes(['number', 'bool'], exclude='timedelta').columns
-    for c in numbers:
-        if len(numbers) == 1 or not has_name(c, ID_NAMES | TIME_NAMES): continue
-        time = has_name(c, TIME_NAMES)
-        index = f", or make it the index, whose order and holes are checked, df.set_index({c!r})" if time else ''
-        raise ValueError(f"Column {c!r} of the data frame holds the numbers of {'steps' if time else 'recordings or rows'} by its name, and no variable. "
-                         f"Leave it out, df.drop(columns={c!r}){index}. If it is a variable, name it in get_x.")
-
-def _check_frame(o, chosen=()):
-    "Rows must be steps of one recording in time order, and a name one column"
-    twice = list(o.columns[o.columns.duplicated()])
-    if twice: raise ValueError(f"The data frame has more than one column {twice[0]!r}. Rename or drop all but one first.")
-    if o.index.nlevels > 1:
-        raise ValueError(f"The data frame has a MultiIndex, {list(o.index.names)}, and windows would run from one recording into the next. "
-                         "Cut each recording by itself: [SlidingWindow(...)(g.droplevel(0)) for _, g in df.groupby(level=0)].")
-    _check_ids(o, chosen)
-    t, col = _times(o.drop(columns=[c for c in o.columns if c in chosen]))
-    if t is not None: _check_times(t, col)
-
-def _numbers(o, what):
-    "The columns that are numbers; dates and text stay out, but not numbers as text or objects"
-    text = [c for c in o.select_dtypes(['object', 'string']) if pd.to_numeric(o[c], errors='coerce').notna().any()]
-    if text: raise ValueError(f"Columns hold numbers as text or objects: {text[:8]}. Convert them, df[c] = pd.to_numeric(df[c], errors='coerce'), or name the columns to use in {what}.")
-    df = o.select_dtypes(['number', 'bool'], exclude='timedelta')
-    if not df.shape[1]: raise ValueError(f"The data frame has no columns of numbers: {list(o.columns)[:8]}. Expected at least one, or name columns in {what}.")
-    return df
-
-def _listed(cols, o, what):
-    "`cols` as a list of names or positions"
-    if isinstance(cols, (set, frozenset)): raise ValueError(f"{what} is a set, which has no order. Expected a list.")
-    if hasattr(cols, 'tolist'): cols = cols.tolist()
-    name = isinstance(cols, tuple) and cols in getattr(o, 'columns', ()) # of a MultiIndex
-    cols = list(cols) if isinstance(cols, Collection) and not isinstance(cols, (str, bytes)) and not name else [cols]
-    if not cols: raise ValueError(f"{what} names no variables. Expected at least one, or None for all that are numbers.")
-    return cols
-
-def _array(o):
-    try: return np.asarray(o.detach().cpu() if hasattr(o, 'detach') else o)
-    except ValueError:
-        raise ValueError("The series is a list of items of different lengths. Expected one series, (steps,) or (steps, variables); "
-                         "cut each recording by itself.") from None
-
-def _warn_lost_digits(o, names, window_len):
-    "Warn of what the cast to float32 takes from the windows of a frame or an array (steps, variables)"
-    size = min(window_len, len(o))
-    if not size or not o.shape[1]: return
-    rows = np.unique(np.linspace(0, len(o) - size, 64).astype(int))[:, None] + np.arange(size)
-    a = o.iloc[rows.ravel()].to_numpy(np.float64, na_value=np.nan) if hasattr(o, 'iloc') else o[rows.ravel()]
-    warn_lost_digits(a.reshape(*rows.shape, -1).transpose(0, 2, 1), names=list(names))
-
-def _steps(o, cols, what, window_len):
-    "`o` as float32 (steps, variables); `cols` picks variables, by name or position"
-    if isinstance(o, pd.Series): o = o.to_frame()
-    if cols is not None: cols = _listed(cols, o, what)
-    if isinstance(o, pd.DataFrame):
-        if cols is None: df = _numbers(o, what)
-        else:
-            missing = [c for c in cols if c not in o.columns]
-            if missing: raise ValueError(f"{what} names columns that the data frame does not have: {missing}. It has {list(o.columns)[:20]}.")
-            df = o[cols]
-            numbers = df.select_dtypes(['number', 'bool'], exclude='timedelta').columns
-            text = [c for c in df if c not in numbers]
-            if text: raise ValueError(f"{what} names columns that are not numbers: {text}. Encode them first, or leave them out.")
-        _warn_lost_digits(df, list(df.columns), window_len)
-        return df.to_numpy(np.float32, na_value=np.nan)
-    if isinstance(o, np.ma.MaskedArray): o = o.astype(np.float32).filled(np.nan) # what is masked is missing
-    a = _array(o)
-    if a.dtype.kind not in 'fiub' or a.ndim not in (1, 2):
-        raise ValueError(f"A series of shape {a.shape} and dtype {a.dtype}. Expected numbers, (steps,) or (steps, variables); with seq_first=False, (variables, steps).")
-    a = a[:, None] if a.ndim == 1 else a
-    if cols is not None:
-        try: a = a[:, cols]
-        except IndexError: raise ValueError(f"{what}={cols} does not fit a series with {a.shape[1]} variables. Expected their positions, from 0.") from None
-    _warn_lost_digits(a, cols if cols is not None else range(a.shape[1]), window_len)
-    return a.astype(np.float32, copy=False)
-
 class SlidingWindow:
     """Cut a long series into windows: `X, y = SlidingWindow(24, horizon=6)(series)`.
 
-    Window i starts at step s = i*stride. X[i] is the steps s to s+window_len-1, y[i] the `horizon` steps that follow after `gap` steps. The end of the series
-    that does not fill a window is left out. `get_forecasting_splits` and `get_walk_forward_splits` split the windows without leakage."""
+    Window i starts at step s = i*stride. X[i] is the steps s to s+window_len-1, y[i] the `horizon` steps that follow after `gap` steps.
+    The end of the series that does not fill a window is left out. `get_forecasting_splits` and `get_walk_forward_splits` split the
+    windows without leakage."""
     def __init__(self,
         window_len:int, # steps of a window's input
         horizon:int=1, # steps of its target; 0: no target, y is None
@@ -168,23 +36,223 @@ class SlidingWindow:
     ):
         for name, v, low in [('window_len', window_len, 1), ('horizon', horizon, 0), ('stride', stride, 1), ('gap', gap, 0)]:
             if not is_whole(v, low): raise ValueError(f"{name}={v!r}. Expected a whole number of steps, at least {low}.")
-        self.window_len,self.horizon,self.stride,self.gap,self.get_x,self.get_y,self.seq_first,self.view = window_len,horizon,stride,gap,get_x,get_y,seq_first,view
+        self.window_len, self.horizon, self.stride, self.gap = window_len, horizon, stride, gap
+        self.get_x, self.get_y, self.seq_first, self.view = get_x, get_y, seq_first, view
+
+    def __call__(self,
+        o, # data frame with one row per step, in time order, or array, tensor or list: (steps,) or (steps, variables)
+    ): # X: float32 (n, variables, window_len); y: float32 (n, target variables, horizon), or None with horizon=0
+        "The windows of `o`, and their targets; a `ValueError` if rows are not in time order, or are of several recordings"
+        x, y = _variables(o, self)
+        need = self.window_len + (self.gap + self.horizon if self.horizon else 0)
+        if len(x) < need: raise ValueError(_too_short(len(x), need, self))
+        n = (len(x)-need)//self.stride + 1
+        def cut(a, start, size):
+            windows = sliding_window_view(a[start:], size, axis=0)[:(n-1)*self.stride+1:self.stride] # (n, variables, size)
+            return windows if self.view else windows.copy('C')
+        return cut(x, 0, self.window_len), None if y is None else cut(y, self.window_len + self.gap, self.horizon)
 
     def __repr__(self): return f"SlidingWindow(window_len={self.window_len}, horizon={self.horizon}, stride={self.stride}, gap={self.gap})"
 
-    def __call__(self,
-        o, # data frame with a row a step, in the order of time, or array, tensor or list: (steps,) or (steps, variables)
-    ): # X: float32 (n, variables, window_len); y: float32 (n, target variables, horizon), or None with horizon=0
-        "The windows of `o`, and their targets"
-        o = as_frame(o, 'The series')
-        if isinstance(o, pd.DataFrame): _check_frame(o, [] if self.get_x is None else _listed(self.get_x, o, 'get_x'))
-        elif isinstance(o, pd.Series): _check_frame(o.to_frame())
-        if not self.seq_first and not isinstance(o, (pd.DataFrame, pd.Series)): o = (o if hasattr(o, 'T') else _array(o)).T
-        x = _steps(o, self.get_x, 'get_x', self.window_len)
-        y = (x if self.get_y is None else _steps(o, self.get_y, 'get_y', self.window_len)) if self.horizon else None
-        need = self.window_len + (self.gap + self.horizon if self.horizon else 0)
-        if len(x) < need: raise ValueError(f"The series has {len(x)} steps, too few for one window of {need}: window_len={self.window_len}, gap={self.gap}, horizon={self.horizon}.")
-        n = (len(x)-need)//self.stride + 1
-        cut = lambda a, start, size: sliding_window_view(a[start:], size, axis=0)[:(n-1)*self.stride+1:self.stride] # (n, variables, size)
-        done = (lambda a: a) if self.view else (lambda a: a.copy('C'))
-        return done(cut(x, 0, self.window_len)), None if y is None else done(cut(y, self.window_len + self.gap, self.horizon))
+# %% ../../nbs/data/02_windows.ipynb #c3793b44
+def _variables(o, w):
+    "Input and target variables of a `SlidingWindow`, (steps, variables) each"
+    o = as_frame(o, 'The series')
+    if isinstance(o, pd.DataFrame): _check_frame(o, [] if w.get_x is None else _listed(w.get_x, o, 'get_x'))
+    elif isinstance(o, pd.Series): _check_frame(o.to_frame())
+    elif not w.seq_first: o = (o if hasattr(o, 'T') else _array(o)).T
+    x = _values(o, w.get_x, 'get_x', w.window_len)
+    if not w.horizon: return x, None
+    return x, x if w.get_y is None else _values(o, w.get_y, 'get_y', w.window_len)
+
+def _too_short(n, need, w):
+    return (f"The series has {n} steps, too few for one window of {need}: "
+            f"window_len={w.window_len}, gap={w.gap}, horizon={w.horizon}.")
+
+# %% ../../nbs/data/02_windows.ipynb #253c7113
+def _values(o, cols, what, window_len):
+    "`o` as float32 (steps, variables); `cols` picks variables, by name or position; `what` is its name in messages"
+    if isinstance(o, pd.Series): o = o.to_frame()
+    if cols is not None: cols = _listed(cols, o, what)
+    if isinstance(o, pd.DataFrame):
+        df = _number_columns(o, what) if cols is None else _named_columns(o, cols, what)
+        _warn_lost_digits(df, list(df.columns), window_len)
+        return df.to_numpy(np.float32, na_value=np.nan)
+    if isinstance(o, np.ma.MaskedArray): o = o.astype(np.float32).filled(np.nan) # masked values are missing
+    a = _array(o)
+    if a.dtype.kind not in 'fiub' or a.ndim not in (1, 2): raise ValueError(_no_series(a))
+    a = a[:, None] if a.ndim == 1 else a
+    if cols is not None:
+        try: a = a[:, cols]
+        except IndexError: raise ValueError(_no_such_position(what, cols, a)) from None
+    _warn_lost_digits(a, cols if cols is not None else range(a.shape[1]), window_len)
+    return a.astype(np.float32, copy=False)
+
+def _number_columns(o, what):
+    "The columns that are numbers"
+    text = [c for c in o.select_dtypes(['object', 'string']) if pd.to_numeric(o[c], errors='coerce').notna().any()]
+    if text: raise ValueError(_numbers_as_text(text, what))
+    df = o.select_dtypes(['number', 'bool'], exclude='timedelta')
+    if not df.shape[1]: raise ValueError(_no_numbers(o, what))
+    return df
+
+def _named_columns(o, cols, what):
+    "The columns `cols`, which must be numbers"
+    missing = [c for c in cols if c not in o.columns]
+    if missing:
+        raise ValueError(f"{what} names columns that the data frame does not have: {missing}. It has {list(o.columns)[:20]}.")
+    df = o[cols]
+    numbers = df.select_dtypes(['number', 'bool'], exclude='timedelta').columns
+    text = [c for c in df if c not in numbers]
+    if text: raise ValueError(f"{what} names columns that are not numbers: {text}. Encode them first, or leave them out.")
+    return df
+
+# %% ../../nbs/data/02_windows.ipynb #a84ab5ee
+def _listed(cols, o, what):
+    "`cols` as a list of names or positions"
+    if isinstance(cols, (set, frozenset)): raise ValueError(f"{what} is a set, which has no order. Expected a list.")
+    if hasattr(cols, 'tolist'): cols = cols.tolist()
+    name = isinstance(cols, tuple) and cols in getattr(o, 'columns', ()) # of a MultiIndex
+    cols = list(cols) if isinstance(cols, Collection) and not isinstance(cols, (str, bytes)) and not name else [cols]
+    if not cols: raise ValueError(f"{what} names no variables. Expected at least one, or None for all that are numbers.")
+    return cols
+
+def _array(o):
+    try: return np.asarray(o.detach().cpu() if hasattr(o, 'detach') else o)
+    except ValueError: raise ValueError(_uneven_list()) from None
+
+def _warn_lost_digits(o, names, window_len):
+    "Warn if the windows of a frame or an array (steps, variables) lose digits in float32"
+    size = min(window_len, len(o))
+    if not size or not o.shape[1]: return
+    rows = np.unique(np.linspace(0, len(o) - size, 64).astype(int))[:, None] + np.arange(size)
+    a = o.iloc[rows.ravel()].to_numpy(np.float64, na_value=np.nan) if hasattr(o, 'iloc') else o[rows.ravel()]
+    warn_lost_digits(a.reshape(*rows.shape, -1).transpose(0, 2, 1), names=list(names))
+
+def _no_series(a):
+    return (f"A series of shape {a.shape} and dtype {a.dtype}. "
+            "Expected numbers, (steps,) or (steps, variables); with seq_first=False, (variables, steps).")
+
+def _no_such_position(what, cols, a):
+    return f"{what}={cols} does not fit a series with {a.shape[1]} variables. Expected their positions, from 0."
+
+def _numbers_as_text(cols, what):
+    return (f"Columns hold numbers as text or objects: {cols[:8]}. Convert them, df[c] = pd.to_numeric(df[c], errors='coerce'), "
+            f"or name the columns to use in {what}.")
+
+def _no_numbers(o, what):
+    return f"The data frame has no columns of numbers: {list(o.columns)[:8]}. Expected at least one, or name columns in {what}."
+
+def _uneven_list():
+    return ("The series is a list of items of different lengths. Expected one series, (steps,) or (steps, variables); "
+            "cut each recording by itself.")
+
+# %% ../../nbs/data/02_windows.ipynb #3e40d415
+def _check_frame(o, chosen=()):
+    "Rows must be steps of one recording in time order; the columns in `chosen` are variables, because the user says so"
+    twice = list(o.columns[o.columns.duplicated()])
+    if twice: raise ValueError(f"The data frame has more than one column {twice[0]!r}. Rename or drop all but one first.")
+    if o.index.nlevels > 1: raise ValueError(_several_levels(o))
+    for c in o.columns:
+        if c not in chosen and _holds_recordings(o, c): raise ValueError(_several_recordings(o, c))
+    if not chosen and (c := _counting_column(o)) is not None: raise ValueError(_no_variable(c))
+    t, col = _times(o.drop(columns=[c for c in o.columns if c in chosen]))
+    if t is not None: _check_times(t, col)
+
+def _holds_recordings(o, c):
+    return has_name(c, ID_NAMES) and 1 < o[c].nunique(dropna=False) < len(o)
+
+def _counting_column(o):
+    "The first column that counts recordings or steps by its name; None if there is none, or no other column of numbers"
+    numbers = o.select_dtypes(['number', 'bool'], exclude='timedelta').columns
+    if len(numbers) > 1: return next((c for c in numbers if has_name(c, ID_NAMES | TIME_NAMES)), None)
+
+def _times(o):
+    "The times of the rows of `o`, and the name of their column, None for the index; None, None if there are no times"
+    is_number = lambda v: v.dtype.kind in 'iuf' and not isinstance(v.dtype, pd.CategoricalDtype)
+    if len(o) and (t := _as_times(o.index)) is not None: return t, None
+    for c in o.columns:
+        if len(o) and (t := _as_times(o[c])) is not None: return t, c
+    for c in o.columns:
+        if has_name(c, TIME_NAMES) and is_number(o[c]): return pd.Index(o[c]), c
+    return (o.index, None) if is_number(o.index) else (None, None)
+
+def _as_times(v):
+    "The values of an index or a column as times: dates, also as text such as 2024-01-31; None where they are something else"
+    if isinstance(v.dtype, pd.PeriodDtype) or pd.api.types.is_datetime64_any_dtype(v.dtype): return pd.Index(v)
+    if v.dtype.kind == 'm' and isinstance(v, pd.Index): return v
+    if v.dtype != object and not isinstance(v.dtype, pd.StringDtype): return None
+    if not pd.Series(v[:1]).astype(str).str.match(r'\d{4}-\d\d-\d\d').all(): return None
+    with suppress(ValueError, TypeError): return pd.DatetimeIndex(pd.to_datetime(v, format='ISO8601', utc=True)).tz_localize(None)
+
+# %% ../../nbs/data/02_windows.ipynb #c8904f96
+def _check_times(t, col):
+    "Times must rise, each once; a warning tells of uneven steps"
+    if t.hasnans: raise ValueError(_missing_times(t, col))
+    if not t.is_monotonic_increasing: raise ValueError(_not_in_order(t, col))
+    if not t.is_unique: raise ValueError(_same_time(t, col))
+    wide = _wide_steps(t)
+    if len(wide): warnings.warn(_uneven_steps(t, col, wide), stacklevel=5)
+
+def _is_number(t): return t.dtype.kind in 'iuf'
+
+def _steps(t): return np.diff(t.to_numpy(np.float64) if _is_number(t) else t.asi8)
+
+def _wide_steps(t):
+    "The rows after which a step is wider than 1.5 usual steps. Months and working days are even"
+    if len(t) < 3: return np.array([], dtype=int)
+    steps = _steps(t)
+    wide = np.flatnonzero(steps > 1.5*np.median(steps))
+    even = len(wide) and not _is_number(t) and not isinstance(t, pd.PeriodIndex) and pd.infer_freq(t)
+    return wide[:0] if even else wide
+
+# %% ../../nbs/data/02_windows.ipynb #f39022bc
+def _several_levels(o):
+    return (f"The data frame has a MultiIndex, {list(o.index.names)}, and windows would run from one recording into the next. "
+            "Cut each recording by itself: [SlidingWindow(...)(g.droplevel(0)) for _, g in df.groupby(level=0)].")
+
+def _several_recordings(o, c):
+    return (f"Column {c!r} of the data frame holds {o[c].nunique(dropna=False)} different values, which by its name are recordings, "
+            "and windows would run from one into the next. Cut each recording by itself: "
+            f"[SlidingWindow(...)(g.drop(columns={c!r})) for _, g in df.groupby({c!r})]. If it is a variable, name it in get_x.")
+
+def _no_variable(c):
+    time = has_name(c, TIME_NAMES)
+    index = f", or make it the index, whose order and steps are checked, df.set_index({c!r})" if time else ''
+    return (f"Column {c!r} of the data frame holds the numbers of {'steps' if time else 'recordings or rows'} by its name, and is no "
+            f"variable. Leave it out, df.drop(columns={c!r}){index}. If it is a variable, name it in get_x.")
+
+# %% ../../nbs/data/02_windows.ipynb #4b83208b
+def _where(col): return 'The index of the data frame' if col is None else f'Column {col!r} of the data frame'
+
+def _leave_out(t, col):
+    if col is None and not _is_number(t): return ''     # dates in an index are the times of the rows
+    drop = '' if col is None else f'.drop(columns={col!r})'
+    return f" If it is not the time of the rows, leave it out: df{drop}.reset_index(drop=True)."
+
+def _missing_times(t, col):
+    return (f"{_where(col)} has missing times, the first in row {int(np.flatnonzero(t.isna())[0])}. "
+            f"Fill them or drop these rows first.{_leave_out(t, col)}")
+
+def _not_in_order(t, col):
+    sort = 'df.sort_index()' if col is None else f'df.sort_values({col!r})'
+    return f"{_where(col)} is not in time order. Sort it first, {sort}, and cut each recording by itself.{_leave_out(t, col)}"
+
+def _same_time(t, col):
+    mend = ('Drop these rows first, df[~df.index.duplicated()]' if col is None else
+            'If another column tells the time of the day, make one column of both; '
+            f'drop rows that are there twice, df.drop_duplicates({col!r})')
+    seen = t[t.duplicated()][0]
+    return f"{_where(col)} has a time more than once, such as {seen}. {mend}; or cut each recording by itself.{_leave_out(t, col)}"
+
+def _uneven_steps(t, col, wide):
+    i, more, steps = wide[0], len(wide) > 1, _steps(t)
+    df = 'df' if col is None else f'df.set_index({col!r})'
+    fill = f"{df}.reindex(...) with all its values" if _is_number(t) else f"{df}.asfreq(...)"
+    if not _is_number(t): drop = ''
+    elif col is None: drop = ' If the rows follow each other without missing steps: df.reset_index(drop=True).'
+    else: drop = _leave_out(t, col)
+    return (f"{_where(col)} has uneven steps: between {t[i]} and {t[i + 1]} (rows {i} and {i + 1}) lie "
+            f"{steps[i]/np.median(steps):.3g} usual steps, and {len(wide)} step{'s are' if more else ' is'} too wide in all. "
+            f"Windows run across {'them' if more else 'it'}. "
+            f"{fill} adds the missing rows, with NaN; or cut each part by itself.{drop}")
