@@ -68,13 +68,14 @@ def _undone(shells):
     from IPython.core.interactiveshell import InteractiveShell
     env, path, main, sigint = dict(os.environ), list(sys.path), sys.modules['__main__'], signal.getsignal(signal.SIGINT)
     # a notebook defines again what its module has patched into fastai's Learner and its dispatched functions: those of the module come back,
-    # and the architectures that it registered for show go
-    import tsfast.all
+    # and the architectures that it registered for show go; so do the verbs of the command line
+    import tsfast.all, tsfast.cli
     from tsfast.core import seeded
     from fastai.interpret import plot_top_losses
     from fastai.learner import Learner
     from tsfast.models import registry
-    archs = dict(registry._archs)
+    from tsfast.cli.parsing import commands
+    archs, verbs = dict(registry._archs), dict(commands)
     methods, dispatched = dict(vars(Learner)), [m.implementation for m in plot_top_losses.methods]
     hooks = sys.displayhook, sys.excepthook
     try:
@@ -93,6 +94,7 @@ def _undone(shells):
             if vars(Learner)[k] is not f: setattr(Learner, k, f)
         for f in dispatched: plot_top_losses.dispatch(f)
         registry._archs.clear(); registry._archs.update(archs)
+        commands.clear(); commands.update(verbs)
         os.environ.clear(); os.environ.update(env)
         sys.path[:], sys.modules['__main__'] = path, main
         sys.displayhook, sys.excepthook = hooks

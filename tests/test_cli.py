@@ -1,18 +1,20 @@
 "The command line: what it writes, what it refuses, and what Ctrl-C leaves behind"
-import json, os, resource, signal, subprocess, sys
+import json, os, resource, shutil, signal, subprocess, sys
 
 import pandas as pd
 import pytest
 import torch
-from fastai.learner import load_learner
+from safetensors.torch import load_file
 
 from tsfast import __version__, cli
 from tsfast.cli import main
 from tsfast.cli import run as room
 from tsfast.checkpoint import read_checkpoint
+from tsfast.inference import Predictor
+from tsfast.training import TrainingRun
 
 TINY = '--arch-args nf=4 depth=3 --bs 16 --device cpu'.split()
-FILES = {'learner.pkl', 'metrics.csv', 'losses.png', 'confusion_matrix.png', 'series.png', 'args.json', 'results.json'}
+FILES = {'model', 'metrics.csv', 'losses.png', 'confusion_matrix.png', 'series.png', 'args.json', 'results.json'}
 
 
 def run(repo, *argv):
@@ -25,7 +27,7 @@ def names(folder): return {o.name for o in folder.iterdir()}
 def fails(*args): raise OSError('disk full')
 
 def same_weights(a, b):
-    a, b = (load_learner(o/'learner.pkl').model.state_dict() for o in (a, b))
+    a, b = (load_file(o/'model'/'model.safetensors') for o in (a, b))
     return all(torch.equal(a[k], b[k]) for k in a)
 
 
@@ -43,12 +45,33 @@ def test_train(tmp_path, capsys):
     assert r['test']['accuracy'] == pytest.approx(rows.accuracy.iloc[-1]) and r['test']['loss'] == pytest.approx(rows.valid_loss.iloc[-1])
     assert f"{r['test']['accuracy']:.4f}" in text
     assert a['settings']['dsid'] == r['dataset'] == 'GunPoint' and a['settings']['epochs'] == 3 and a['versions']['torch'] == torch.__version__ and a['threads'] == torch.get_num_threads()
-    learn = load_learner(out/'learner.pkl')
+    use = text.strip().splitlines()[-1]
+    assert use == f"To use it:  from tsfast.inference import Predictor; Predictor({str(out/'model')!r}).predict(X)"
     from tsfast.data.external import get_UCR_data
     X, y = get_UCR_data('GunPoint')[2:]
-    assert (learn.get_X_preds(X)[2] == y).mean() == pytest.approx(r['test']['accuracy'])
+    assert (Predictor(out/'model').predict(X) == y).mean() == pytest.approx(r['test']['accuracy'])
     import matplotlib.pyplot as plt
     assert not plt.get_fignums(), 'figures are left open'
+
+
+def test_learner(tmp_path, capsys):
+    "The pickle on request; what predicts and exports takes the folder of either kind, and that of an older version, which has the pickle alone"
+    import numpy as np
+    out = tmp_path/'o'
+    assert main(['train', 'ItalyPowerDemand', *TINY, '--epochs', '1', '--learner', '--out', str(out)]) == 0
+    assert names(out) == FILES - {'losses.png'} | {'learner.pkl'}
+    X = np.random.default_rng(0).normal(size=(5, 1, 24)).astype('float32')
+    np.save(tmp_path/'x.npy', X)
+    said = []
+    for o in ('as it is', 'older'):
+        if o == 'older': shutil.rmtree(out/'model')
+        assert main(['export', str(out), str(tmp_path/o)]) == 0
+        capsys.readouterr()
+        assert main(['predict', str(out), str(tmp_path/'x.npy')]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] and torch.equal(Predictor(tmp_path/'as it is')(X), Predictor(tmp_path/'older')(X))
+    assert main(['train', '--resume', '--out', str(out)]) == 0
+    assert 'load_learner(' in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_seed(tmp_path, capsys):
@@ -150,16 +173,17 @@ def test_out(tmp_path, capsys):
     out = tmp_path/'o'
     train = lambda *more: main(['train', 'ItalyPowerDemand', *TINY, '--epochs', '1', '--out', str(out), *more])
     assert train() == 0
-    before = {o.name: o.read_bytes() for o in out.iterdir()}
+    whole = lambda: {o.relative_to(out).as_posix(): o.read_bytes() for o in out.rglob('*') if o.is_file()}
+    before, weights, files = whole(), (out/'model'/'model.safetensors').read_bytes(), names(out)
     assert train() == 1 and 'holds a finished run' in capsys.readouterr().err
     assert train('--overwrite', '--device', 'qpu') == 1   # a mistake costs nothing
     assert train('--resume') == 0 and 'is finished' in capsys.readouterr().out
     assert train('--resume', '--epochs', '2') == 1 and '--epochs is 2, but the run' in capsys.readouterr().err
     assert main(['train', 'GunPoint', '--resume', '--out', str(out)]) == 1 and 'is of ItalyPowerDemand, not of GunPoint' in capsys.readouterr().err
-    assert {o.name: o.read_bytes() for o in out.iterdir()} == before
+    assert whole() == before
     (out/'mine.txt').write_text('kept')
     assert train('--overwrite', '--seed', '7') == 0
-    assert names(out) == {*before, 'mine.txt'} and (out/'learner.pkl').read_bytes() != before['learner.pkl']
+    assert names(out) == {*files, 'mine.txt'} and (out/'model'/'model.safetensors').read_bytes() != weights
     (tmp_path/'f').write_text('')
     assert main(['train', 'GunPoint', '--out', str(tmp_path/'f')]) == 1 and 'is a file' in capsys.readouterr().err
     capsys.readouterr()
@@ -176,12 +200,12 @@ def test_two_runs_in_one_folder(tmp_path, capsys):
         for more in ([], ['--overwrite'], ['--resume']):
             assert train(*more) == 1 and f'Another run is writing to {out}' in capsys.readouterr().err
         assert not names(out)
-    load = room._load
+    make = room._made
     def slowly(s):
         "The other run ends while this one reads its data"
-        (out/'results.json').write_text('{}'); return load(s)
+        (out/'results.json').write_text('{}'); return make(s)
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(room, '_load', slowly)
+        m.setattr(room, '_made', slowly)
         assert train() == 1 and 'holds a finished run' in capsys.readouterr().err
     assert names(out) == {'results.json'} and train('--overwrite') == 0
 
@@ -202,7 +226,7 @@ def test_half_a_report(tmp_path, capsys, monkeypatch):
     out = tmp_path/'o'
     train = lambda *more: main(['train', 'ItalyPowerDemand', *TINY, '--epochs', '2', '--out', str(out), *more])
     with monkeypatch.context() as m:
-        m.setattr(room, '_draw_series', fails)
+        m.setattr(TrainingRun, 'show_test', fails)
         assert train() == 1
     assert capsys.readouterr().err == 'tsfast: disk full\n'
     assert names(out) == {'args.json', 'checkpoint.pt'}

@@ -26,7 +26,8 @@ from tsfast.data.core import get_ts_dls
 from tsfast.data.external import get_UCR_data
 from tsfast.data.preprocessing import TSNan2Value, TSNormalize, TSStandardize
 from tsfast.data.targets import TSClassification
-from tsfast.estimators import BestWeights, TSNetClassifier, TSNetRegressor, _copied_to, _seeds, _Tensors, panel_to_array
+from tsfast.estimator_base import TensorsOf, copied_to, seeds_from
+from tsfast.estimators import BestWeights, TSNetClassifier, TSNetRegressor, panel_to_array
 from tsfast.learner import ts_learner
 from tsfast.losses import FocalLoss
 from tsfast.models.fcn import FCN
@@ -83,14 +84,14 @@ def test_same_seed_same_bits(est):
 
 
 def test_random_state_kinds():
-    assert _seeds(3, 5)[:2] == _seeds(3, 2) != _seeds(4, 2)
-    assert _seeds(None, 1) != _seeds(None, 1)
+    assert seeds_from(3, 5)[:2] == seeds_from(3, 2) != seeds_from(4, 2)
+    assert seeds_from(None, 1) != seeds_from(None, 1)
     for make in (np.random.RandomState, np.random.default_rng):
-        assert _seeds(make(0), 2) == _seeds(make(0), 2)
+        assert seeds_from(make(0), 2) == seeds_from(make(0), 2)
         g = make(0)
-        assert _seeds(g, 2) != _seeds(g, 2)      # a generator moves on
+        assert seeds_from(g, 2) != seeds_from(g, 2)      # a generator moves on
     for bad in (-1, 1.5, True, 'a'):
-        with pytest.raises(ValueError, match='random_state'): _seeds(bad, 1)
+        with pytest.raises(ValueError, match='random_state'): seeds_from(bad, 1)
 
 
 # equal to what it is made of
@@ -101,7 +102,7 @@ def test_equals_learner(ucr_path):
     train, test = splits
     est = TSNetClassifier(**{**FAST, 'epochs': 10}, batch_tfms=TSStandardize(), label_smoothing=0., wd=0.01).fit(X[train], y[train])
     dls = get_ts_dls(X, y, splits=splits, tfms=[None, TSClassification()], batch_tfms=TSStandardize(), bs=8, device='cpu')
-    learn = ts_learner(dls, FCN, layers=[8, 8, 8], seed=_seeds(0, 1)[0])
+    learn = ts_learner(dls, FCN, layers=[8, 8, 8], seed=seeds_from(0, 1)[0])
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(10, 1e-2, wd=0.01)
     p, _, labels = learn.get_X_preds(X[test])
     np.testing.assert_array_equal(est.predict_proba(X[test]), p.numpy())
@@ -530,11 +531,11 @@ def test_copy_on_another_device():
         def before_fit(self): self.kept = torch.ones(3)
     est = TSNetClassifier(**FAST, class_weight='balanced', cbs=Holder).fit(X, y)
     assert est.learner_.loss_func.func.weight is not None
-    there = _copied_to(est.learner_, torch.device('meta'))
+    there = copied_to(est.learner_, torch.device('meta'))
     assert there.loss_func.func.weight.is_meta and there.holder.kept.is_meta and there.dls.device.type == 'meta'
-    assert all(o.is_meta for o in _Tensors(there).found) and not any(o.is_meta for o in _Tensors(est.learner_).found)
+    assert all(o.is_meta for o in TensorsOf(there).found) and not any(o.is_meta for o in TensorsOf(est.learner_).found)
     assert isinstance(next(there.model.parameters()), torch.nn.Parameter)
-    assert _copied_to(est.learner_, torch.device('cpu')) is est.learner_
+    assert copied_to(est.learner_, torch.device('cpu')) is est.learner_
 
 
 # among the tools of scikit-learn

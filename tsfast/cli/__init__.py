@@ -7,12 +7,19 @@ __all__ = ['UsageError', 'command', 'commands', 'main', 'parser', 'CHECKPOINT_SE
            'SCHEDULES', 'batch_transform', 'check_out', 'published', 'run_settings', 'train', 'data', 'models',
            'export', 'predict']
 
-# %% ../../nbs/20_cli.ipynb #928ff08a
+# %% ../../nbs/20_cli.ipynb #1768a231
+from importlib import import_module
 from .parsing import UsageError, command, commands, main, parser
-from .run import (CHECKPOINT_SECONDS, DEFAULTS, RESULTS, RUN_FILES, SCHEDULES, batch_transform, check_out, published,
-                            run_settings, train)
+from .run import CHECKPOINT_SECONDS, check_out, run_settings, train
 from .lists import data, models
 from .deployed import export, predict
+
+_LATER = dict(DEFAULTS='settings', RESULTS='training', RUN_FILES='training', SCHEDULES='training', batch_transform='training', published='training')
+
+def __getattr__(name):
+    "A name of another module, which is imported now"
+    if name in _LATER: return getattr(import_module(f'tsfast.{_LATER[name]}'), name)
+    raise AttributeError(f"module 'tsfast.cli' has no attribute {name!r}")
 
 _all_ = ['UsageError', 'command', 'commands', 'main', 'parser', 'CHECKPOINT_SECONDS', 'DEFAULTS', 'RESULTS', 'RUN_FILES',
          'SCHEDULES', 'batch_transform', 'check_out', 'published', 'run_settings', 'train', 'data', 'models', 'export', 'predict']

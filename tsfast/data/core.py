@@ -166,7 +166,7 @@ def gap_fillers(
     tfms, # batch transforms
 ) -> list: # those of them that deal with NaN, such as `TSNan2Value`
     "Which transforms deal with missing values"
-    return [f for f in tfms if getattr(f, 'handles_nan', False)]
+    return [f for f in tfms if getattr(f, 'fills_missing', False) or getattr(f, 'handles_nan', False)]
 
 def refuse_bad_values(
     ds, # `TSDatasets`

@@ -314,9 +314,9 @@ def decode(self:TSDataLoader,
     if self.series_tfms() is None: x = self.after_batch.decode((x if isinstance(x, TSTensor) else TSTensor(x),))[0]
     else:
         x = x.as_subclass(Tensor).detach()
-        for f, s in reversed(list(zip(fs, undo))): x = f.undo(x, s)
+        for f, s in reversed(list(zip(fs, undo))): x = f.inverse(x, s)
     x = x.detach().cpu().as_subclass(TSTensor)
-    return (x, *(o.detach().cpu() for o in side), *(self.dataset.target.restore(o).detach().cpu() for o in y))
+    return (x, *(o.detach().cpu() for o in side), *(self.dataset.target.unwrap(o).detach().cpu() for o in y))
 
 @patch
 def _decode_batch(self:TSDataLoader, b, max_n=9, full=True):
