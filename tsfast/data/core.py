@@ -159,7 +159,7 @@ def _refuse_other_data(train, ds):
 
 def _units(ds): # what 0 and 1 in the units of the loss are in the user's units: (2, numbers in a target)
     if not getattr(ds.target, 'scaled', False): return torch.tensor([[0.], [1.]], dtype=torch.float64)
-    return torch.stack([ds.target.unscale(torch.full(ds.y.shape[1:], v)[None]).double().flatten() for v in (0., 1.)])
+    return torch.stack([ds.target.inverse(torch.full(ds.y.shape[1:], v)[None]).double().flatten() for v in (0., 1.)])
 
 # %% ../../nbs/data/04c_core.ipynb #f6af6013
 def gap_fillers(

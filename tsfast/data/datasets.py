@@ -258,7 +258,9 @@ class _Items:
     def __len__(self): return len(self.iloc)
 
 @patch(as_prop=True)
-def items(self:TSDatasets): return _Items(self)
+def items(self:TSDatasets):
+    "The series by number"
+    return _Items(self)
 
 # %% ../../nbs/data/04a_datasets.ipynb #e1a9f7c8
 @patch
@@ -304,7 +306,9 @@ def placed(self:TSDatasets,
 
 # %% ../../nbs/data/04a_datasets.ipynb #cad2fcad
 @patch(as_prop=True)
-def n_subsets(self:TSDatasets) -> int: return 1 if self.splits is None else len(self.splits)
+def n_subsets(self:TSDatasets) -> int:
+    "Number of splits"
+    return 1 if self.splits is None else len(self.splits)
 
 @patch
 def subset(self:TSDatasets,
@@ -317,9 +321,14 @@ def subset(self:TSDatasets,
     return res
 
 @patch(as_prop=True)
-def train(self:TSDatasets): return self.subset(0)
+def train(self:TSDatasets):
+    "The training split"
+    return self.subset(0)
+
 @patch(as_prop=True)
-def valid(self:TSDatasets): return self.subset(1)
+def valid(self:TSDatasets):
+    "The validation split"
+    return self.subset(1)
 
 @patch
 @contextmanager
