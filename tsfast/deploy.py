@@ -10,83 +10,98 @@ import copy, hashlib, io, json, logging, math, platform, re, shutil, uuid, warni
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-import numpy as np
 import torch
 from torch import nn, Tensor
 from fastai.learner import Learner
 from fastcore.basics import patch
 import tsfast
+from .bundle import CONFIG, FORMAT, VERSION, WEIGHTS, build_pipeline, config_digest, read_config, read_tensors, side_inputs
 from .core import atomic_write, optional_import, replace_folder
 from .data.preprocessing import TSBatchTransform
 from .data.tables import read_series # noqa: its place in earlier versions
-from .data.targets import TSClassification, TSMultiLabelClassification, TSRegression
-from .inference import CONFIG, FORMAT, PREPROCESSING, VERSION, WEIGHTS, Pipeline, Predictor, SelectSeries, build_pipeline, check_config, config_digest, read_config, read_tensors
+from .data.targets import TSTarget
+from .inference import Predictor
 from .interpret import CalibratedLoss
-from .models.heads import NotPlain, output_shape, runs_where
+from .models.heads import NotPlain, runs_where
+from .models.pipeline import Pipeline
 from .models.registry import get_arch
+from .models.scaling import SelectSeries, SeriesModule
 
 # %% ../nbs/31_deploy.ipynb #b4cb6641
-_KINDS = {TSClassification: ('classification', 'softmax'), TSMultiLabelClassification: ('multilabel', 'sigmoid'), TSRegression: ('regression', 'identity')}
-
 def _target(learn):
+    "The target as it was trained, if a portable model can hold it"
     target = getattr(learn.dls.train_ds, 'target', None)
-    if type(target) not in _KINDS: raise ValueError(f"The targets are {target}. A portable model knows {', '.join(o.__name__ for o in _KINDS)}.")
-    return target
+    if isinstance(target, TSTarget) and target.is_known(): return target.as_trained(learn.loss_func)
+    raise ValueError(f"The targets are {target}. A portable model knows {', '.join(o.__name__ for o in TSTarget.kinds.values())}, "
+                     "and subclasses of TSTarget with a `kind` of their own.")
 
 def _select(o): # a selection of channels or steps, as `SelectSeries` takes it
     if o == slice(None): return None, False
     return ([o.start, o.stop, o.step], True) if isinstance(o, slice) else (list(o), False)
 
+def _own_code(f):
+    return (f"The series pass {f}, which runs code of its own, and a portable model holds none. Known: the transforms of "
+            "tsfast.data.preprocessing, and those that have nothing but a SeriesModule as `fn`. "
+            "Apply yours to X before get_ts_dls, and before each prediction.")
+
+def _module(f):
+    "The module that a transform consists of"
+    fn = f if isinstance(f, nn.Module) else getattr(f, 'fn', None)
+    runs_more = hasattr(f, 'on_series') and type(f).on_series.__module__ != TSBatchTransform.__module__
+    if runs_more or not isinstance(fn, SeriesModule) or not fn.is_known(): raise ValueError(_own_code(f))
+    return fn
+
 def _preprocessing(learn):
     "The modules that series pass before the network, in validation"
     dl = learn.dls.loaders[-1]
-    ds, steps = dl.dataset, []
+    ds = dl.dataset
     (v, vs), (s, ss) = _select(ds._vars), _select(ds._steps)
-    if v is not None or s is not None: steps.append(SelectSeries(v, s, vs, ss))
+    select = [SelectSeries(v, s, vs, ss)] if v is not None or s is not None else []
     fs = [f for f in dl.after_batch.fs if getattr(f, 'split_idx', None) in (None, 1)]   # random augmentation is for training
-    for f in [*ds._x_tfms, *fs]:
-        fn = f if isinstance(f, nn.Module) else getattr(f, 'fn', None)
-        own = hasattr(f, 'on_series') and type(f).on_series.__module__ != TSBatchTransform.__module__
-        if own or type(fn).__name__ not in PREPROCESSING or type(fn) is not PREPROCESSING[type(fn).__name__][0]:
-            raise ValueError(f"The series pass {f}, which runs code of its own, and a portable model holds none. Known: the transforms of tsfast.data.preprocessing. "
-                             "Apply yours to X before get_ts_dls, and before each prediction.")
-        steps.append(fn)
-    return steps
+    return select + [_module(f) for f in [*ds._x_tfms, *fs]]
 
-def _activation(learn, kind, act, shape):
-    "The activation of the learner's loss, if it is the one that belongs to the targets"
+def _check_activation(learn, target):
+    "The activation of the learner's loss must be the one that belongs to the targets"
     f = getattr(learn.loss_func, 'activation', None)
-    if f is None: return act     # a plain loss of torch
+    if f is None: return     # a plain loss of torch
+    shape = target.output_shape
     x = torch.linspace(-3, 3, 2*math.prod(shape)).reshape(2, *shape)
-    got = f(x)
-    if torch.equal(got, x) or torch.allclose(got, Pipeline([], nn.Identity(), act, getattr(learn.loss_func, 'temperature', None)).finish(x)): return act
-    raise ValueError(f"The loss {learn.loss_func} turns outputs into predictions in a way of its own. A portable model for {kind} uses {act}.")
+    want = Pipeline([], nn.Identity(), target.activation, getattr(learn.loss_func, 'temperature', None)).finish(x)
+    if torch.equal(f(x), x) or torch.allclose(f(x), want): return
+    raise ValueError(f"The loss {learn.loss_func} turns outputs into predictions in a way of its own. "
+                     f"A portable model for {target.kind} uses {target.activation}.")
 
 def learner_pipeline(
     learn:Learner, # trained learner
 ) -> Pipeline: # a copy, on the CPU, in evaluation mode
     "Preprocessing, network and activation of a learner as one module"
     target = _target(learn)
-    if getattr(learn.model, 'fitted', True) is not True: raise ValueError(f"The {type(learn.model).__name__} is not fitted yet. Train first: learn.fit_one_cycle(10)")
-    kind, act = _KINDS[type(target)]
-    shape = output_shape(target.c, target.d)
-    scaled = target.statistics if target.scaled else ()
+    if getattr(learn.model, 'fitted', True) is not True:
+        raise ValueError(f"The {type(learn.model).__name__} is not fitted yet. Train first: learn.fit_one_cycle(10)")
+    _check_activation(learn, target)
     temperature = getattr(learn.loss_func, 'temperature', None) if isinstance(learn.loss_func, CalibratedLoss) else None
-    return copy.deepcopy(Pipeline(_preprocessing(learn), learn.model, _activation(learn, kind, act, shape), temperature, *scaled)).cpu().eval()
+    names = getattr(learn.dls, 'input_names', ('series',))
+    res = Pipeline(_preprocessing(learn), learn.model, target.activation, temperature, *target.statistics, input_names=names)
+    return copy.deepcopy(res).cpu().eval()
 
 # %% ../nbs/31_deploy.ipynb #3aa3b6f2
+def _unknown_arch(name):
+    return (f"{name} is not a registered architecture, so nobody could build it from its name. Put @register_model above the class, in a "
+            "module that the reader imports too; or use export_onnx or export_program, which hold the operations themselves.")
+
+def _not_plain(name, k, v):
+    hint = f"Pass {k} as text or numbers"
+    if k == 'custom_head': hint = "Derive a class from the architecture whose make_head gives your head, and put @register_model above it"
+    return f"{name} was built with {k}={str(v)[:80]}, which {CONFIG} cannot hold. {hint}; or use export_onnx or export_program."
+
 def _arch(model):
     "Name and arguments of a network; a `ValueError` where it could not be built again from them"
     name, args = type(model).__name__, getattr(model, 'init_args', None)
     try: known = get_arch(name) is type(model)
     except KeyError: known = False
-    if not known or args is None:
-        raise ValueError(f"{name} is not a registered architecture, so nobody could build it from its name. Put @register_model above the class, in a module that the reader imports too; "
-                         "or use export_onnx or export_program, which hold the operations themselves.")
+    if not known or args is None: raise ValueError(_unknown_arch(name))
     for k, v in args.items():
-        if isinstance(v, NotPlain):
-            hint = ("Derive a class from the architecture whose make_head gives your head, and put @register_model above it" if k == 'custom_head' else f"Pass {k} as text or numbers")
-            raise ValueError(f"{name} was built with {k}={str(v)[:80]}, which {CONFIG} cannot hold. {hint}; or use export_onnx or export_program.")
+        if isinstance(v, NotPlain): raise ValueError(_not_plain(name, k, v))
     return dict(name=name, arguments=args)
 
 def _version(name):
@@ -99,40 +114,39 @@ def _training(learn):
     last = {} if rows is None or not len(rows) else {k: plain(float(v)) for k, v in rows.iloc[-1].items()}
     sizes = [len(o.dataset) for o in learn.dls.loaders]
     loss = getattr(learn.loss_func, 'loss', learn.loss_func) if isinstance(learn.loss_func, CalibratedLoss) else learn.loss_func
-    return dict(series=dict(zip(('train', 'valid', 'test'), sizes)), epochs=0 if rows is None else len(rows), last_epoch=last, loss=getattr(loss, '__name__', type(loss).__name__),
-                parameters=sum(p.numel() for p in learn.model.parameters()), seed=getattr(learn, 'seed', None))
+    return dict(series=dict(zip(('train', 'valid', 'test'), sizes)), epochs=0 if rows is None else len(rows), last_epoch=last,
+                loss=getattr(loss, '__name__', type(loss).__name__), parameters=sum(p.numel() for p in learn.model.parameters()),
+                seed=getattr(learn, 'seed', None))
 
-def _classes(target):
-    out = [o.item() if hasattr(o, 'item') else o for o in target.vocab]
-    bad = [o for o in out if type(o) not in (str, int, float, bool)]
-    if bad: raise ValueError(f"The label {bad[0]!r} is a {type(bad[0]).__name__}, which {CONFIG} cannot hold. Train with labels that are texts, numbers or booleans.")
-    return out
+# %% ../nbs/31_deploy.ipynb #9d6f0001
+def _series(learn, pipeline):
+    "Channels and length as the network sees them, and as the input has them where the model selects some"
+    res = dict(channels=learn.dls.vars, length=learn.dls.len)
+    given = getattr(learn.dls.loaders[-1].dataset, 'given_shape', None)     # not in learners of older pickles
+    if given and any(isinstance(f, SelectSeries) for f in pipeline.preprocessing): res['input'] = dict(zip(('channels', 'length'), given))
+    return res
+
+def _inputs(learn, pipeline):
+    "Name, shape and type of the inputs beside the series"
+    if len(pipeline.input_names) == 1: return []
+    side, shapes = _some_inputs(learn)[1:], learn.dls.train_ds.input_shapes
+    return [dict(name=n, shape=list(shapes[n]), dtype=str(t.dtype).removeprefix('torch.')) for n, t in zip(pipeline.input_names[1:], side)]
 
 def learner_config(
     learn:Learner, # trained learner
     pipeline:Pipeline, # what `learner_pipeline` gave
 ) -> dict: # what `config.json` will hold, but for `weights`
     "Describe a learner in terms that JSON can hold"
-    target, model = _target(learn), pipeline.model
-    kind = _KINDS[type(target)][0]
-    steps = [dict(kind=type(f).__name__, arguments={k: list(v) if isinstance(v := getattr(f, k), tuple) else v for k in PREPROCESSING[type(f).__name__][1]}) for f in pipeline.preprocessing]
-    number = kind == 'regression'
-    shape = list(target.shape) if number else None if target.d is None else list(target.d)
-    thresh = float(getattr(learn.loss_func, 'thresh', target.thresh)) if kind == 'multilabel' else None
-    series = dict(channels=learn.dls.vars, length=learn.dls.len)
-    given = getattr(learn.dls.loaders[-1].dataset, 'given_shape', None)     # not in learners of older pickles
-    selects = any(isinstance(f, SelectSeries) for f in pipeline.preprocessing)
-    if given and selects: series['input'] = dict(zip(('channels', 'length'), given))
-    new = 'input' in series or target.scaled and pipeline.mean.dtype == torch.float64     # the rest is read by older versions, too
-    return dict(format=FORMAT, format_version=VERSION if new else 1, architecture=_arch(model), series=series, preprocessing=steps,
-                target=dict(kind=kind, classes=None if number else _classes(target), shape=shape, threshold=thresh, standardized=bool(target.scaled)),
-                activation=pipeline.activation, temperature=pipeline.temperature, training=_training(learn),
-                versions=dict(tsfast=tsfast.__version__, torch=torch.__version__.split('+')[0], numpy=_version('numpy'), fastai=_version('fastai'), python=platform.python_version()))
+    target, series, inputs = _target(learn).to_config(), _series(learn, pipeline), _inputs(learn, pipeline)
+    far = pipeline.mean is not None and pipeline.mean.dtype == torch.float64
+    needs = VERSION if inputs else 2 if 'input' in series or far else 1      # the oldest version that can read it
+    versions = dict(tsfast=tsfast.__version__, torch=torch.__version__.split('+')[0], numpy=_version('numpy'), fastai=_version('fastai'),
+                    python=platform.python_version())
+    return dict(format=FORMAT, format_version=needs, architecture=_arch(pipeline.model), series=series,
+                preprocessing=[f.to_config() for f in pipeline.preprocessing], target=target, activation=pipeline.activation,
+                temperature=pipeline.temperature, training=_training(learn), versions=versions, **(dict(inputs=inputs) if inputs else {}))
 
 # %% ../nbs/31_deploy.ipynb #e70d518c
-def _write(file, data):
-    with atomic_write(file) as f: f.write(data)
-
 def _run_as(model, other):
     "Let `model` run with the implementation that `other` was asked for: another one rounds differently on some processors"
     names = runs_where(type(other))
@@ -142,49 +156,78 @@ def _run_as(model, other):
 
 def _same(a, b): return a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())
 
+def _check_folder(folder):
+    "A bundle replaces an older bundle, and nothing else"
+    if folder == Path.cwd():
+        raise ValueError(f"{folder} is the current folder, and a bundle is moved in place as a whole. Give a new folder, such as 'model'.")
+    if not folder.exists(): return
+    strange = sorted({o.name for o in folder.iterdir()} - {CONFIG, WEIGHTS}) if folder.is_dir() else [folder.name]
+    if not strange: return
+    raise FileExistsError(f"{folder} holds something else than a bundle ({strange[0]}). Give a new folder, or one with an older bundle, "
+                          "which is replaced.")
+
+def _tensors(pipeline):
+    "The state of a pipeline, which a bundle holds as float32"
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in pipeline.state_dict().items()}
+    floats = {k: v for k, v in tensors.items() if v.is_floating_point()}
+    bad = next((k for k, v in floats.items() if v.dtype != torch.float32 and k not in ('mean', 'std')), None)
+    if bad:
+        raise ValueError(f"{bad} is {tensors[bad].dtype}; a bundle holds float32, as the series are. "
+                         "Convert the model first: learn.model.float()")
+    spoilt = next((k for k, v in floats.items() if k.startswith('model.') and not v.isfinite().all()), None)
+    if spoilt:
+        raise ValueError(f"{spoilt} has values that are NaN or infinite: the training diverged. "
+                         "Train again with a lower learning rate, or without mixed precision.")
+    return tensors
+
+# %% ../nbs/31_deploy.ipynb #9d6f0002
+def _changed(model):
+    return (f"A {type(model).__name__} built anew from its arguments, with the same weights, predicts something else. Was the network "
+            "changed after it was built? Make the change in a registered class; or use export_onnx or export_program.")
+
+def _check_copy(pipeline, back, inputs):
+    "What was read back must predict the same"
+    _run_as(back.model, pipeline.model)
+    a, b = ([f for f in o.preprocessing if not isinstance(f, SelectSeries)] for o in (pipeline, back))
+    with torch.inference_mode():
+        u = v = inputs[0]
+        for f, g in zip(a, b): u, v = f(u), g(v)
+        got, want = (o.finish(o.run(x, *inputs[1:])) for o, x in ((back, v), (pipeline, u)))
+    if not _same(want, got): raise ValueError(_changed(pipeline.model))
+
 def write_bundle(
     cfg:dict, # configuration, without `weights`
     pipeline:Pipeline, # what it describes
     path, # folder
-    x:Tensor, # some series, after any selection of channels and steps; what is read back must give the same for them
+    x, # some series, after any selection of channels and steps; or a tuple of such series and the side inputs. What is read back must give the same for them
 ) -> Path: # the folder
     "Write a bundle aside, read it back, compare, and move it in place"
     from safetensors.torch import save
     folder = Path(path).expanduser().resolve()    # a link stays, and what it leads to is replaced
-    if folder == Path.cwd(): raise ValueError(f"{folder} is the current folder, and a bundle is moved in place as a whole. Give a new folder, such as 'model'.")
-    if folder.exists():
-        strange = sorted({o.name for o in folder.iterdir()} - {CONFIG, WEIGHTS}) if folder.is_dir() else [folder.name]
-        if strange: raise FileExistsError(f"{folder} holds something else than a bundle ({strange[0]}). Give a new folder, or one with an older bundle, which is replaced.")
-    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in pipeline.state_dict().items()}
-    bad = next((k for k, v in tensors.items() if v.is_floating_point() and v.dtype != torch.float32 and k not in ('mean', 'std')), None)
-    if bad: raise ValueError(f"{bad} is {tensors[bad].dtype}; a bundle holds float32, as the series are. Convert the model first: learn.model.float()")
-    spoilt = next((k for k, v in tensors.items() if k.startswith('model.') and v.is_floating_point() and not v.isfinite().all()), None)
-    if spoilt: raise ValueError(f"{spoilt} has values that are NaN or infinite: the training diverged. Train again with a lower learning rate, or without mixed precision.")
-    data = save(tensors, metadata=dict(format='pt', config_sha256=config_digest(cfg)))
+    _check_folder(folder)
+    data = save(_tensors(pipeline), metadata=dict(format='pt', config_sha256=config_digest(cfg)))
     cfg = {**cfg, 'weights': dict(file=WEIGHTS, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())}
+    text = json.dumps(cfg, indent=2, ensure_ascii=False, allow_nan=False) + '\n'
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.with_name(f'.{folder.name}.new-{uuid.uuid4().hex[:8]}')
     try:
         aside.mkdir()
-        _write(aside/WEIGHTS, data)
-        _write(aside/CONFIG, (json.dumps(cfg, indent=2, ensure_ascii=False, allow_nan=False) + '\n').encode())
-        back = build_pipeline(read_config(aside), read_tensors(aside, cfg))
-        _run_as(back.model, pipeline.model)
-        a, b = ([f for f in o.preprocessing if not isinstance(f, SelectSeries)] for o in (pipeline, back))
-        with torch.inference_mode():
-            u = v = x
-            for f, g in zip(a, b): u, v = f(u), g(v)
-            if not _same(pipeline.finish(pipeline.model(u)), back.finish(back.model(v))):
-                raise ValueError(f"A {type(pipeline.model).__name__} built anew from its arguments, with the same weights, predicts something else. Was the network changed after it was built? "
-                                 "Make the change in a registered class; or use export_onnx or export_program.")
+        for name, o in ((WEIGHTS, data), (CONFIG, text.encode())):
+            with atomic_write(aside/name) as f: f.write(o)
+        _check_copy(pipeline, build_pipeline(read_config(aside), read_tensors(aside, cfg)), x if isinstance(x, tuple) else (x,))
         replace_folder(aside, folder)
     finally: shutil.rmtree(aside, ignore_errors=True)
     return Path(path).expanduser()
 
-def _some_series(learn, n=4):
+# %% ../nbs/31_deploy.ipynb #9d6f0003
+def _some_inputs(learn, n=4):
+    "The first inputs of the last loader, before preprocessing; random series where it has none"
     ds = learn.dls.loaders[-1].dataset
-    if len(ds): return ds.read(ds.idxs[:n])[0].float().cpu()
-    return torch.randn(n, learn.dls.vars, learn.dls.len, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+    if not len(ds): ds = learn.dls.train_ds
+    if len(ds):
+        x, *rest = ds.read(ds.idxs[:n])
+        return (x.float().cpu(), *(o.cpu() for o in rest[:getattr(ds, 'n_inp', 1) - 1]))
+    return (torch.randn(n, learn.dls.vars, learn.dls.len, generator=torch.Generator().manual_seed(0), dtype=torch.float32),)
 
 @patch
 def save_bundle(self:Learner,
@@ -192,7 +235,7 @@ def save_bundle(self:Learner,
 ) -> Path: # the folder
     "Write the trained model as `config.json` and `model.safetensors`, for `load_bundle` and `Predictor`"
     pipeline = learner_pipeline(self)
-    return write_bundle(learner_config(self, pipeline), pipeline, path, _some_series(self))
+    return write_bundle(learner_config(self, pipeline), pipeline, path, _some_inputs(self))
 
 def to_predictor(
     learn:Learner, # trained learner
@@ -205,16 +248,16 @@ def to_predictor(
 
 # %% ../nbs/31_deploy.ipynb #6c585084
 def _pipeline_of(model):
-    "Pipeline, channels and length of its input (None where nobody knows), and what its outputs are"
-    if isinstance(model, Predictor): return copy.deepcopy(model.pipeline).cpu().eval(), model.input_shape, model.config['target']
-    if isinstance(model, Learner):
-        target, ds = _target(model), model.dls.loaders[-1].dataset
-        shape = getattr(ds, 'given_shape', (None, None)) if any(v != slice(None) for v in (ds._vars, ds._steps)) else ds.shape
-        classes = None if target.vocab is None else _classes(target)
-        return learner_pipeline(model), shape, dict(kind=_KINDS[type(target)][0], classes=classes)
-    raise ValueError(f"This is a {type(model).__name__}. Expected a learner, or what load_bundle gives.")
+    "Pipeline, configuration (`target` and `inputs` of it are read), and the shape of the series (None where nobody knows)"
+    if isinstance(model, Predictor): return copy.deepcopy(model.pipeline).cpu().eval(), model.config, model.input_shape
+    if not isinstance(model, Learner): raise ValueError(f"This is a {type(model).__name__}. Expected a learner, or what load_bundle gives.")
+    ds, pipeline = model.dls.loaders[-1].dataset, learner_pipeline(model)
+    shape = getattr(ds, 'given_shape', (None, None)) if any(v != slice(None) for v in (ds._vars, ds._steps)) else ds.shape
+    cfg = dict(target=_target(model).to_config(), inputs=_inputs(model, pipeline))
+    return pipeline, cfg, shape
 
-def _examples(pipeline, shape):
+def _examples(pipeline, cfg, shape):
+    "Random inputs of 2, 1 and 5 series, like those of training"
     if None in shape:
         raise ValueError("This model selects channels or steps itself, and was saved by an older tsfast, which did not record how many "
                          "its input has. Save the learner again, or select them before get_ts_dls.")
@@ -222,8 +265,11 @@ def _examples(pipeline, shape):
     shift, scale = next(((f.shift, f.scale) for f in pipeline.preprocessing if getattr(f, 'shift', None) is not None), (0., 1.))
     if any(isinstance(f, SelectSeries) for f in pipeline.preprocessing): shift, scale = (torch.as_tensor(o).mean() for o in (shift, scale))
     xs = [torch.randn(n, *shape, generator=gen, dtype=torch.float32)*scale + shift for n in (2, 1, 5)]
-    if any(getattr(f, 'keep_padding', False) for f in pipeline.preprocessing): xs[-1][::2, :, shape[1]//2 + 1:] = torch.nan
-    return xs
+    if any(f.keep_padding for f in pipeline.preprocessing): xs[-1][::2, :, shape[1]//2 + 1:] = torch.nan
+    # numbers are random, too; whole numbers stay 0, which every category has
+    return [(x, *(_random_like(o, gen) for o in side_inputs(cfg, len(x)))) for x in xs]
+
+def _random_like(o, gen): return torch.randn(o.shape, generator=gen, dtype=o.dtype) if o.is_floating_point() else o
 
 @contextmanager
 def _quiet():
@@ -239,6 +285,7 @@ def _quiet():
         finally:
             for o, level in zip(loggers, levels): o.setLevel(level)
 
+# %% ../nbs/31_deploy.ipynb #9d6f0004
 def _target_file(file):
     "Where an export goes, checked before the work begins"
     file = Path(file).expanduser()
@@ -250,25 +297,29 @@ def _cause(e): # the innermost line that says something
     while e.__cause__ is not None: e = e.__cause__
     return f"{type(e).__name__}: {' '.join(str(e).split())[:200]}"
 
+def _export(pipeline, inputs):
+    "The graph for any number of series"
+    with torch.no_grad(): return torch.export.export(pipeline, inputs, dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)*len(inputs))
+
 def export_program(
     model, # trained learner, or what `load_bundle` gives
     file=None, # where to save it, usually `.pt2`; None: not at all
 ): # `torch.export.ExportedProgram`, for any number of series
-    "Preprocessing and network as one graph of torch, without Python"
-    pipeline, shape, _ = _pipeline_of(model)
-    file = None if file is None else _target_file(file)
-    x, *others = _examples(pipeline, shape)
+    "Preprocessing and network as one graph of torch, without Python. Inputs beside the series are passed after them, in order"
+    pipeline, cfg, shape = _pipeline_of(model)
+    file, name = None if file is None else _target_file(file), type(pipeline.model).__name__
+    inputs, *others = _examples(pipeline, cfg, shape)
     with _quiet():
-        try:
-            with torch.no_grad(): prog = torch.export.export(pipeline, (x,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-        except Exception as e: raise ValueError(f"{type(pipeline.model).__name__}, with this preprocessing, cannot be exported by torch.export. {_cause(e)}") from e
-        with torch.no_grad():
-            for o in others:
-                if not torch.allclose(prog.module()(o), pipeline(o), rtol=1e-4, atol=1e-5): raise ValueError(f"The exported {type(pipeline.model).__name__} predicts something else than the model.")
+        try: prog = _export(pipeline, inputs)
+        except Exception as e: raise ValueError(f"{name}, with this preprocessing, cannot be exported by torch.export. {_cause(e)}") from e
+        with torch.no_grad(): agree = all(torch.allclose(prog.module()(*o), pipeline(*o), rtol=1e-4, atol=1e-5) for o in others)
+        if not agree: raise ValueError(f"The exported {name} predicts something else than the model.")
         if file is not None: torch.export.save(prog, data := io.BytesIO())
-    if file is not None: _write(file, data.getvalue())
+    if file is not None:
+        with atomic_write(file) as f: f.write(data.getvalue())
     return prog
 
+# %% ../nbs/31_deploy.ipynb #9d6f0005
 def _cummax(x, dim): # ONNX has no running maximum: double the stretch that is looked back on. The indices, which no architecture uses, are left out
     n, k = x.shape[dim], 1
     while k < n: x, k = torch.maximum(x, torch.cat([x.narrow(dim, 0, k), x.narrow(dim, 0, n - k)], dim)), 2*k
@@ -281,39 +332,50 @@ def _name_batch(graph):
         for dim in o.type.tensor_type.shape.dim:
             if dim.dim_param: dim.dim_param = re.sub(rf'\b{re.escape(symbol)}\b', 'batch', dim.dim_param)
 
+def _onnx_model(pipeline, inputs, opset, out):
+    "The graph in ONNX's format"
+    prog = _export(pipeline, inputs)
+    op = torch.ops.aten.cummax.default
+    with torch.no_grad():
+        if any(o.target == op for o in prog.graph.nodes): prog = prog.run_decompositions({op: _cummax})
+        res = torch.onnx.export(prog, inputs, dynamo=True, opset_version=opset, input_names=list(pipeline.input_names), output_names=[out],
+                                verbose=False)
+    return res.model_proto
+
+def _compare_onnx(data, pipeline, examples, tol):
+    "ONNX Runtime, where it is installed, must give what the pipeline gives"
+    try: ort = optional_import('onnxruntime', 'The comparison')
+    except ImportError: return
+    sess, name = ort.InferenceSession(data, providers=['CPUExecutionProvider']), type(pipeline.model).__name__
+    for o in examples:
+        with torch.no_grad(): want = pipeline(*o)
+        got = torch.from_numpy(sess.run(None, {k: v.numpy() for k, v in zip(pipeline.input_names, o)})[0])
+        if got.shape != want.shape: raise ValueError(f"ONNX Runtime gives shape {tuple(got.shape)}, the {name} {tuple(want.shape)}.")
+        if torch.allclose(got, want, rtol=tol, atol=tol): continue
+        raise ValueError(f"ONNX Runtime predicts something else than the {name}: the largest difference is {(got - want).abs().max():.2g}.")
+
+# %% ../nbs/31_deploy.ipynb #9d6f0006
 def export_onnx(
     model, # trained learner, or what `load_bundle` gives
     file, # where to write it, usually `.onnx`
     opset:int=18, # version of the operators
     tol:float=1e-4, # largest difference allowed between ONNX Runtime and torch, where ONNX Runtime is installed
-) -> Path: # the file; its input is `series` (batch, C, L), its output `probabilities` or `numbers`
+) -> Path: # the file; its input is `series` (batch, C, L), its output `probabilities` or `numbers`; other inputs have their names
     "Preprocessing and network as an ONNX file, for any number of series"
     onnx = optional_import('onnx', 'Export to ONNX'); optional_import('onnxscript', 'Export to ONNX')
-    pipeline, shape, target = _pipeline_of(model)
-    file = _target_file(file)
-    x, *others = _examples(pipeline, shape)
-    name, out = type(pipeline.model).__name__, 'numbers' if target['kind'] == 'regression' else 'probabilities'
+    pipeline, cfg, shape = _pipeline_of(model)
+    file, name = _target_file(file), type(pipeline.model).__name__
+    inputs, *others = _examples(pipeline, cfg, shape)
     with _quiet():
-        try:
-            with torch.no_grad():
-                prog = torch.export.export(pipeline, (x,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-                op = torch.ops.aten.cummax.default
-                if any(o.target == op for o in prog.graph.nodes): prog = prog.run_decompositions({op: _cummax})
-                prog = torch.onnx.export(prog, (x,), dynamo=True, opset_version=opset, input_names=['series'], output_names=[out], verbose=False)
-        except Exception as e: raise ValueError(f"{name}, with this preprocessing, cannot be exported to ONNX. {_cause(e)} export_program, which keeps torch's operators, may take it.") from e
-    proto = prog.model_proto
+        try: proto = _onnx_model(pipeline, inputs, opset, 'numbers' if pipeline.activation == 'identity' else 'probabilities')
+        except Exception as e:
+            raise ValueError(f"{name}, with this preprocessing, cannot be exported to ONNX. {_cause(e)} "
+                             "export_program, which keeps torch's operators, may take it.") from e
     made = next(o.version for o in proto.opset_import if o.domain in ('', 'ai.onnx'))
     if made != opset: raise ValueError(f"opset is {opset}; the exporter could write {made} only. Expected 18 or a later one that it knows.")
     _name_batch(proto.graph)
-    onnx.helper.set_model_props(proto, dict(tsfast=tsfast.__version__, architecture=name, target=json.dumps(target)))
+    onnx.helper.set_model_props(proto, dict(tsfast=tsfast.__version__, architecture=name, target=json.dumps(cfg['target'])))
     data = proto.SerializeToString()
-    try: ort = optional_import('onnxruntime', 'The comparison')
-    except ImportError: ort = None
-    if ort is not None:
-        sess = ort.InferenceSession(data, providers=['CPUExecutionProvider'])
-        for o in (x, *others):
-            with torch.no_grad(): want = pipeline(o)
-            got = torch.from_numpy(sess.run(None, {'series': o.numpy()})[0])
-            if got.shape != want.shape or not torch.allclose(got, want, rtol=tol, atol=tol): raise ValueError(f"ONNX Runtime predicts something else than the {name}: the largest difference is {(got - want).abs().max():.2g}." if got.shape == want.shape else f"ONNX Runtime gives shape {tuple(got.shape)}, the {name} {tuple(want.shape)}.")
-    _write(file, data)
+    _compare_onnx(data, pipeline, [inputs, *others], tol)
+    with atomic_write(file) as f: f.write(data)
     return file

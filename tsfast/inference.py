@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 # the names that are not used below are kept for those who import them from here
-from .bundle import (ACTIVATIONS, CONFIG, FORMAT, PREPROCESSING, VERSION, WEIGHTS, build_pipeline, check_config, config_digest,
-                     read_config, read_tensors)
+from .bundle import (CONFIG, FORMAT, VERSION, WEIGHTS, build_pipeline, check_config, config_digest, read_bundle, read_config,
+                           read_tensors)
 from .core import as_device, as_frame, as_long, as_series, is_whole, warn_lost_digits
+from .data.targets import TSTarget, as_labels
 from .models.pipeline import Pipeline, pooled_features, takes_length
-from .models.scaling import FillNaN, SelectSeries
+from .models.scaling import SelectSeries
 
 # %% ../nbs/32_inference.ipynb #81bc7c50
 def evaluated(
@@ -32,20 +33,115 @@ def _check_bs(bs):
 
 def _bound_to_length(pipeline, target, length):
     "Why only series of the trained length can be predicted; None where any length will do"
-    shifts = [getattr(f, 'shift', None) for f in pipeline.preprocessing]
-    if any(o is not None and o.shape[-1] > 1 for o in shifts): return 'its scaling has statistics for each step'
-    if target['kind'] == 'classification' and target['shape']: return 'it gives a label for each step'
+    if any(f.only_length() is not None for f in pipeline.preprocessing): return 'its scaling has statistics for each step'
+    if target.by_step: return 'it gives a label for each step'
     if takes_length(pipeline.model, length) is not None: return f'a {type(pipeline.model).__name__} is built for one length'
 
-class Predictor:
+def _other_shape(p, shape, length):
+    why = f'; {p._bound}' if p._bound and length != p.shape[1] else ''
+    want = ', '.join(map(str, p.shape if None in p.input_shape else p.input_shape))
+    mend = " Pad shorter series with NaN at the end, or pass them as a list of series, which is padded."
+    return (f"X has shape {shape}. Expected (n, {want}), the channels and length of the training series{why}."
+            + mend*bool(why and length < p.shape[1] and p._fills))
+
+def _not_finite(p, seen, which):
+    if torch.isinf(seen).any(): return f"{which} infinite values. Replace them first, with NaN or with np.clip."
+    mend = "" if p._bound else "; series of unequal length, which are padded with NaN, can be predicted one length at a time"
+    return f"{which} missing values (NaN), and this model was trained without a transform that deals with them. Fill them first{mend}."
+
+def _refuse_batch(
+    p, # `Predictor`
+    seen:Tensor, # (B, C', L'): what is left of a batch after the selection
+    i:int, # number of its first series
+    shape:tuple, # of all series
+):
+    "Refuse series that the model cannot take"
+    channels, n = seen.shape[1:]
+    if channels != p.shape[0] or shape[1] != (p.input_shape[0] or shape[1]) or n != p.shape[1] and p._bound:
+        raise ValueError(_other_shape(p, shape, n))
+    if torch.isfinite(seen).all() or p._fills and not torch.isinf(seen).any(): return
+    raise ValueError(_not_finite(p, seen, f"Among the series {i} to {i + len(seen) - 1} some have"))
+
+def _side_inputs(
+    wanted, # of the configuration: name, shape and type of each
+    side:dict, # what was passed
+    n:int, # number of series
+) -> list[Tensor]: # in order
+    "The inputs beside the series, checked"
+    names = [o['name'] for o in wanted]
+    lacking, strange = [o for o in names if o not in side], [o for o in side if o not in names]
+    if lacking: raise ValueError(f"The input {lacking[0]!r} is missing. This model takes X and, by name, {', '.join(names)}.")
+    if strange: raise ValueError(f"There is no input {strange[0]!r}. This model takes X" + (f" and, by name, {', '.join(names)}." if names else " alone."))
+    out = [torch.as_tensor(np.asarray(side[o['name']])).to(getattr(torch, o['dtype'])) for o in wanted]
+    for o, t in zip(wanted, out):
+        if t.shape == (n, *o['shape']): continue
+        raise ValueError(f"The input {o['name']!r} has shape {tuple(t.shape)}. Expected {(n, *o['shape'])}, one for each series.")
+    return out
+
+# %% ../nbs/32_inference.ipynb #9c5e0002
+class _Served:
+    "A pipeline with its configuration, and the batches that go through it"
+    def _set(self, cfg, pipeline, device, bs):
+        _check_bs(bs)
+        self.config, self.bs, self.shape, self.pipeline = cfg, int(bs), (cfg['series']['channels'], cfg['series']['length']), pipeline
+        self.target = TSTarget.from_config(cfg['target'], (pipeline.mean, pipeline.std))
+        self._bound = _bound_to_length(pipeline, self.target, self.shape[1])
+        self._fills = any(o.fills_missing for o in pipeline.preprocessing)
+        self.classes = None if self.target.vocab is None else as_labels(self.target.vocab)
+        self.to(device)
+
+    @property
+    def input_shape(self) -> tuple: # channels and length before the model selects some; (None, None) where an older bundle does not say
+        if not any(isinstance(o, SelectSeries) for o in self.pipeline.preprocessing): return self.shape
+        return tuple(self.config['series'].get('input', {}).get(k) for k in ('channels', 'length'))
+
+    def to(self, device):
+        "Compute on `device` from now on"
+        self.device = as_device(device)
+        # the statistics of the targets stay on the CPU, where predictions end: not every device has float64
+        for o in (self.pipeline.preprocessing, self.pipeline.model): o.to(self.device)
+        return self
+
+    def _series(self, X):
+        "The series in one array or tensor, and the selection of the model"
+        raw = as_frame(X)
+        X = as_long(raw, self.input_shape[1] or 0 if self._fills else 0)
+        if not len(X): raise ValueError(f"X has shape {tuple(X.shape)}: no series to predict.")
+        select = next((o for o in self.pipeline.preprocessing if isinstance(o, SelectSeries)), SelectSeries())
+        if X.shape[1] == (self.input_shape[0] or X.shape[1]):     # else it is refused
+            warn_lost_digits(raw if hasattr(raw, 'columns') or getattr(raw, 'dtype', object) == object else X, select.sel_vars)
+        return X, select
+
+    def _batches(self, X, bs, side, f):
+        "`f(pipeline, *batch)` of all batches, on the CPU"
+        X, select = self._series(X)
+        bs = self.bs if bs is None else bs
+        _check_bs(bs)
+        side, pipeline, out = _side_inputs(self.config.get('inputs', ()), side, len(X)), evaluated(self.pipeline), []
+        with torch.inference_mode():
+            for i in range(0, len(X), bs):
+                x = as_series(X[i:i + bs])
+                seen = select(x)
+                _refuse_batch(self, seen, i, tuple(X.shape))
+                batch = [o.to(self.device) for o in (x, *(o[i:i + bs] for o in side))]
+                try: out.append(f(pipeline, *batch).cpu())
+                except RuntimeError as e: self._refuse_length(e, seen.shape[2])
+        return torch.cat(out)
+
+    def _refuse_length(self, e, length):
+        "Another length may be the cause of an error inside the network"
+        if length == self.shape[1]: raise e
+        name, why = type(self.model).__name__, ' '.join(str(e).split())[:200]
+        raise ValueError(f"{name} was trained on series of {self.shape[1]} steps, and cannot take {length}: {why}") from None
+
+# %% ../nbs/32_inference.ipynb #9c5e0004
+class Predictor(_Served):
     "A trained model with its preprocessing, its classes and its units: `Predictor(folder)(X)`. Many threads may share one"
     def __init__(self,
         path, # folder that `learn.save_bundle` wrote
         device='cpu', # where to compute
         bs:int=64, # batch size
-    ):
-        cfg = read_config(path)
-        self._set(cfg, build_pipeline(cfg, read_tensors(path, cfg)), device, bs)
+    ): self._set(*read_bundle(path), device, bs)
 
     @classmethod
     def from_parts(cls,
@@ -59,112 +155,45 @@ class Predictor:
         self._set(cfg, pipeline.eval(), device, bs)
         return self
 
-    def _set(self, cfg, pipeline, device, bs):
-        _check_bs(bs)
-        self.config, self.bs, self.shape, self.pipeline = cfg, int(bs), (cfg['series']['channels'], cfg['series']['length']), pipeline
-        self._bound = _bound_to_length(pipeline, cfg['target'], self.shape[1])
-        self._fills = any(isinstance(o, FillNaN) for o in pipeline.preprocessing)
-        classes = cfg['target']['classes']
-        self.classes = None if classes is None else np.array(classes, dtype=object if len({type(o) for o in classes}) > 1 else None)
-        self.to(device)
-
     @property
-    def kind(self) -> str: return self.config['target']['kind'] # 'classification', 'multilabel' or 'regression'
+    def kind(self) -> str: return self.target.kind # such as 'classification', 'multilabel' or 'regression'
     @property
     def model(self) -> nn.Module: return self.pipeline.model
-    @property
-    def input_shape(self) -> tuple: # channels and length before the model selects some; (None, None) where an older bundle does not say
-        if not any(isinstance(o, SelectSeries) for o in self.pipeline.preprocessing): return self.shape
-        return tuple(self.config['series'].get('input', {}).get(k) for k in ('channels', 'length'))
-
-    def to(self, device):
-        "Compute on `device` from now on"
-        self.device = as_device(device)
-        # the statistics of the targets stay on the CPU, where predictions end: not every device has float64
-        for o in (self.pipeline.preprocessing, self.pipeline.model): o.to(self.device)
-        return self
-
-    def _check(self, x, seen, i, shape):
-        "Refuse a batch, its first series number `i`, that the model cannot take: `seen` is what is left of it after the selection"
-        (channels, length), n = self.shape, seen.shape[2]
-        if seen.shape[1] != channels or shape[1] != (self.input_shape[0] or shape[1]) or n != length and self._bound:
-            why = f'; {self._bound}' if self._bound and n != length else ''
-            want = ', '.join(map(str, self.shape if None in self.input_shape else self.input_shape))
-            mend = " Pad shorter series with NaN at the end, or pass them as a list of series, which is padded." if why and n < length and self._fills else ''
-            raise ValueError(f"X has shape {shape}. Expected (n, {want}), the channels and length of the training series{why}.{mend}")
-        if torch.isfinite(seen).all(): return
-        which = f"Among the series {i} to {i + len(x) - 1} some have"
-        if torch.isinf(seen).any(): raise ValueError(f"{which} infinite values. Replace them first, with NaN or with np.clip.")
-        if not self._fills:
-            mend = "Fill them first"
-            if not self._bound: mend += "; series of unequal length, which are padded with NaN, can be predicted one length at a time"
-            raise ValueError(f"{which} missing values (NaN), and this model was trained without a transform that deals with them. {mend}.")
-
-    def _batches(self, X, bs, f):
-        "`f(pipeline, batch)` of all batches, on the CPU"
-        raw, bs = as_frame(X), self.bs if bs is None else bs
-        X = as_long(raw, self.input_shape[1] or 0 if self._fills else 0)
-        if not len(X): raise ValueError(f"X has shape {tuple(X.shape)}: no series to predict.")
-        _check_bs(bs)
-        pipeline, out = evaluated(self.pipeline), []
-        select = next((o for o in pipeline.preprocessing if isinstance(o, SelectSeries)), SelectSeries())
-        if X.shape[1] == (self.input_shape[0] or X.shape[1]):     # else it is refused
-            warn_lost_digits(raw if hasattr(raw, 'columns') or getattr(raw, 'dtype', object) == object else X, select.sel_vars)
-        with torch.inference_mode():
-            for i in range(0, len(X), bs):
-                x = as_series(X[i:i + bs])
-                seen = select(x)
-                self._check(x, seen, i, tuple(X.shape))
-                try: out.append(f(pipeline, x.to(self.device)).cpu())
-                except RuntimeError as e:
-                    if seen.shape[2] == self.shape[1]: raise
-                    name, why = type(self.model).__name__, ' '.join(str(e).split())[:200]
-                    raise ValueError(f"{name} was trained on series of {self.shape[1]} steps, and cannot take {seen.shape[2]}: {why}") from None
-        return torch.cat(out)
 
     def __call__(self,
         X, # (n, C, L): series in the user's units; array, tensor, memory map or wide frame; of any length that the network takes; or a list of series
         bs:int|None=None, # batch size
+        **side, # inputs beside the series, (n, …) each, by name, where the model has any
     ) -> Tensor: # probabilities, or numbers in the user's units, on the CPU
         """What `learn.get_X_preds(X, bs=bs)[0]` gives.
 
         Where the preprocessing fills missing values, the series of a list are padded with NaN to the length of `input_shape`: a series
         gives the same alone and among others. Only series longer than those of the training set a length for all"""
-        return self.pipeline.finish(self._batches(X, bs, Pipeline.outputs))
+        return self.pipeline.finish(self._batches(X, bs, side, Pipeline.outputs))
 
-    def predict_proba(self,
-        X, # (n, C, L): series in the user's units
-        bs:int|None=None, # batch size
-    ) -> np.ndarray: # (n, classes), or (n, *shape, classes); in the order of `classes`
+    def predict_proba(self, X, bs:int|None=None, **side) -> np.ndarray: # (n, classes), or (n, *shape, classes); in the order of `classes`
         "Probabilities of the classes"
-        if self.kind == 'regression': raise ValueError("This model predicts numbers, which have no probabilities. Use predict(X).")
-        return self(X, bs).numpy()
+        if self.target.activation == 'identity': raise ValueError("This model predicts numbers, which have no probabilities. Use predict(X).")
+        return self(X, bs, **side).numpy()
 
-    def predict(self,
-        X, # (n, C, L): series in the user's units
-        bs:int|None=None, # batch size
-    ): # labels (n,) or (n, *shape); a list of labels for each series of a multi-label model; or numbers
+    def predict(self, X, bs:int|None=None, **side): # labels (n,) or (n, *shape); a list of labels for each series of a multi-label model; or numbers
         "Labels in the user's vocabulary, or numbers in the user's units"
-        return self.decode(self(X, bs))
+        return self.decode(self(X, bs, **side))
 
     def decode(self,
         y:Tensor, # probabilities, or numbers in the user's units
     ): # what `predict` gives for them
         "Probabilities to labels; numbers stay"
-        if self.kind == 'classification': return self.classes[y.argmax(-1).numpy()]
-        if self.kind == 'multilabel': return [[o for o, on in zip(self.classes.tolist(), row) if on] for row in (y > self.config['target']['threshold']).tolist()]
-        return y.numpy().reshape(-1, *self.config['target']['shape'])   # a model gives (B, 1) for (B,)
+        return self.target.decode(y)
 
-    def embeddings(self,
-        X, # (n, C, L): series in the user's units
-        bs:int|None=None, # batch size
-    ) -> np.ndarray: # (n, head_nf)
+    def embeddings(self, X, bs:int|None=None, **side) -> np.ndarray: # (n, head_nf)
         "What the network makes of each series before its head"
-        return self._batches(X, bs, Pipeline.features).numpy()
+        return self._batches(X, bs, side, Pipeline.features).numpy()
 
     def __repr__(self):
-        s, t = self.config['series'], self.config['target']
-        out = f"{len(t['classes'])} classes" if t['classes'] else f"numbers of shape {tuple(t['shape'])}" if t['shape'] else 'a number'
+        s, t = self.config['series'], self.target
+        shape = t.output_shape
+        out = f"{len(t.vocab)} classes" if t.vocab else f"numbers of shape {shape}" if shape != (1,) else 'a number'
         return f"Predictor({self.config['architecture']['name']}, series of {s['channels']} × {s['length']} to {out}, {self.device})"
 
 def load_bundle(

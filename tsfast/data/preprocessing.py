@@ -11,24 +11,35 @@ import torch
 from torch import Tensor
 from fastai.data.transforms import DisplayedTransform
 from .tensor import TSTensor
+from ..models.moments import merge_moments
 from ..models.scaling import ClipSeries, FillNaN, ScaleSeries, safe_scale
 
 # %% ../../nbs/data/05_preprocessing.ipynb #5a3eca92
 class TSBatchTransform(DisplayedTransform):
-    "Base of the batch transforms: a module `fn`, from series `(B, C, L)` to series. Statistics follow the device of the series"
-    by_sample, handles_nan = False, False   # `by_sample`: the loader keeps what `stats` gives of each batch, for `undo`
+    """Base of the batch transforms: a module `fn`, from series `(B, C, L)` to series. Statistics follow the device of the series.
+
+    A transform that has nothing but a `SeriesModule` as `fn` can be part of a bundle"""
+    by_sample = False       # does the loader keep what `stats` gives of each batch, for `inverse`?
+    fills_missing = False   # does it replace NaN?
+    keep_padding = False    # and leave that at the end of a series?
     fn = None
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        own = vars(cls)     # the names of earlier versions
+        if 'undo' in own and 'inverse' not in own: cls.inverse = own['undo']
+        if 'handles_nan' in own and 'fills_missing' not in own: cls.fills_missing = own['handles_nan']
     def on_series(self, x:Tensor) -> Tensor:
         "Transform plain series"
         return self.fn(x)
     def stats(self, x:Tensor):
-        "Statistics of these series, for transforms with `by_sample`; `on_series` and `undo` get them"
+        "Statistics of these series, for transforms with `by_sample`; `on_series` and `inverse` get them"
         return None
-    def undo(self, x:Tensor, stats=None) -> Tensor:
+    def inverse(self, x:Tensor, stats=None) -> Tensor:
         "Bring plain series back, as far as that can be done"
         return x
+    def undo(self, x:Tensor, stats=None) -> Tensor: return self.inverse(x, stats)     # the name of earlier versions
     def encodes(self, x:TSTensor): return self.on_series(x.as_subclass(Tensor)).as_subclass(TSTensor)
-    def decodes(self, x:TSTensor): return self.undo(x.as_subclass(Tensor)).as_subclass(TSTensor)
+    def decodes(self, x:TSTensor): return self.inverse(x.as_subclass(Tensor)).as_subclass(TSTensor)
     def check_len(self, n_steps:int):
         "Refuse series of `n_steps` steps with a `ValueError`, where the statistics are for another length"
     def to(self, device):
@@ -38,20 +49,26 @@ class TSBatchTransform(DisplayedTransform):
 # %% ../../nbs/data/05_preprocessing.ipynb #26ad2dd2
 def _groups(by_var, exclude, n):
     "Which channels share statistics: a list of lists"
-    if isinstance(by_var, (list, tuple)):
-        groups = [[int(i) for i in (g if isinstance(g, (list, tuple)) else [g])] for g in by_var]
-        flat = sum(groups, [])
-        if len(set(flat)) < len(flat) or any(not 0 <= i < n for i in flat): raise ValueError(f"by_var is {by_var}. Expected groups of channel numbers below {n}, each channel in one group.")
-        if set(flat) & set(exclude): raise ValueError(f"by_var is {by_var} and exclude_vars is {exclude}. A channel that stays as it is cannot be in a group.")
-        return groups + [[i] for i in range(n) if i not in flat and i not in exclude]
     rest = [i for i in range(n) if i not in exclude]
-    return [[i] for i in rest] if by_var else [rest]
+    if not isinstance(by_var, (list, tuple)): return [[i] for i in rest] if by_var else [rest]
+    groups = [[int(i) for i in (g if isinstance(g, (list, tuple)) else [g])] for g in by_var]
+    flat = sum(groups, [])
+    if len(set(flat)) < len(flat) or any(not 0 <= i < n for i in flat):
+        raise ValueError(f"by_var is {by_var}. Expected groups of channel numbers below {n}, each channel in one group.")
+    if set(flat) & set(exclude):
+        raise ValueError(f"by_var is {by_var} and exclude_vars is {exclude}. A channel that stays as it is cannot be in a group.")
+    return groups + [[i] for i in rest if i not in flat]
 
 def _as_3d(o): # a number, one for each channel, (C, L) or (1, C, L) as (1, C or 1, L or 1)
     o = torch.as_tensor(o, dtype=torch.float32)
     return o.reshape(1, -1, 1) if o.ndim == 1 else o.reshape((1,)*(3 - o.ndim) + tuple(o.shape))
 
-def _known(shift, scale, n_vars, n_steps): # both with the same shape: (1, C, 1) or (1, C, L)
+def _check_known(shift, scale):
+    if not torch.isfinite(shift).all(): raise ValueError(f"The value to subtract is {shift.squeeze().tolist()}. Expected finite numbers.")
+    if not ((scale > 0) & torch.isfinite(scale)).all():
+        raise ValueError(f"The scale to divide by is {scale.squeeze().tolist()}. Expected positive numbers.")
+
+def _broadcast(shift, scale, n_vars, n_steps): # both with the same shape: (1, C, 1) or (1, C, L)
     try: shape = torch.broadcast_shapes(shift.shape, scale.shape, (1, n_vars, 1))
     except RuntimeError: shape = None
     if shape not in ((1, n_vars, 1), (1, n_vars, n_steps)):
@@ -59,6 +76,48 @@ def _known(shift, scale, n_vars, n_steps): # both with the same shape: (1, C, 1)
                          f"Expected shapes that broadcast to (1, {n_vars}, {n_steps}): a number, or one for each channel or step.")
     return shift.expand(shape), scale.expand(shape)
 
+# %% ../../nbs/data/05_preprocessing.ipynb #9e7a0002
+def _standard(chunks, groups, axes):
+    "Mean and standard deviation"
+    acc = [(0., 0., 0.)]*len(groups)
+    for x in chunks():
+        for i, g in enumerate(groups):
+            v = x[:, g].astype(np.float64)
+            ok = ~np.isnan(v); n = ok.sum(axes); v = np.where(ok, v, 0.)
+            mean = v.sum(axes) / np.maximum(n, 1)
+            acc[i] = merge_moments(acc[i], (n, mean, (np.where(ok, v - mean, 0.)**2).sum(axes)))
+    return [(mean, np.sqrt(m2/np.maximum(n, 1))) for n, mean, m2 in acc]
+
+def _minmax(chunks, groups, axes):
+    "Minimum and range"
+    low, high = [np.inf]*len(groups), [-np.inf]*len(groups)
+    for x in chunks():
+        for i, g in enumerate(groups):
+            low[i] = np.minimum(low[i], np.where(np.isnan(x[:, g]), np.inf, x[:, g]).min(axes))
+            high[i] = np.maximum(high[i], np.where(np.isnan(x[:, g]), -np.inf, x[:, g]).max(axes))
+    return [(l, h - l) for l, h in zip(low, high)]
+
+def _robust(chunks, groups, axes):
+    "Median and interquartile range; needs the training split in memory, one group of channels at a time"
+    for g in groups:
+        v = np.concatenate([x[:, g] for x in chunks()]).astype(np.float64)
+        ok = ~np.isnan(v).all(axes, keepdims=True)
+        q = np.nanquantile(np.where(ok, v, 0.), [.25, .5, .75], axis=axes)
+        yield q[1], q[2] - q[0]
+
+_STATISTICS = dict(standard=_standard, minmax=_minmax, robust=_robust)
+
+def _chunks(ds, before):
+    "The series of a split as numpy arrays, a chunk at a time, after the transforms that come first"
+    for x in ds.chunks():
+        for f in before: x = f.on_series(x) if hasattr(f, 'on_series') else f(x.as_subclass(TSTensor)).as_subclass(Tensor)
+        yield x.cpu().numpy()
+
+def _other_length(f, n_steps, known):
+    return (f"The series have {n_steps} steps, and {type(f).__name__} has statistics for each of {known} steps. "
+            f"Expected series of {known} steps; for other lengths train with by_step=False.")
+
+# %% ../../nbs/data/05_preprocessing.ipynb #9e7a0003
 class TSScale(TSBatchTransform):
     "Base of the transforms that subtract and divide"
     kind, order = 'standard', 90
@@ -72,19 +131,16 @@ class TSScale(TSBatchTransform):
         **kwargs, # of `ScaleSeries`
     ):
         super().__init__()
+        self.given, groups = shift is not None, isinstance(by_var, (list, tuple))
         if by_sample and by_step: raise ValueError("by_sample and by_step together leave one value for each statistic. Choose one.")
-        if by_sample and isinstance(by_var, (list, tuple)): raise ValueError("Groups of channels have statistics of the training split alone: leave by_sample out.")
-        if by_sample and shift is not None: raise ValueError("Statistics that are given, and by_sample, exclude each other. Choose one.")
-        if (shift is None) != (scale is None): raise ValueError("Give both what to subtract and what to divide by, or neither.")
+        if by_sample and groups: raise ValueError("Groups of channels have statistics of the training split alone: leave by_sample out.")
+        if by_sample and self.given: raise ValueError("Statistics that are given, and by_sample, exclude each other. Choose one.")
+        if self.given != (scale is not None): raise ValueError("Give both what to subtract and what to divide by, or neither.")
         self.by_sample, self.by_var, self.by_step, self.kwargs = by_sample, by_var, by_step, kwargs
         self.exclude_vars = [int(o) for o in np.atleast_1d(exclude_vars)] if exclude_vars is not None else []
-        self.given = shift is not None
         if self.given:
             shift, scale = _as_3d(shift), _as_3d(scale)
-            if not torch.isfinite(shift).all():
-                raise ValueError(f"The value to subtract is {shift.squeeze().tolist()}. Expected finite numbers.")
-            if not ((scale > 0) & torch.isfinite(scale)).all():
-                raise ValueError(f"The scale to divide by is {scale.squeeze().tolist()}. Expected positive numbers.")
+            _check_known(shift, scale)
         self.fn = ScaleSeries(self.kind, shift, scale, by_sample=by_sample,
                               dims=(2,) if by_var else (1, 2), keep_vars=self.exclude_vars, **kwargs)
 
@@ -95,70 +151,38 @@ class TSScale(TSBatchTransform):
         "Take the statistics from all series of `ds`"
         bad = [i for i in self.exclude_vars if not 0 <= i < ds.vars]
         if bad: raise ValueError(f"exclude_vars has {bad[0]}. Expected channel numbers from 0 to {ds.vars - 1}.")
-        if self.by_sample: return self
-        if self.given:
-            shift, scale = (o.clone() for o in _known(self.fn.shift, self.fn.scale, ds.vars, ds.len))
-            shift[:, self.exclude_vars], scale[:, self.exclude_vars] = 0., 1.
-            self.fn.shift, self.fn.scale = shift, scale
-            return self
-        def chunks():
-            for x in ds.chunks():
-                for f in before: x = f.on_series(x) if hasattr(f, 'on_series') else f(x.as_subclass(TSTensor)).as_subclass(Tensor)
-                yield x.cpu().numpy()
+        if not self.by_sample: self.fn.shift, self.fn.scale = self._given(ds) if self.given else self._found(ds, before)
+        return self
+
+    def _given(self, ds):
+        "Known statistics for the channels of `ds`"
+        shift, scale = (o.clone() for o in _broadcast(self.fn.shift, self.fn.scale, ds.vars, ds.len))
+        shift[:, self.exclude_vars], scale[:, self.exclude_vars] = 0., 1.
+        return shift, scale
+
+    def _found(self, ds, before):
+        "Statistics of the series: (1, C or 1, L or 1)"
         groups = _groups(self.by_var, self.exclude_vars, ds.vars)
-        shape = (ds.vars, ds.len if self.by_step else 1)
+        shape, axes = (ds.vars, ds.len if self.by_step else 1), (0, 1) if self.by_step else (0, 1, 2)
         shift, scale = np.zeros(shape), np.ones(shape)
         with np.errstate(invalid='ignore', over='ignore'):     # infinities are refused, with a message, after this pass
-            for g, (m, s) in zip(groups, getattr(self, f'_{self.kind}')(chunks, groups)): shift[g], scale[g] = m, s
+            found = _STATISTICS[self.kind](lambda: _chunks(ds, before), groups, axes)
+            for g, (m, s) in zip(groups, found): shift[g], scale[g] = m, s
         shift, scale = torch.from_numpy(np.nan_to_num(shift, nan=0., posinf=0., neginf=0.)), torch.from_numpy(scale)
         scale = safe_scale(scale, shift)
         if not self.by_var and not self.exclude_vars: shift, scale = shift[:1], scale[:1]
-        self.fn.shift, self.fn.scale = shift[None].float(), scale[None].float()   # (1, C or 1, L or 1)
-        return self
-
-    def _axes(self): return (0, 1) if self.by_step else (0, 1, 2)
-
-    def _standard(self, chunks, groups):
-        "Mean and standard deviation, merged over chunks in float64 (Chan, Golub & LeVeque 1983)"
-        acc = [(0., 0., 0.)]*len(groups)
-        for x in chunks():
-            for i, g in enumerate(groups):
-                v = x[:, g].astype(np.float64)
-                ok = ~np.isnan(v); k = ok.sum(self._axes()); v = np.where(ok, v, 0.)
-                m = v.sum(self._axes()) / np.maximum(k, 1)
-                m2 = (np.where(ok, v - m, 0.)**2).sum(self._axes())
-                n0, m0, s0 = acc[i]; n1 = n0 + k; safe = np.maximum(n1, 1)
-                acc[i] = n1, m0 + (m - m0)*k/safe, s0 + m2 + (m - m0)**2 * n0*k/safe
-        return [(m, np.sqrt(s/np.maximum(n, 1))) for n, m, s in acc]
-
-    def _minmax(self, chunks, groups):
-        "Minimum and range"
-        low, high = [np.inf]*len(groups), [-np.inf]*len(groups)
-        for x in chunks():
-            for i, g in enumerate(groups):
-                low[i] = np.minimum(low[i], np.where(np.isnan(x[:, g]), np.inf, x[:, g]).min(self._axes()))
-                high[i] = np.maximum(high[i], np.where(np.isnan(x[:, g]), -np.inf, x[:, g]).max(self._axes()))
-        return [(l, h - l) for l, h in zip(low, high)]
-
-    def _robust(self, chunks, groups):
-        "Median and interquartile range; needs the training split in memory, one group of channels at a time"
-        for g in groups:
-            v = np.concatenate([x[:, g] for x in chunks()]).astype(np.float64)
-            ok = ~np.isnan(v).all(self._axes(), keepdims=True)
-            q = np.nanquantile(np.where(ok, v, 0.), [.25, .5, .75], axis=self._axes())
-            yield q[1], q[2] - q[0]
+        return shift[None].float(), scale[None].float()
 
     def stats(self, x): return self.fn.stats(x)
     def on_series(self, x, stats=None): return self.fn(x, stats)
-    def undo(self, x, stats=None):
+    def inverse(self, x, stats=None):
         if self.by_sample and stats is None: return x     # the statistics of these series are gone: they stay scaled
         return self.fn.inverse(x, stats)
     def check_len(self, n_steps):
-        known = 1 if self.fn.shift is None else self.fn.shift.shape[2]
-        if known not in (1, n_steps):
-            raise ValueError(f"The series have {n_steps} steps, and {type(self).__name__} has statistics for each of {known} steps. "
-                             f"Expected series of {known} steps; for other lengths train with by_step=False.")
+        known = self.fn.only_length()
+        if known not in (None, n_steps): raise ValueError(_other_length(self, n_steps, known))
 
+# %% ../../nbs/data/05_preprocessing.ipynb #9e7a0004
 class TSStandardize(TSScale):
     "Mean 0 and standard deviation 1"
     kind = 'standard'
@@ -206,7 +230,7 @@ class TSClip(TSBatchTransform):
 
 class TSNan2Value(TSBatchTransform):
     "Replace missing values, after scaling by default: 0 is then the mean"
-    order, handles_nan, keep_padding = 99, True, False
+    order, fills_missing = 99, True
     by_sample = True     # plots show what was missing as missing
     def __init__(self,
         value:float=0., # what to put; with a `method`, only where a channel has nothing but NaN
@@ -217,4 +241,4 @@ class TSNan2Value(TSBatchTransform):
         self.value, self.method, self.keep_padding, self.fn = value, method, keep_padding, FillNaN(value, method, keep_padding)
     def stats(self, x): return (torch.isnan(x),)
     def on_series(self, x, stats=(None,)): return self.fn(x, *stats)
-    def undo(self, x, stats=None): return x if stats is None else x.masked_fill(stats[0].to(x.device), torch.nan)
+    def inverse(self, x, stats=None): return x if stats is None else x.masked_fill(stats[0].to(x.device), torch.nan)
