@@ -183,8 +183,8 @@ tables, *mean ± standard deviation (runs)*, in percent. Published figures are t
 named."""
 
 SEARCH = ('On series of training splits that were held out (`benchmarks/recipe_search.py`); no test split was read. `base` is the recipe; '
-          '`bs`, `e`, `lr` and `wd` change the batch size, the epochs, the rate or the weight decay, `smooth` the label smoothing. There are '
-          'few runs, and one or two series decide most of these differences.')
+          '`bs`, `e`, `lr` and `wd` change the batch size, the epochs, the rate or the weight decay, `smooth` the label smoothing. There '
+          'are few runs, and one or two series decide most of these differences.')
 
 def search_table():
     "What the search of the recipe measured, on series of training splits that were held back"
