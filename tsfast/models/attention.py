@@ -7,6 +7,7 @@ __all__ = ['check_mask', 'hide_steps', 'mask_bias', 'get_act', 'sincos_encoding'
 
 # %% ../../nbs/models/30_attention.ipynb #4318c0c0
 import functools, math
+from typing import Any
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
@@ -163,6 +164,7 @@ class _TSTEncoderLayer(nn.Module):
         z = self.attn_norm(z + self.dropout(self.self_attn(z, key_padding_mask=mask, need_weights=False)[0]), mask)
         return self.ff_norm(z + self.dropout(self.ff(z)), mask)
 
+# %% ../../nbs/models/30_attention.ipynb #863420f2
 class _TSTEncoder(nn.Module):
     "A stack of encoder layers: `(B, L, d_model)` to the same"
     def __init__(self,
@@ -205,9 +207,8 @@ class MeanSteps(nn.Module):
         return (z*real).sum(-1) / real.sum(-1).clamp(min=1)
 
 # %% ../../nbs/models/30_attention.ipynb #c49450b2
-class SequenceModule(TSModule):
-    "Base of architectures with one vector for each step, `(B, head_nf, L)`, which take a padding mask"
-    head_names = ('pool', 'head')
+class _MaskedInput(TSModule):
+    "Finds the padding mask of its input"
     mask_padding = False   # of models that were pickled before there was this argument
 
     def __init__(self,
@@ -232,6 +233,13 @@ class SequenceModule(TSModule):
     def feature_mask(self, x:Tensor, mask:Tensor|None=None) -> Tensor|None:
         "The mask of the feature maps of `x`, `(B, L')`"
         return self.step_mask(self.find_mask(x, mask))
+
+# %% ../../nbs/models/30_attention.ipynb #e9266913
+class SequenceModule(_MaskedInput):
+    "Base of architectures with one vector for each step, `(B, head_nf, L)`, which take a padding mask"
+    head_names = ('pool', 'head')
+    pool:Any    # `MeanSteps`, or a module without a mask
+    head:Any
 
     def make_flat_head(self,
         n_steps:int|None, # steps of the feature maps; None: the mean over steps
