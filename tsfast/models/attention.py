@@ -118,6 +118,10 @@ def get_act(
 
 class _StepNorm(nn.BatchNorm1d):
     "Batch normalisation of each feature over all steps of all series, `(B, L, D)`; padded steps do not count"
+    running_mean:Tensor
+    running_var:Tensor
+    num_batches_tracked:Tensor
+    momentum:float
     def forward(self, z:Tensor, mask:Tensor|None=None) -> Tensor: # (B, L, D) and (B, L), to (B, L, D)
         if mask is None or not self.training: return super().forward(z.flatten(0, 1)).view_as(z)
         # sums with zeros for padding, since indexing by a mask would synchronise with a GPU
@@ -164,7 +168,7 @@ class _TSTEncoderLayer(nn.Module):
         z = self.attn_norm(z + self.dropout(self.self_attn(z, key_padding_mask=mask, need_weights=False)[0]), mask)
         return self.ff_norm(z + self.dropout(self.ff(z)), mask)
 
-# %% ../../nbs/models/30_attention.ipynb #863420f2
+# %% ../../nbs/models/30_attention.ipynb #aa176e2a
 class _TSTEncoder(nn.Module):
     "A stack of encoder layers: `(B, L, d_model)` to the same"
     def __init__(self,
@@ -234,7 +238,7 @@ class _MaskedInput(TSModule):
         "The mask of the feature maps of `x`, `(B, L')`"
         return self.step_mask(self.find_mask(x, mask))
 
-# %% ../../nbs/models/30_attention.ipynb #e9266913
+# %% ../../nbs/models/30_attention.ipynb #b20a7066
 class SequenceModule(_MaskedInput):
     "Base of architectures with one vector for each step, `(B, head_nf, L)`, which take a padding mask"
     head_names = ('pool', 'head')

@@ -238,7 +238,7 @@ class _ScaledCounts(FeatureModel):
         if self.scaler is not None: self.scaler.fit(self.iter_counts(X, chunksize))
         return super().fit(X, chunksize)
 
-# %% ../../nbs/models/22_hydra.ipynb #d49b9c29
+# %% ../../nbs/models/22_hydra.ipynb #b75705fb
 @register_model
 class HydraPlus(_ScaledCounts):
     "Hydra's features, scaled and normalised, and one linear layer: `(B, c_in, L)` to `(B, c_out)`"
