@@ -192,6 +192,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'tsfast.core._OwnDraws.__init__': ('core.html#_owndraws.__init__', 'tsfast/core.py'),
                              'tsfast.core._OwnDraws.__torch_function__': ('core.html#_owndraws.__torch_function__', 'tsfast/core.py'),
                              'tsfast.core._OwnDraws._generator': ('core.html#_owndraws._generator', 'tsfast/core.py'),
+                             'tsfast.core._no_name': ('core.html#_no_name', 'tsfast/core.py'),
+                             'tsfast.core._several_names': ('core.html#_several_names', 'tsfast/core.py'),
                              'tsfast.core.as_device': ('core.html#as_device', 'tsfast/core.py'),
                              'tsfast.core.atomic_write': ('core.html#atomic_write', 'tsfast/core.py'),
                              'tsfast.core.default_device': ('core.html#default_device', 'tsfast/core.py'),
