@@ -12,7 +12,7 @@ from fastai.torch_core import get_model
 from ..core import is_whole
 from ..models.utils import input_order
 
-# %% ../../nbs/interpret/00_common.ipynb #56ed0ae3
+# %% ../../nbs/interpret/00_common.ipynb #2930934c
 def class_names(
     learn, # a trained learner
     what:str, # what needs classes, for the message
@@ -35,12 +35,12 @@ def labelled_predictions(
     "Predictions of the validation split, or of `X`, beside the true classes"
     check_pair(X, y)
     with learn.no_bar():
-        p, t = learn.get_preds(act=act) if X is None else learn.get_X_preds(X, y, with_decoded=False, act=act)[:2]
+        p, t = learn.get_preds(act=act) if X is None else learn.get_X_preds(X, y, with_decoded=False, act=act, inputs=inputs)[:2]
     if p is None or not len(p): raise ValueError("There are no series. Pass X and y, or data loaders with a validation split.")
     if t.is_floating_point(): return p, t
     return p.flatten(0, -2), t.flatten()
 
-# %% ../../nbs/interpret/00_common.ipynb #7b02fb95
+# %% ../../nbs/interpret/00_common.ipynb #32c74f4b
 def transformed_batches(
     learn, # a trained learner
     X, # (n, C, L): series in the user's units
@@ -48,8 +48,8 @@ def transformed_batches(
     inputs:dict|None=None, # further inputs of `X` by name
 ): # generator of series (B, C, L) and a dict of further inputs
     "Batches as the network sees them, on its device"
-    names = ('series',)
-    for b in learn.dls.new_dl(X, bs=bs):
+    names = learn.dls.input_names
+    for b in learn.dls.new_dl(X, bs=bs, inputs=inputs):
         x, *side = (o.as_subclass(Tensor) for o in b[:len(names)])
         yield x, dict(zip(names[1:], side))
 

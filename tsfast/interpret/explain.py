@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['class_maps', 'split_head', 'occlusion_maps']
 
-# %% ../../nbs/interpret/03_explain.ipynb #579405bc
-import inspect
+# %% ../../nbs/interpret/03_explain.ipynb #316f70f0
 from numbers import Integral
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from ..data.tensor import TSTensor, plot_grid, show_target
 from .common import check_steps, identity, on_host, run_model, transformed_batches
 from ..models.attention import MeanSteps
 from ..models.layers import Flatten, GAP1d
+from ..models.pipeline import feature_maps
 from ..models.scaling import padding_mask
 
 # %% ../../nbs/interpret/03_explain.ipynb #6439aab4
@@ -27,7 +27,7 @@ from ..models.scaling import padding_mask
 def explain(self:Learner,
     X, # (n, C, L): series in the user's units
     labels=None, # class to explain, or number of the output of a regression: one for each series, or one for all; None: the predicted class
-    method:str='auto', # 'cam': class activation maps; 'occlusion'; 'auto': the first if the network has them
+    method:str='auto', # 'cam': class activation maps; 'occlusion'; 'auto': the first if the network takes series alone and has them
     window:int|None=None, # steps to hide at a time, for occlusion; default: a tenth of the length
     stride:int|None=None, # steps between windows; default: half a window
     by_channel:bool=False, # occlusion of each channel by itself
@@ -39,7 +39,7 @@ def explain(self:Learner,
     "How much each time step speaks for the class; a `ValueError` if the network or the targets have no such maps"
     target, model, L = self.dls.train_ds.target, self.model.to(self.dls.device), self.dls.len
     if target.d is not None: raise ValueError(_many_outputs(target))
-    method = _choose_method(method, model, ('series',)[1:], by_channel)
+    method = _choose_method(method, model, self.dls.n_inp > 1, by_channel)
     window = check_steps('window', max(1, L//10) if window is None else window, L)
     stride = check_steps('stride', max(1, window//2) if stride is None else stride, window)
     labels = _outputs_to_explain(target, labels, len(X))
@@ -55,14 +55,13 @@ def explain(self:Learner,
     if not out: raise ValueError(f"X has shape {tuple(np.shape(X))}: no series to explain.")
     return torch.cat(out).numpy()
 
-# %% ../../nbs/interpret/03_explain.ipynb #04cab6b5
-def _choose_method(method, model, side, by_channel):
+# %% ../../nbs/interpret/03_explain.ipynb #1d0548d6
+def _choose_method(method, model, several, by_channel):
     if method not in ('auto', 'cam', 'occlusion'): raise ValueError(f"method is {method!r}. Expected 'auto', 'cam' or 'occlusion'.")
     if method == 'cam' and by_channel:
         raise ValueError("A class activation map has no channels of the series. Use method='occlusion', or leave by_channel out.")
     if method != 'auto': return method
-    maps = not by_channel and split_head(model) is not None and set(side) <= set(_feature_inputs(model))
-    return 'cam' if maps else 'occlusion'
+    return 'occlusion' if several or by_channel or split_head(model) is None else 'cam'
 
 def _outputs_to_explain(target, labels, n):
     "The number of the output to look at, for each of `n` series; None: that of the predicted class"
@@ -84,7 +83,7 @@ def _many_outputs(target):
 def _unknown_output(label, names, classes):
     return f"labels names {label!r}. Expected {'one of the labels' if classes else 'numbers of outputs'} {names[:10]} for each series."
 
-# %% ../../nbs/interpret/03_explain.ipynb #9ad7a459
+# %% ../../nbs/interpret/03_explain.ipynb #ea52c14b
 @patch
 def plot_explanation(self:Learner,
     X, # (n, C, L): series in the user's units; the first `max_n` are drawn
@@ -109,7 +108,7 @@ def plot_explanation(self:Learner,
     if labels is not None and np.ndim(labels): labels = list(labels)[:max_n]
     if inputs is not None: inputs = {k: v[:max_n] for k, v in inputs.items()}
     maps = self.explain(X, labels=labels, method=method, inputs=inputs, **kwargs)
-    with self.no_bar(): decoded = self.get_X_preds(X)[2]
+    with self.no_bar(): decoded = self.get_X_preds(X, inputs=inputs)[2]
     axs, top = plot_grid(len(X), ax, nrows, ncols, figsize, (4, 2.6)), np.abs(maps).max() or 1.
     look = dict(aspect='auto', cmap=cmap, vmin=-top, vmax=top, alpha=.6, zorder=-1, interpolation='nearest')
     draw = _draw_bands if maps.ndim == 3 else _draw_behind
@@ -148,7 +147,7 @@ def _titles(decoded, y, labels):
         why = '' if labels is None else f", for {labels[i] if np.ndim(labels) else labels}"
         yield said + show_target(o) + why
 
-# %% ../../nbs/interpret/03_explain.ipynb #c01d1f2e
+# %% ../../nbs/interpret/03_explain.ipynb #9b4223b8
 def class_maps(
     model:nn.Module, # a network that ends in a global average over time, then at most linear layers
     x:Tensor, # (B, C, L), as the network sees it
@@ -157,7 +156,7 @@ def class_maps(
     "Class activation maps of all classes; a `ValueError` if the network has none"
     parts = split_head(model) if hasattr(model, 'forward_features') else None
     if parts is None: raise ValueError(_no_average(model))
-    z = _features(model, model.check(x) if hasattr(model, 'check') else x, side)         # (B, nf, L')
+    z = feature_maps(model, x, **side)                                                   # (B, nf, L')
     for m in parts[0]: z = m(z)
     after = lambda v: nn.Sequential(*parts[1])(v)
     maps = after(z.transpose(1, 2)).transpose(1, 2)                                      # (B, c_out, L'): each step by itself
@@ -188,14 +187,7 @@ def _flat(m):
     if isinstance(m, (nn.Sequential, list)): return [o for k in m for o in _flat(k)]
     return [] if isinstance(m, (nn.Identity, nn.Dropout)) else [m]
 
-# %% ../../nbs/interpret/03_explain.ipynb #b225d9a1
-def _feature_inputs(model):
-    "The further inputs that `forward_features` takes"
-    return list(inspect.signature(model.forward_features).parameters)[1:] if hasattr(model, 'forward_features') else []
-
-def _features(model, x, side):
-    return model.forward_features(x, **{k: v for k, v in side.items() if k in _feature_inputs(model)})
-
+# %% ../../nbs/interpret/03_explain.ipynb #c81eb5b4
 def _no_average(model):
     return (f"{type(model).__name__} does not end in an average over time and linear layers, so it has no class activation maps. "
             "Use method='occlusion'.")

@@ -65,14 +65,14 @@ def step_importance(self:Learner,
     df.attrs['window'] = window
     return df
 
-# %% ../../nbs/interpret/04_importance.ipynb #c6a9a038
+# %% ../../nbs/interpret/04_importance.ipynb #80c9a2dc
 def _importance(learn, places, index, X, y, inputs, score, n_repeats, level, random_state, bs, progress):
     "Shuffle the channels and steps of each of `places` between series"
     _check_arguments(learn, X, y, score, n_repeats, level, bs)
-    ds = learn.dls.valid_ds if X is None else learn.dls.new_dl(X, y).dataset
+    ds = learn.dls.valid_ds if X is None else learn.dls.new_dl(X, y, inputs=inputs).dataset
     if len(ds) < 2: raise ValueError(f"There are {len(ds)} series. Expected at least 2, to shuffle between.")
     x, *side, t = (torch.as_tensor(o) for o in ds.read(ds.idxs))      # copies: indexing by numbers never shares memory
-    side = dict(zip(('series',)[1:], side))
+    side = dict(zip(ds.input_names[1:], side))
     gen, keeps, padded = generator(random_state), getattr(learn.dls, 'keeps_padding', False), padding_mask(x).unsqueeze(1)
     worse, rounds = np.zeros((len(places), len(x))), [(i, r) for i in range(len(places)) for r in range(n_repeats)]
     with evaluating(learn.model.to(learn.dls.device)), torch.no_grad():
@@ -160,6 +160,6 @@ def embeddings(self:Learner,
     "The features of each series before the head of the network: the mean of its feature maps over time"
     model, out = self.model.to(self.dls.device), []
     with evaluating(model), torch.no_grad():
-        for x, side in transformed_batches(self, X, bs, inputs): out.append(pooled_features(model, x).cpu())
+        for x, side in transformed_batches(self, X, bs, inputs): out.append(pooled_features(model, x, **side).cpu())
     if not out: raise ValueError(f"X has shape {tuple(np.shape(X))}: no series.")
     return torch.cat(out).numpy()

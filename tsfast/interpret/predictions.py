@@ -38,7 +38,7 @@ def plot_confusion_matrix(self:Learner,
     ConfusionMatrixDisplay(cm, display_labels=names).plot(**{'ax': ax, **look, **kwargs})
     return ax
 
-# %% ../../nbs/interpret/01_predictions.ipynb #97365498
+# %% ../../nbs/interpret/01_predictions.ipynb #0813d06c
 @patch
 def plot_top_losses(self:Learner,
     k:int=9, # number of series
@@ -55,7 +55,7 @@ def plot_top_losses(self:Learner,
     if not is_whole(k): raise ValueError(f"k is {k!r}. Expected the number of series to draw: at least 1.")
     check_pair(X, y)
     with self.no_bar():
-        dl = self.dls.valid if X is None else self.dls.new_dl(X, y)
+        dl = self.dls.valid if X is None else self.dls.new_dl(X, y, inputs=inputs)
         if not len(dl.dataset): raise ValueError("There are no series. Pass X and y, or data loaders with a validation split.")
         interp = Interpretation.from_learner(self, dl=dl)
         interp.plot_top_losses(min(k, len(interp.losses)), largest=largest, ax=ax, **kwargs)
