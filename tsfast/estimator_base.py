@@ -80,8 +80,8 @@ def check_together(
     "Refuse arguments that contradict each other"
     class_weight = getattr(est, 'class_weight', None)
     if est.asks_for_ridge() and (est.early_stopping or est.loss_func is not None or class_weight is not None):
-        raise ValueError("ridge=True solves the head in one step, without a loss: early_stopping, loss_func and class_weight have no meaning there. "
-                         "Leave them out.")
+        raise ValueError("ridge=True solves the head in one step, without a loss: early_stopping, loss_func and class_weight "
+                         "have no meaning there. Leave them out.")
     if est.loss_func is not None and class_weight is not None:
         raise ValueError("class_weight is for the default loss. Leave loss_func out, or give the weights to your loss, "
                          "as in FocalLoss(weight=[1, 2]).")
@@ -98,7 +98,8 @@ def seeds_from(
     if isinstance(random_state, np.random.RandomState): random_state = int(random_state.randint(2**31 - 1))
     elif isinstance(random_state, np.random.Generator): random_state = int(random_state.integers(2**31 - 1))
     elif random_state is not None and not is_whole(random_state, 0):
-        raise ValueError(f"random_state is {random_state!r}. Expected None, an integer from 0 up, a numpy RandomState or a numpy Generator.")
+        raise ValueError(f"random_state is {random_state!r}. Expected None, an integer from 0 up, a numpy RandomState or "
+                         "a numpy Generator.")
     return [int(o) for o in np.random.SeedSequence(random_state).generate_state(n)]
 
 # %% ../nbs/35_estimator_base.ipynb #9255e524
@@ -177,9 +178,9 @@ class TSNet(NestedArguments, BaseEstimator):
         bs:int|None=None, # batch size, at least 2; None: what `recipe` says
         lr:float|None=None, # learning rate; None: what `recipe` says
         wd:float|None=None, # weight decay; None: what `recipe` says
-        batch_tfms='standardize', # batch transforms; 'standardize': each channel to mean 0 and deviation 1 over the training series; None: none
-        missing:float|str|None=None, # replaces missing values after scaling: a number, or 'mean' or 'median' of the channel; None: they are an error
-        ridge:bool|str='auto', # solve the linear head in closed form; 'auto': for fixed features, if no argument asks for a training step by step
+        batch_tfms='standardize', # batch transforms; 'standardize': each channel to mean 0 and deviation 1 over the training series
+        missing:float|str|None=None, # replaces missing values after scaling: a number, 'mean' or 'median'; None: they are an error
+        ridge:bool|str='auto', # solve the linear head in closed form; 'auto': for fixed features, unless an argument asks for training
         early_stopping:bool=False, # hold some series out, and stop when the loss on them no longer improves
         validation_fraction:float=0.2, # share of the series to hold out for that
         n_iter_no_change:int=20, # epochs without improvement to wait for
@@ -246,8 +247,8 @@ def _read_panel(self:TSNet, X, fit):
     names, steps = list(frames[0].columns), [len(o) for o in frames]
     if fit: self.channel_names_ = names
     elif self.channel_names_ not in (None, names):
-        raise ValueError(f"X has the channels {names}; those of the training were {self.channel_names_}. Expected the same names in the same order. "
-                         "An array, such as panel_to_array(X), is taken as it is.")
+        raise ValueError(f"X has the channels {names}; those of the training were {self.channel_names_}. Expected the same names "
+                         "in the same order. An array, such as panel_to_array(X), is taken as it is.")
     if min(steps) < max(steps) and not self._takes_missing():
         raise ValueError(f"The series of X have unequal lengths, from {min(steps)} to {max(steps)} steps. "
                          "Fit with missing=0., which fills up the ends, or resample them to one length.")
@@ -311,7 +312,8 @@ def _check_y(self:TSNet, y, n, **kwargs):
     y = None if y is None else as_targets(y)
     try: return check_X_y(np.zeros((n, 1)), y, dtype=None, estimator=self, **kwargs)[1]
     except TypeError as e:
-        raise ValueError(f"y cannot be read ({e}). Expected an array with a label or a number for each series, and none of them missing.") from None
+        raise ValueError(f"y cannot be read ({e}). Expected an array with a label or a number for each series, and none of them "
+                         "missing.") from None
 
 def check_weights(
     sample_weight, # (n,); None: all series count the same

@@ -27,8 +27,8 @@ def _not_ordered(y) -> str: # the message
 class TSNetClassifier(ClassifierMixin, TSNet):
     """Networks that classify series.
 
-    After `fit`: `classes_`, `learner_` and `learners_` (of fastai), `history_` (a table), `n_channels_`, `length_`; `channel_names_` for panels,
-    `n_features_in_` for 2-D input"""
+    After `fit`: `classes_`, `learner_` and `learners_` (of fastai), `history_` (a table), `n_channels_`, `length_`;
+    `channel_names_` for panels, `n_features_in_` for 2-D input"""
     @delegates(TSNet.__init__)
     def __init__(self,
         arch='InceptionTime', # name of an architecture, a class, or a model that is built already

@@ -19,7 +19,8 @@ def recipe(
     arch=None, # class, instance or registered name; default InceptionTime
 ) -> dict: # `epochs`, `bs`, `lr`, `wd` and `label_smoothing`, for `get_ts_dls`, `ts_learner` and `fit_one_cycle`
     "Settings for one-cycle training with AdamW (fastai's default optimiser); an unknown name is a `KeyError`"
-    if not is_whole(n_train): raise ValueError(f"n_train is {n_train!r}. Expected the number of training series: a whole number, at least 1.")
+    if not is_whole(n_train):
+        raise ValueError(f"n_train is {n_train!r}. Expected the number of training series: a whole number, at least 1.")
     arch = get_arch(arch) if isinstance(arch, str) else arch
     cls = type(arch) if isinstance(arch, nn.Module) else arch
     fixed = isinstance(cls, type) and issubclass(cls, FeatureModel)         # only a linear layer is trained

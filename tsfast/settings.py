@@ -22,7 +22,8 @@ NotNegative = Annotated[float, Meta(ge=0, title='a number from 0 up')]
 Share = Annotated[float, Meta(ge=0, lt=1, title='a share from 0 to below 1')]
 Schedule = Literal['one_cycle', 'flat', 'flat_cos', 'plateau']
 SCHEDULE_NAMES = get_args(Schedule)
-TRANSFORMS = dict(standardize='TSStandardize', normalize='TSNormalize', robust='TSRobustScale', clip='TSClip', nan2value='TSNan2Value')   # word -> class
+# word -> class of a batch transform
+TRANSFORMS = dict(standardize='TSStandardize', normalize='TSNormalize', robust='TSRobustScale', clip='TSClip', nan2value='TSNan2Value')
 
 def expected(
     kind, # a type, or one of the kinds above
@@ -82,7 +83,7 @@ class RunSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True)
     label_smoothing:Share|None = None # share of each target that is spread over all classes
     batch_tfms:list[str] = msgspec.field(default_factory=lambda: ['standardize']) # batch transforms, in the words of `batch_transform`
     valid_size:Share = 0. # share of the training split to hold out for validation
-    patience:WholeNumber|None = None # stop after so many epochs without a lower validation loss, and return to the best weights; None: train all epochs
+    patience:WholeNumber|None = None # epochs without a lower validation loss that end the training, at the best weights
     ridge:bool = False # solve the linear head in closed form instead of training
     path:str|None = None # folder to look in first for the data set
     device:str|None = None # where to train; None: the fastest device
@@ -90,7 +91,8 @@ class RunSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True)
     def __post_init__(self):
         for k, kind in KINDS.items(): msgspec.structs.force_setattr(self, k, checked(k, getattr(self, k), kind))
         if self.patience is not None and not self.valid_size:
-            raise ValueError(f"patience is {self.patience}, and valid_size is 0. Early stopping needs series to validate on: set valid_size=0.2, for example.")
+            raise ValueError(f"patience is {self.patience}, and valid_size is 0. Early stopping needs series to validate on: "
+                             "set valid_size=0.2, for example.")
 
 KINDS = {o.name: o.type for o in msgspec.structs.fields(RunSettings)}   # name of a setting -> what it may be
 

@@ -13,8 +13,10 @@ from sktime.regression.base import BaseRegressor
 from .estimators import NestedArguments, TSNet, TSNetClassifier, TSNetRegressor
 
 # %% ../nbs/34_sktime.ipynb #1b6f509f
-TAGS = {'authors': ['tsfast developers'], 'maintainers': ['tsfast developers'], 'python_dependencies': ['torch', 'fastai'], 'X_inner_mtype': ['df-list', 'nested_univ', 'pd-multiindex', 'numpy3D'], 'y_inner_mtype': 'numpy1D',
-        'capability:multivariate': True, 'capability:missing_values': False, 'capability:unequal_length': False, 'capability:categorical_in_X': False,
+TAGS = {'authors': ['tsfast developers'], 'maintainers': ['tsfast developers'], 'python_dependencies': ['torch', 'fastai'],
+        'X_inner_mtype': ['df-list', 'nested_univ', 'pd-multiindex', 'numpy3D'], 'y_inner_mtype': 'numpy1D',
+        'capability:multivariate': True, 'capability:missing_values': False, 'capability:unequal_length': False,
+        'capability:categorical_in_X': False,
         'capability:multithreading': False, 'capability:random_state': True, 'property:randomness': 'derandomized'}
 
 def _set_params(est, inner):
@@ -44,7 +46,7 @@ class TSNetSktimeClassifier(NestedArguments, BaseClassifier):
 
     @delegates(TSNetClassifier.__init__)
     def __init__(self,
-        arch='InceptionTime', # name of an architecture, a class, or a model that was built already
+        arch='InceptionTime', # name of an architecture, a class, or a model that is built already
         **kwargs,
     ):
         _set_params(self, TSNetClassifier(arch, **kwargs))
@@ -79,7 +81,7 @@ class TSNetSktimeRegressor(NestedArguments, BaseRegressor):
 
     @delegates(TSNetRegressor.__init__)
     def __init__(self,
-        arch='InceptionTime', # name of an architecture, a class, or a model that was built already
+        arch='InceptionTime', # name of an architecture, a class, or a model that is built already
         **kwargs,
     ):
         _set_params(self, TSNetRegressor(arch, **kwargs))

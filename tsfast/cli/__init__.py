@@ -14,7 +14,7 @@ from .run import CHECKPOINT_SECONDS, check_out, run_settings, train
 from .lists import data, models
 from .deployed import export, predict
 
-_LATER = dict(DEFAULTS='settings', RESULTS='training', RUN_FILES='training', SCHEDULES='training', batch_transform='training', published='training')
+_LATER = {'DEFAULTS': 'settings'} | dict.fromkeys(['RESULTS', 'RUN_FILES', 'SCHEDULES', 'batch_transform', 'published'], 'training')
 
 def __getattr__(name):
     "A name of another module, which is imported now"

@@ -130,7 +130,8 @@ def _export_bundle(path, model, out):
     if not isinstance(model, Predictor): return model.save_bundle(out)
     bundle = bundle_of(Path(path).expanduser())
     if bundle == Path(path).expanduser(): raise ValueError(f"{path} is a bundle already: copy the folder.")
-    if out.exists() and bundle_of(out) != out: raise FileExistsError(f"{out} is there already, and holds something else than a bundle. Give a new folder.")
+    if out.exists() and bundle_of(out) != out:
+        raise FileExistsError(f"{out} is there already, and holds something else than a bundle. Give a new folder.")
     _copy_bundle(bundle, out)
 
 def _export_args(p):
@@ -143,7 +144,8 @@ def export(
 ):
     """Write a trained model for use elsewhere: as a bundle, as ONNX, or as a program of torch.
 
-    All three hold the preprocessing and take series in their own units. ONNX files and programs are read back and compared with the model."""
+    All three hold the preprocessing and take series in their own units. ONNX files and programs are read back and compared
+    with the model."""
     from tsfast.deploy import export_onnx, export_program
     out, model = Path(args.out).expanduser(), _trained(args.model)
     if out.suffix == '.onnx': export_onnx(model, out)

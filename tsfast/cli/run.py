@@ -25,7 +25,8 @@ def _train_args(p):
     from tsfast.settings import DEFAULTS as d, SCHEDULE_NAMES, TRANSFORMS
     # absent flags stay out of the namespace, so that --resume can tell them from defaults
     add = lambda *names, **kw: p.add_argument(*names, default=argparse.SUPPRESS, **kw)
-    add('dsid', nargs='?', metavar='DATASET', help="name of a set of the UCR, UEA or TSER archive, or of one below --path (see: tsfast data)")
+    add('dsid', nargs='?', metavar='DATASET',
+        help="name of a set of the UCR, UEA or TSER archive, or of one below --path (see: tsfast data)")
     add('--arch', metavar='NAME', help=f"architecture (see: tsfast models); default {d['arch']}")
     add('--arch-args', metavar='NAME=VALUE', type=pair, nargs='+', help="arguments of the architecture, such as nf=16 depth=3")
     add('--epochs', type=setting('epochs'), metavar='N', help=f"rounds through the training split; {_RECIPE}")
@@ -177,7 +178,8 @@ def _filled_with(specs):
     means = dict(standardize='mean', robust='median')
     centre = next((v for k, v in means.items() if any(o.lower().startswith(k) for o in specs)), None)
     where = f" in their place, which is the {centre} after scaling." if centre else \
-            " in their place, though the series are not centred. For the mean of each channel of a series: --batch-tfms nan2value:method=mean"
+            (" in their place, though the series are not centred. For the mean of each channel of a series: "
+             "--batch-tfms nan2value:method=mean")
     return f"Some values are missing, or the series have different lengths: nan2value puts 0{where}"
 
 def _introduce(run):
@@ -251,7 +253,8 @@ def _made(s):
     if 'matplotlib.pyplot' not in sys.modules: os.environ.setdefault('MPLBACKEND', 'Agg')   # pictures go to files
     run = TrainingRun(settings_from(s))
     if s['ridge'] and not hasattr(run.learner().model, 'fitted'):
-        raise ValueError(f"--ridge is for models with fixed features, such as MiniRocket; {s['arch']} is trained by its gradient. Leave it out.")
+        raise ValueError(f"--ridge is for models with fixed features, such as MiniRocket; {s['arch']} is trained by its gradient. "
+                         "Leave it out.")
     run.learner()
     return run
 
@@ -261,8 +264,9 @@ def train(
 ):
     """Train a network on a data set, and report how well it predicts the test split.
 
-    The test split does not affect training or model selection: the number of epochs is fixed, and the last weights are kept. --out receives the
-    model as a bundle, the metrics of each epoch, the settings, and pictures. Ctrl-C stops a run, and --resume goes on with it."""
+    The test split does not affect training or model selection: the number of epochs is fixed, and the last weights are kept.
+    --out receives the model as a bundle, the metrics of each epoch, the settings, and pictures.
+    Ctrl-C stops a run, and --resume goes on with it."""
     from tsfast.settings import DEFAULTS
     from tsfast.training import read_json
     given = _given(args)

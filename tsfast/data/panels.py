@@ -10,7 +10,9 @@ import numpy as np
 from ..core import check_series, optional_import
 
 # %% ../../nbs/data/08_panels.ipynb #40fca9a6
-def panel_kind(X):
+def panel_kind(
+    X, # anything
+) -> str|None:
     "The name that sktime has for the form of `X`; None for arrays and wide frames"
     if isinstance(X, (list, tuple)) and len(X) and all(hasattr(o, 'columns') for o in X): return 'df-list'
     if not hasattr(X, 'columns'): return None
@@ -31,21 +33,33 @@ def _check_time(index, i):
     if not index.is_monotonic_increasing:
         raise ValueError(f"Series {i} of the panel has rows that are not in the order of time. Sort them, with sort_index().")
 
-def panel_frames(X):
-    "A panel as a list of frames, a column a channel, which have the same channels in the same order"
+def _no_panel(X) -> str: # the message
+    return (f"X is a {type(X).__name__}. Expected a panel: a frame whose cells are series, a frame with an index of (series, time), "
+            "or a list of frames.")
+
+def _other_channels(i, names, first) -> str: # the message
+    return (f"Series {i} of the panel has the channels {names}; the first has {first}. "
+            "Expected the same channels, in the same order, in each.")
+
+def panel_frames(
+    X, # a panel in any form
+) -> list: # of frames, with one column per channel
+    "A panel as a list of frames, which have the same channels in the same order"
     kind = panel_kind(X)
-    if kind is None: raise ValueError(f"X is a {type(X).__name__}. Expected a panel: a frame whose cells are series, a frame with an index of (series, time), or a list of frames.")
+    if kind is None: raise ValueError(_no_panel(X))
     if kind != 'df-list':
         convert_to = optional_import('sktime.datatypes', f'Reading a panel of the form {kind!r}', 'sktime').convert_to
         try: X = convert_to(X, 'df-list', as_scitype='Panel')
         except TypeError as e: raise ValueError(_not_a_panel(X, kind, e)) from None
     first = list(X[0].columns)
     for i, o in enumerate(X):
-        if list(o.columns) != first: raise ValueError(f"Series {i} of the panel has the channels {list(o.columns)}; the first has {first}. Expected the same channels, in the same order, in each.")
+        if list(o.columns) != first: raise ValueError(_other_channels(i, list(o.columns), first))
         _check_time(o.index, i)
     return X
 
-def padded_frames(frames):
+def padded_frames(
+    frames:list, # with one column per channel
+) -> np.ndarray: # (n, C, L), float32
     "Frames as one array (n, C, L), with NaN at the ends of shorter ones"
     try: arrays = [o.to_numpy(dtype=np.float32, na_value=np.nan).T for o in frames]    # (C, l)
     except (TypeError, ValueError) as e: raise ValueError(f"The panel holds values that are not numbers. ({e})") from None
@@ -54,14 +68,17 @@ def padded_frames(frames):
     return res
 
 def panel_to_array(
-    X, # a panel: nested frame, frame with an index of (series, time), or list of frames with a column a channel
+    X, # a panel: nested frame, frame with an index of (series, time), or list of frames with one column per channel
 ) -> np.ndarray: # (n, C, L), float32; shorter series have NaN at the end
     "A panel of sktime as one array"
     return padded_frames(panel_frames(X))
 
-def stacked_series(X):
+def stacked_series(
+    X, # series in any form
+): # an array (n, …) where that can be made; else `X`
     "A list of series, or an array or column of arrays, as one array; whatever else as it is"
     if getattr(X, 'dtype', None) == object and X.ndim == 1: X = list(X)
     if not isinstance(X, (list, tuple)) or panel_kind(X): return X
     try: return np.asarray(X)
-    except (TypeError, ValueError, RuntimeError): return check_series(X, warn=False)    # it takes tensors of any kind, and says how to mend series of different lengths
+    # check_series takes tensors of any kind, and pads series of different lengths
+    except (TypeError, ValueError, RuntimeError): return check_series(X, warn=False)

@@ -16,5 +16,6 @@ from .report import RESULTS, RUN_FILES, clear, published, read_json, write_json
 from .many import run_key, run_many, run_once
 
 _all_ = ['RunSettings', 'filled', 'settings_from', 'settings_json', 'RunData', 'archive_data', 'batch_transform', 'batch_transforms',
-         'find_set', 'hold_out', 'with_by_var',         'SCHEDULES', 'BestWeights', 'NoValidation', 'Predictions', 'TrainingRun', 'RESULTS', 'RUN_FILES', 'clear', 'published', 'read_json', 'write_json',
+         'find_set', 'hold_out', 'with_by_var', 'SCHEDULES', 'BestWeights', 'NoValidation', 'Predictions', 'TrainingRun',
+         'RESULTS', 'RUN_FILES', 'clear', 'published', 'read_json', 'write_json',
          'run_key', 'run_many', 'run_once']

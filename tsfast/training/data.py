@@ -47,7 +47,7 @@ class RunData:
 def find_set(
     dsid:str, # name of a data set, in any case
     path=None, # a folder to look in first
-) -> tuple: # name, as the archive spells it, and 'univariate', 'multivariate' or 'regression'; the name as it is, and None, where it is unknown
+) -> tuple: # name as the archive spells it, and kind ('univariate', 'multivariate', 'regression'); None is the kind of an unknown name
     "Look for a data set by its name"
     sets = list_UCR(path=path)
     name = {o.lower(): o for o in sets.index}.get(dsid.lower(), dsid)

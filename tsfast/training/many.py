@@ -124,7 +124,7 @@ def run_many(
     folder, # the results go to folders in it that are called by the keys of the runs; failures to 'failed'
     workers:int=2, # processes, of one thread each
     show=print, # is called with a line for each run that has ended; None: nothing is shown
-) -> list: # a dict for each of `settings`, in order: 'status' ('done', 'skipped' or 'failed'), 'key' and 'results', or 'error' and 'traceback'
+) -> list: # in the order of `settings`: 'status' ('done', 'skipped', 'failed'), and 'key' and 'results', or 'error' and 'traceback'
     """Train many runs in processes of their own.
 
     What is there is skipped. A failure is recorded in `folder/failed` and does not stop the others. Ctrl-C ends the workers; results that
