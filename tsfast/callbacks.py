@@ -47,8 +47,8 @@ class UserUnits(Callback):
             self.learn.loss = self.loss.as_subclass(Tensor).reshape(len(self.pred), -1).sum(1) / known.clamp(min=1)
         target = getattr(self.dls.train_ds, 'target', None)
         if target is None or not target.scaled: return
-        self.learn.pred = target.unscale(self.pred)
-        self.learn.yb = tuple(target.unscale(o) for o in self.yb)   # moving a batch between devices drops its type
+        self.learn.pred = target.inverse(self.pred)
+        self.learn.yb = tuple(target.inverse(o) for o in self.yb)   # moving a batch between devices drops its type
 
 def _nan_inside() -> str: # the message
     "NaN in a place where no model masks it"

@@ -9,7 +9,6 @@ __all__ = ['new_axes', 'identity', 'on_host', 'check_steps', 'check_pair', 'clas
 # %% ../../nbs/interpret/00_common.ipynb #63e42859
 from torch import Tensor
 from ..core import is_whole
-from ..data.targets import TSClassification, TSMultiLabelClassification
 
 # %% ../../nbs/interpret/00_common.ipynb #195d3874
 def new_axes(
@@ -57,8 +56,8 @@ def class_names(
 ) -> list: # the classes, in the order of the outputs
     "The classes of a learner; a `ValueError` for other targets"
     target = getattr(learn.dls.train_ds, 'target', None)
-    kinds = (TSClassification, TSMultiLabelClassification) if multi else TSClassification
-    if not isinstance(target, kinds): raise ValueError(f"{what} is for classes; the targets are {target}.")
+    allowed = ('softmax', 'sigmoid') if multi else ('softmax',)
+    if target is None or target.vocab is None or target.activation not in allowed: raise ValueError(f"{what} is for classes; the targets are {target}.")
     return list(target.vocab)
 
 def labelled_predictions(

@@ -16,7 +16,6 @@ from fastcore.basics import patch
 from fastprogress.fastprogress import progress_bar
 from ..core import as_series, evaluating
 from ..data.tensor import TSTensor, plot_grid, show_target
-from ..data.targets import TSClassification
 from .common import check_steps, identity, on_host, transformed_batches
 from ..models.attention import MeanSteps
 from ..models.layers import Flatten, GAP1d
@@ -89,7 +88,7 @@ def _outputs_to_explain(target, labels, n):
         raise ValueError(f"The model predicts {target.c} numbers for a series. Say which one to explain, by its number: labels=0.")
     if isinstance(labels, (str, Integral)) or np.ndim(labels) == 0: labels = [labels]*n
     if len(labels) != n: raise ValueError(f"There are {len(labels)} labels for {n} series. Expected one for each, or one for all.")
-    if isinstance(target, TSClassification): return target.encode(labels)
+    if target.activation == 'softmax': return target.encode(labels)
     names = list(target.vocab) if target.cat else list(range(target.c))
     strange = next((o for o in labels if o not in names), None)
     if strange is not None: raise ValueError(f"labels names {strange!r}. Expected {'one of the labels' if target.cat else 'numbers of outputs'} {names[:10]} for each series.")

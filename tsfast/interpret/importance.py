@@ -14,7 +14,6 @@ from fastai.learner import Learner
 from fastcore.basics import patch
 from fastprogress.fastprogress import progress_bar
 from ..core import evaluating, generator, is_whole
-from ..data.targets import TSClassification
 from ..inference import pooled_features
 from .common import check_pair, check_steps, new_axes, transformed_batches
 from ..models.scaling import padding_mask
@@ -29,7 +28,7 @@ def _scores(learn, x, y, score, bs):
         if score == 'accuracy': e = (learn.loss_func.decodes(learn.loss_func.activation(p)) != t).float()
         elif score == 'mae':
             target = learn.dls.train_ds.target
-            e = (target.unscale(p).reshape(t.shape) - target.unscale(t)).abs()
+            e = (target.inverse(p).reshape(t.shape) - target.inverse(t)).abs()
         else:
             with learn.loss_not_reduced(): e = learn.loss_func(p, t).reshape(len(b), -1)
         out.append(e.reshape(len(b), -1).float().mean(1).cpu())
@@ -38,7 +37,7 @@ def _scores(learn, x, y, score, bs):
 def _importance(learn, groups, names, what, X, y, score, n_repeats, level, random_state, bs, progress):
     from statistics import NormalDist
     target = getattr(learn.dls.train_ds, 'target', None)
-    known = ['loss'] + (['accuracy'] if isinstance(target, TSClassification) else [] if target is None or target.cat else ['mae'])
+    known = ['loss'] + ([] if target is None else ['accuracy'] if target.activation == 'softmax' else [] if target.cat else ['mae'])
     if score not in known: raise ValueError(f"score is {score!r}. Expected one of {known} for these targets.")
     for k, v in (('n_repeats', n_repeats), ('bs', bs)):
         if not is_whole(v): raise ValueError(f"{k} is {v!r}. Expected a whole number, at least 1.")
