@@ -31,7 +31,7 @@ def _not_finite(bad, first, last): # the message
             "or a resampling to one length.")
 
 def iter_chunks(
-    X, # array, tensor, memory map or wide data frame, (n, C, L) or (n, L); or a loader or list of batches: `x`, `(x, …)` or `((x, …), …)`
+    X, # array, tensor, memory map or wide frame, (n, C, L) or (n, L); or a loader or list of batches: `x`, `(x, …)` or `((x, …), …)`
     chunksize:int|None=None, # series in a chunk; 1024 if None
     device=None, # device of the chunks; None leaves them where they are
 ) -> Iterator[Tensor]: # float32 tensors (b, C, L), in order, b <= chunksize
@@ -63,6 +63,7 @@ def check_reusable(
 # %% ../../nbs/models/04_feature_models.ipynb #3fed2baf
 class Fitted(nn.Module):
     "Base of modules that are fitted to data: `fitted`, kept in the buffer `is_fitted` across saving and loading"
+    is_fitted:Tensor
     def __init__(self):
         super().__init__()
         self._add_flag()
@@ -148,9 +149,11 @@ class FeatureNorm(Fitted, nn.BatchNorm1d):
 # %% ../../nbs/models/04_feature_models.ipynb #78aa0dd6
 class _NormalisedHead(TSModule):
     "The parts of a feature model that need no data: backbone, normalisation and linear layer"
+    backbone:Any    # a module; `fit` and `fitted` are optional
+    head:Any
     def __init__(self,
         c_in:int, # channels of the series
-        backbone:nn.Module, # `(B, C, L)` to `(B, head_nf)`; one that is fitted to data has a method `fit(X, chunksize)` and an attribute `fitted`
+        backbone:nn.Module, # `(B, C, L)` to `(B, head_nf)`; one that is fitted to data has `fit(X, chunksize)` and `fitted`
         head_nf:int, # number of features
         seq_len:int|None=None, # length of the series
         bn:bool=True, # normalise the features before the linear layer

@@ -18,7 +18,7 @@ from .heads import takes_head_args
 from .moments import RunningStats, as_double, usable_var
 from .registry import register_model
 
-# %% ../../nbs/models/22_hydra.ipynb #c9c30f59
+# %% ../../nbs/models/22_hydra.ipynb #714c8a22
 def draw_kernels(
     dilations:int, # number of dilations
     g:int, # groups for each dilation
@@ -62,7 +62,7 @@ def group_responses(
 def compete(
     z:Tensor, # (B, g, k, L), responses
 ) -> Tensor: # (B, 2, g, k): sums of maxima, then counts of minima
-    "The kernels of each group compete at every step: the largest response wins its value, the smallest a point; the first of equal ones wins"
+    "Each kernel wins its response at the steps where it is the largest of its group, and a point where it is the smallest; the first of equals wins"
     hi, lo = reduce(torch.maximum, z.unbind(2)), reduce(torch.minimum, z.unbind(2))     # (B, g, L)
     free_hi = free_lo = torch.ones_like(hi, dtype=torch.bool)                   # steps that no kernel has won yet
     soft, hard = [], []
@@ -74,16 +74,22 @@ def compete(
     sums = torch.stack(soft, -1)
     return torch.stack([sums, torch.stack(hard, -1).to(sums)], 1)
 
-# %% ../../nbs/models/22_hydra.ipynb #941af25a
+# %% ../../nbs/models/22_hydra.ipynb #5dec9d76
 def _cpu_kernels(): # None where numba does not work
     return load_kernels('tsfast.models.kernels.hydra_cpu')
 
-def _no_numba(dtype, x): # the message
-    return f"backend='numba' takes float32 series on the CPU, and needs numba; got {dtype} on {x.device}. backend='auto' takes what fits."
-
 class _HydraCounts(FullPrecision):
-    "How the backbone counts; `weight` (D, g, k, 9) and `channels` (D, g, c_in) keep their precision, since in half precision other kernels would win"
+    """How the backbone counts. `weight` (D, g, k, 9) and `channels` (D, g, c_in) keep their precision,
+    since other kernels would win in half precision"""
     full_precision = ('weight', 'channels')
+    weight:Tensor
+    channels:Tensor
+    k:int                   # kernels in each group
+    g:int                   # groups for each dilation
+    n_raw:int               # groups that take the series itself
+    dilations:tuple
+    clip:bool
+    backend:str
 
     def counts(self, x:Tensor) -> Tensor:
         "`(B, c_in, L)` to `(B, D, 2, g, k)` in plain torch, for any device and for gradients"
@@ -102,9 +108,15 @@ class _HydraCounts(FullPrecision):
     def counts_numba(self, x:Tensor) -> Tensor:
         "`(B, c_in, L)` to `(B, D, 2, g, k)`, fast, on the CPU"
         ch = self.channels.nonzero()[:, 2].view(*self.channels.shape[:2], -1)
-        z = _cpu_kernels().hydra_counts(x.detach().numpy(), self.weight.numpy(), ch.numpy(), self.dilations, self.n_raw, torch.get_num_threads())
-        return torch.from_numpy(z)
+        args = x.detach().numpy(), self.weight.numpy(), ch.numpy(), self.dilations, self.n_raw
+        return torch.from_numpy(_cpu_kernels().hydra_counts(*args, torch.get_num_threads()))
 
+# %% ../../nbs/models/22_hydra.ipynb #971b3c9d
+def _no_numba(dtype, x): # the message
+    return f"backend='numba' takes float32 series on the CPU, and needs numba; got {dtype} on {x.device}. backend='auto' takes what fits."
+
+class _HydraTransform(_HydraCounts):
+    "Which implementation counts"
     def forward(self, x:Tensor) -> Tensor:
         "`(B, c_in, L)` to `(B, num_features)`, of the dtype of `x`"
         if torch.is_autocast_enabled(x.device.type):
@@ -119,8 +131,8 @@ class _HydraCounts(FullPrecision):
         if self.clip: z = z.clamp_min(0)
         return z.flatten(1).to(dtype if dtype.is_floating_point else z.dtype)   # (B, D*2*g*k)
 
-# %% ../../nbs/models/22_hydra.ipynb #3655a997
-class HydraBackbonePlus(_HydraCounts):
+# %% ../../nbs/models/22_hydra.ipynb #923b4222
+class HydraBackbonePlus(_HydraTransform):
     "Hydra's features: `(B, c_in, L)` to `(B, num_features)`, ordered by dilation, then maxima before minima, group, kernel"
     min_len = 9   # the length of a kernel
     def __init__(self,
@@ -159,6 +171,8 @@ class HydraBackbonePlus(_HydraCounts):
 # %% ../../nbs/models/22_hydra.ipynb #8764d1f9
 class SparseScaler(Fitted):
     "Square root, then centring and scaling of the values that are not 0; before `fit` the square root alone: `(B, nf)` to the same"
+    mean:Tensor     # (nf,), of the square roots
+    scale:Tensor    # (nf,)
     def __init__(self,
         nf:int, # number of features
     ):

@@ -18,7 +18,7 @@ class Concat(nn.Module):
     ):
         super().__init__()
         self.dim = dim
-    def forward(self, xs:list[Tensor]) -> Tensor: return torch.cat(xs, dim=self.dim)    # for dim=1: each (B, C_i, L), to (B, C_1 + C_2 + …, L)
+    def forward(self, xs:list[Tensor]) -> Tensor: return torch.cat(xs, dim=self.dim)    # dim=1: each (B, C_i, L), to (B, C_1 + C_2 + …, L)
     def extra_repr(self): return f'dim={self.dim}'
 
 class Add(nn.Module):

@@ -12,7 +12,8 @@ from torch import nn, Tensor
 from ..core import generator
 from .feature_model import FeatureModel, Fitted, check_reusable, iter_chunks
 from .heads import takes_head_args
-from .minirocket import MiniRocketFeatures, convolve, crops
+from .kernels.rocket_torch import convolve, crops
+from .minirocket import MiniRocketFeatures
 from .registry import register_model
 
 # %% ../../nbs/models/21_multirocket.ipynb #a374c31f
@@ -82,7 +83,8 @@ class _TwoTransforms(nn.Module):
     ):
         super().__init__()
         if seq_len < self.min_len:
-            raise ValueError(f"MultiRocket needs series of at least 10 steps, for differences of 9; these have {seq_len}. Pad or resample them.")
+            raise ValueError("MultiRocket needs series of at least 10 steps, for differences of 9; "
+                             f"these have {seq_len}. Pad or resample them.")
         if num_features < 84*8:
             raise ValueError(f"num_features is {num_features}. Expected at least {84*8}: 84 kernels, 4 poolings, 2 representations.")
         gen = None if random_state is None else generator(random_state)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['check_sample_weight', 'check_feature_batch', 'FeatureBatches', 'RidgeSolution', 'check_alphas', 'ridge_loo',
-           'last_linear', 'norm_before', 'set_norm', 'LinearHead', 'set_linear_head', 'ridge_targets', 'fit_ridge_head']
+           'ridge_targets', 'fit_ridge_head']
 
 # %% ../../nbs/models/05_ridge.ipynb #cfff74ec
 from collections.abc import Iterable, Iterator
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 from ..core import evaluating
+from .linear_head import LinearHead, set_linear_head
 from .moments import RunningStats, as_double, usable_var
 
 # %% ../../nbs/models/05_ridge.ipynb #133b9529
@@ -38,7 +39,8 @@ def check_feature_batch(
         raise ValueError(f"A batch has features {tuple(z.shape)} and targets {tuple(t.shape)}. Expected (b, p) and (b, k).")
     for o, name in ((z, 'features'), (t, 'targets')):
         if not torch.isfinite(o).all():
-            raise ValueError(f"The {name} hold NaN or infinite values. Fill the missing values of the series, or leave such series out, first.")
+            raise ValueError(f"The {name} hold NaN or infinite values. "
+                             "Fill the missing values of the series, or leave such series out, first.")
 
 # %% ../../nbs/models/05_ridge.ipynb #0af24af7
 def _other_count(w, n): # the message
@@ -104,11 +106,13 @@ class FeatureBatches:
             z = as_double(z).to(self.mean.device)
             off = (z.sum(1) - self.sums[i:i + len(z)]).abs().mean() if i + len(z) <= self.n else torch.inf
             if off > 1e-6*self.sums.abs().mean() + 0.05*self.sums.std():
-                raise ValueError("The batches changed between two passes. Use a loader that does not shuffle, and transforms that are not random.")
+                raise ValueError("The batches changed between two passes. "
+                                 "Use a loader that does not shuffle, and transforms that are not random.")
             yield i, (z - self.mean) / self.scale * self.root[i:i + len(z)]
             i += len(z)
         if i != self.n:
-            raise ValueError(f"There were {self.n} series in the first pass, and {i} in the next. Use a loader that gives each series once, in order.")
+            raise ValueError(f"There were {self.n} series in the first pass, and {i} in the next. "
+                             "Use a loader that gives each series once, in order.")
 
 # %% ../../nbs/models/05_ridge.ipynb #03fc3287
 class RidgeSolution(NamedTuple):
@@ -216,121 +220,6 @@ def ridge_loo(
     coef = (w / f.scale[:, None]).T
     return RidgeSolution(coef, f.y_mean - coef @ f.mean, alphas[best], float(losses[best]), losses, f.mean, f.var, f.n)
 
-# %% ../../nbs/models/05_ridge.ipynb #ed80d7d0
-def last_linear(
-    model:nn.Module, # any model
-    root:nn.Module, # its head, or the model itself
-) -> nn.Linear:
-    "The last linear layer of `root`. Raises a `ValueError` where there is none, or none with a bias"
-    fc = next((m for m in reversed(list(root.modules())) if isinstance(m, nn.Linear)), None)
-    if fc is None or fc.bias is None:
-        raise ValueError(f"The head of {type(model).__name__} has no linear layer{'' if fc is None else ' with a bias'}. "
-                         "A closed-form solution needs a model that ends in nn.Linear: "
-                         "pass another custom_head, or train the head step by step.")
-    return fc
-
-def norm_before(
-    fc:nn.Linear, # a layer of `root`
-    root:nn.Module, # the head, or the model
-) -> nn.BatchNorm1d|None:
-    "The batch normalisation directly before `fc`, if there is one; dropout may stand between them"
-    found = None
-    for seq in root.modules():
-        layers = list(seq.children()) if isinstance(seq, nn.Sequential) else []
-        if fc not in layers: continue
-        before = [m for m in layers[:layers.index(fc)] if not isinstance(m, (nn.Dropout, nn.Identity))]
-        if before and isinstance(before[-1], nn.BatchNorm1d) and before[-1].track_running_stats: found = before[-1]
-    return found
-
-def set_norm(
-    norm:nn.BatchNorm1d, # the normalisation before a linear layer; it is changed
-    coef:Tensor, # (k, p), for the features before `norm`
-    intercept:Tensor, # (k,)
-    mean:Tensor, # (p,), mean of the features
-    var:Tensor, # (p,), their variance
-) -> tuple[Tensor, Tensor]: # coefficients and intercept for the features after `norm`
-    "Write statistics into `norm`, and return the linear map that gives the same output after it"
-    if hasattr(norm, 'set_stats'): norm.set_stats(mean, var)
-    else:
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(var)
-    if norm.affine:
-        norm.weight.fill_(1.)
-        norm.bias.zero_()
-    # the statistics as `norm` holds them, rounded to its precision
-    m, s = norm.running_mean.cpu().double(), (norm.running_var.cpu().double() + norm.eps).sqrt()
-    return coef*s, intercept + coef @ m
-
-# %% ../../nbs/models/05_ridge.ipynb #6d7a8fc2
-class _Stop(Exception): pass
-
-def _not_last(model): # the message
-    return (f"{type(model).__name__} changes what its last linear layer gives (y_range does, for one). "
-            "A closed-form solution needs a model that ends in that layer: build it without y_range.")
-
-class LinearHead:
-    "The last linear layer of `model`, and the batch normalisation directly before it, if there is one"
-    def __init__(self,
-        model:nn.Module, # any model that ends in a linear layer
-    ):
-        parts = [getattr(model, k) for k in getattr(model, 'head_names', ())]
-        root = nn.ModuleList(parts) if parts else model
-        self.model, self.fc = model, last_linear(model, root)
-        self.norm = norm_before(self.fc, root)
-
-    @property
-    def device(self) -> torch.device: return self.fc.weight.device
-
-    def features(self,
-        *inputs:Tensor, # (b, C, L), and side inputs where the model takes them
-    ) -> Tensor: # (b, p)
-        "The input of the head's normalisation, or of its linear layer; the forward pass stops there"
-        seen:list = []
-        def stop(_, args): seen.append(args[0]); raise _Stop
-        hook = (self.norm or self.fc).register_forward_pre_hook(stop)
-        try: self.model(*inputs)
-        except _Stop: pass
-        finally: hook.remove()
-        if not seen or seen[0].ndim != 2:
-            raise ValueError(f"The last linear layer of {type(self.model).__name__} receives {tuple(seen[0].shape) if seen else 'nothing'}. "
-                             "Expected (batch, features).")
-        return seen[0].detach()
-
-    def check(self,
-        *inputs:Tensor, # (b, C, L), and side inputs where the model takes them
-    ):
-        "Raise a `ValueError` unless the output of the model is that of its last linear layer, reshaped"
-        seen:list = []
-        hook = self.fc.register_forward_hook(lambda _, args, out: seen.append(out))
-        try: out = self.model(*inputs)
-        finally: hook.remove()
-        if len(seen) != 1 or out.numel() != seen[0].numel() or not torch.equal(out.flatten(), seen[0].flatten()):
-            raise ValueError(_not_last(self.model))
-
-    def write(self, coef:Tensor, intercept:Tensor, mean:Tensor, var:Tensor):
-        "Write a linear map of the features into the head: see `set_linear_head`"
-        set_linear_head(self, coef, intercept, mean, var)
-
-# %% ../../nbs/models/05_ridge.ipynb #1e041dd3
-@torch.no_grad()
-def set_linear_head(
-    model:nn.Module, # any model that ends in a linear layer; or its `LinearHead`
-    coef:Tensor, # (k, p), for the features before the head's normalisation
-    intercept:Tensor, # (k,)
-    mean:Tensor, # (p,), mean of the features
-    var:Tensor, # (p,), their variance
-) -> Any: # `model`
-    "Write a linear map of `model`'s features into its head, so that `model` predicts it, saves it, and can be trained on from there"
-    head = model if isinstance(model, LinearHead) else LinearHead(model)
-    if coef.shape != head.fc.weight.shape:
-        raise ValueError(f"The solution maps {coef.shape[1]} features to {coef.shape[0]} outputs, "
-                         f"the head {head.fc.in_features} to {head.fc.out_features}.")
-    coef, intercept, mean, var = (as_double(o.detach()).cpu() for o in (coef, intercept, mean, var))
-    if head.norm is not None: coef, intercept = set_norm(head.norm, coef, intercept, mean, var)
-    head.fc.weight.copy_(coef)
-    head.fc.bias.copy_(intercept)
-    return model
-
 # %% ../../nbs/models/05_ridge.ipynb #ef5d9e0f
 def ridge_targets(
     y:Tensor, # (b,), or (b, *d): classes, numbers, or 0 and 1 for each of several labels
@@ -360,16 +249,16 @@ class _HeadBatches: # (features, targets), anew whenever it is read
             yield self.head.features(*_plain(x, self.head.device)), ridge_targets(y, self.n_classes)
 
 def _other_width(k, head): # the message
-    return (f"The targets have {k} numbers a series, and the head of {type(head.model).__name__} gives {head.fc.out_features}. "
+    return (f"The targets have {k} numbers for each series, and the head of {type(head.model).__name__} gives {head.fc.out_features}. "
             "Build the model for these targets.")
 
 @torch.no_grad()
 def fit_ridge_head(
     model:nn.Module, # model that ends in a linear layer; one that needs fitting is fitted first
-    batches, # iterable of (x, y) that can be read again, in the same order. x: series (b, C, L), or a tuple of inputs; y: integer classes (b,), or numbers (b,) or (b, *d)
+    batches, # iterable of (x, y) that can be read again, in the same order; x (b, C, L) or a tuple of inputs, y classes (b,) or numbers (b, *d)
     n_classes:int|None=None, # number of classes (or labels, where y holds 0 and 1 for each); None for a regression
     alphas=np.logspace(-3, 3, 10), # penalties to choose from
-    scale:bool|None=None, # divide features by their standard deviation first; None: unless the model's attribute `scaled_features` says that it does so itself
+    scale:bool|None=None, # divide features by their standard deviation first; None: unless the model does so, `model.scaled_features`
     budget:int=2**28, # bytes of features to keep; beyond that they are computed again
     max_size:int=20_000, # limit for min(n, features)
     sample_weight=None, # weight of each series in the solution of the head, in the order of the batches: see `ridge_loo`

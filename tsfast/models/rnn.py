@@ -20,38 +20,44 @@ def make_rnn(
     hidden_size:int, # width of the state
     n_layers:int=1, # recurrent layers, one upon the other
     bias:bool=True, # biases `b_ih` and `b_hh`
-    dropout:float=0, # dropout between layers: of use from two layers on
+    dropout:float=0, # dropout between layers; it has an effect from two layers on
     bidirectional:bool=False, # read the series backwards as well
 ) -> nn.RNNBase: # takes (B, L, C)
     "One of torch's recurrent layers, checked"
-    if hidden_size < 1 or n_layers < 1: raise ValueError(f"hidden_size is {hidden_size}, and there are {n_layers} recurrent layers. Expected at least 1 of each.")
-    if not 0 <= dropout < 1: raise ValueError(f"The dropout between recurrent layers is {dropout}. Expected a probability in [0, 1).")
+    if hidden_size < 1 or n_layers < 1:
+        raise ValueError(f"hidden_size is {hidden_size}, and there are {n_layers} recurrent layers. Expected at least 1 of each.")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"The dropout between recurrent layers is {dropout}. Expected a probability in [0, 1).")
     return cell(c_in, hidden_size, num_layers=n_layers, bias=bias, batch_first=True, dropout=dropout, bidirectional=bidirectional)
+
+_NOT_EXPORTED = ("With padding, the backward pass starts at a different step in each series, which cannot be exported. "
+                 "Export a model with bidirectional=False; or train with TSNan2Value() and without keep_padding.")
 
 def run_rnn(
     rnn:nn.RNNBase, # recurrent layers, batch first
     x:Tensor, # (B, L, C)
     mask:Tensor|None=None, # (B, L), True = padding
-    at_end:bool=False, # padding is known to stand at the ends alone
+    at_end:bool=False, # the mask has padding only at the ends of series
 ) -> Tensor: # (B, L, hidden_size), twice that if bidirectional; zeros in padded steps
-    "States after each step, as if padded steps were not there"
+    "The states after each step; padded steps are skipped"
     if mask is None: return rnn(x)[0]
     x = hide_steps(x, mask)
-    if at_end and not rnn.bidirectional: return hide_steps(rnn(x)[0], mask)                 # what comes later changes no state, so nothing has to move
-    if getattr(torch.compiler, 'is_exporting', bool)():
-        raise ValueError("Padding moves the start of the backward direction of each series, which a graph cannot hold. Export a model with bidirectional=False; or train with TSNan2Value() and without keep_padding.")
+    # trailing padding cannot affect earlier states of a forward RNN: no reordering is needed
+    if at_end and not rnn.bidirectional: return hide_steps(rnn(x)[0], mask)
+    if getattr(torch.compiler, 'is_exporting', bool)(): raise ValueError(_NOT_EXPORTED)
     order = mask.int().argsort(dim=1, stable=True).unsqueeze(-1)                            # (B, L, 1): real steps first, in their order
     x = x.gather(1, order.expand_as(x))
     n = (~mask).sum(1).clamp(min=1).cpu()
     z = rnn(pack_padded_sequence(x, n, batch_first=True, enforce_sorted=False))[0]
     z = pad_packed_sequence(z, batch_first=True, total_length=x.shape[1])[0]
-    z = torch.empty_like(z).scatter(1, order.expand_as(z), z)                           # every step back to its place
-    return hide_steps(z, mask)                                                          # a series that is all padding, too
+    z = torch.empty_like(z).scatter(1, order.expand_as(z), z)                               # the original order
+    return hide_steps(z, mask)                                                              # also for a series of nothing but padding
 
+# %% ../../nbs/models/33_rnn.ipynb #812692a4
 class LastStep(nn.Module):
-    "The state that has seen the whole series: after the last step forwards, after the first one backwards. `(B, C, L)` to `(B, C)`"
+    "The final state of each direction, after the last step forwards and after the first one backwards: `(B, C, L)` to `(B, C)`"
     def __init__(self,
-        bidirectional:bool=False, # the second half of the channels reads backwards
+        bidirectional:bool=False, # the second half of the channels belongs to the backward direction
     ):
         super().__init__()
         self.bidirectional = bidirectional
@@ -81,8 +87,10 @@ def init_rnn_(
             nn.init.zeros_(p)
             if isinstance(rnn, nn.LSTM) and 'bias_ih' in name: p.data[rnn.hidden_size:2*rnn.hidden_size].fill_(1.)
 
+# %% ../../nbs/models/33_rnn.ipynb #b37ad669
 class _RNN(SequenceModule):
-    cell = nn.RNN
+    "Recurrent layers of the kind `cell`; the final state feeds the head"
+    cell:type[nn.RNNBase] = nn.RNN
     @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series
@@ -90,10 +98,10 @@ class _RNN(SequenceModule):
         hidden_size:int=100, # width of the state
         n_layers:int=1, # recurrent layers, one upon the other
         bias:bool=True, # biases `b_ih` and `b_hh`
-        rnn_dropout:float=0, # dropout of the output of each recurrent layer except the last, so of use from two layers on
+        rnn_dropout:float=0, # dropout of the output of each recurrent layer except the last
         bidirectional:bool=False, # read the series backwards as well: features twice as wide
         fc_dropout:float=0., # dropout before the last layer
-        init_weights:bool=True, # orthogonal recurrent weights, forget gate open; False leaves torch's own
+        init_weights:bool=True, # orthogonal recurrent weights and an open forget gate; False keeps torch's initial weights
         *,
         seq_len:int|None=None, # length of the series; only a custom head needs it
         mask_padding:bool=False, # treat NaN in all channels, up to the end of a series, as padding
@@ -105,13 +113,16 @@ class _RNN(SequenceModule):
         self.head_nf = hidden_size*(1 + bidirectional)
         self.reset_head(c_out, fc_dropout=fc_dropout, **head)
 
-    def make_head(self, c_out, **kwargs): return dict(pool=LastStep(self.rnn.bidirectional), head=linear_head(self.head_nf, c_out, **kwargs))
+    def make_head(self, c_out, **kwargs):
+        return dict(pool=LastStep(self.rnn.bidirectional), head=linear_head(self.head_nf, c_out, **kwargs))
+
     def forward_features(self, x:Tensor, mask:Tensor|None=None) -> Tensor: # (B, head_nf, L)
         return run_rnn(self.rnn, x.transpose(1, 2), self.find_mask(x, mask), at_end=mask is None).transpose(1, 2)
 
-    def forward_head(self, z:Tensor, mask:Tensor|None=None) -> Tensor:
+    def forward_head(self, z:Tensor, mask:Tensor|None=None) -> Tensor: # (B, head_nf, L) to (B, c_out), (B, *d) or (B, *d, c_out)
         return self.head(self.pool(z, mask) if isinstance(self.pool, LastStep) else self.pool(z))
 
+# %% ../../nbs/models/33_rnn.ipynb #01a27251
 @register_model
 class RNN(_RNN):
     "Elman's recurrent network: `(B, c_in, L)` to `(B, c_out)`, for any length"

@@ -15,15 +15,37 @@ from .heads import takes_head_args
 from .registry import register_model
 
 # %% ../../nbs/models/32_tst.ipynb #7e2710d1
+class _StridedSteps(SequenceModule):
+    "`stride` time steps become one step of the encoder, a convolution whose stride is its kernel size"
+    def set_stride(self, seq_len:int, max_seq_len:int|None):
+        "Set the length of the series, and the stride that brings it down to `max_seq_len` steps at most"
+        if max_seq_len is not None and max_seq_len < 1: raise ValueError(f"max_seq_len is {max_seq_len}. Expected at least 1, or None.")
+        self.seq_len = seq_len
+        self.stride = 1 if max_seq_len is None else math.ceil(seq_len/max_seq_len)
+        self.n_steps = math.ceil(seq_len/self.stride)       # steps of the encoder
+
+    def pad(self, o:Tensor, value=0) -> Tensor:
+        "`(…, L)` to `(…, n_steps*stride)`"
+        return F.pad(o, (0, self.n_steps*self.stride - self.seq_len), value=value) if self.stride > 1 else o
+
+    def join(self, x:Tensor) -> Tensor:
+        "`(B, C, L)` to `(B, n_steps, C*stride)`"
+        return self.pad(x).unflatten(2, (self.n_steps, self.stride)).transpose(1, 2).flatten(2)
+
+    def step_mask(self, mask:Tensor|None) -> Tensor|None:
+        "`(B, L)` to `(B, n_steps)`: a step of the encoder is padding if all of its time steps are"
+        return mask if mask is None or self.stride == 1 else self.pad(mask, True).unflatten(1, (-1, self.stride)).all(-1)
+
+# %% ../../nbs/models/32_tst.ipynb #b4eb51da
 @register_model
-class TST(SequenceModule):
+class TST(_StridedSteps):
     "Time series transformer: `(B, c_in, seq_len)` to `(B, c_out)`"
     @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series
         c_out:int, # classes, or targets
         seq_len:int, # length of the series, in time steps
-        max_seq_len:int|None=None, # most steps that the encoder sees: longer series are summed up by a convolution with a stride; None: no limit
+        max_seq_len:int|None=None, # most steps in the encoder: longer series are reduced by a convolution with a stride; None: no limit
         n_layers:int=3, # layers of the encoder
         d_model:int=128, # width of the vectors
         n_heads:int=16, # attention heads; at most `d_model`
@@ -37,15 +59,13 @@ class TST(SequenceModule):
         *,
         learn_pe:bool=True, # learn the positions; False: fixed sines and cosines
         use_bn:bool=False, # batch normalisation of the features in the head, if there is a `d`
-        flatten:bool=True, # the head sees the features of all steps, joined; False: their mean over time
+        flatten:bool=True, # the head receives the features of all steps, joined; False: their mean over time
         mask_padding:bool=False, # treat NaN in all channels, up to the end of a series, as padding
         **head, # options of the head: see `TSModule.reset_head`
     ):
         super().__init__(c_in, seq_len, mask_padding)
-        if max_seq_len is not None and max_seq_len < 1: raise ValueError(f"max_seq_len is {max_seq_len}. Expected at least 1, or None.")
-        self.seq_len, self.use_bn, self.flatten, self.head_nf = int(seq_len), use_bn, flatten, d_model
-        self.stride = 1 if max_seq_len is None else math.ceil(seq_len/max_seq_len)
-        self.n_steps = math.ceil(seq_len/self.stride)                                   # steps that the encoder sees
+        self.set_stride(int(seq_len), max_seq_len)
+        self.use_bn, self.flatten, self.head_nf = use_bn, flatten, d_model
         self.W_P = nn.Linear(c_in*self.stride, d_model)                                 # a convolution whose stride is its kernel size
         if learn_pe: self.W_pos = nn.Parameter(torch.empty(self.n_steps, d_model).uniform_(-0.02, 0.02))
         else: self.register_buffer('W_pos', sincos_encoding(self.n_steps, d_model))
@@ -53,19 +73,15 @@ class TST(SequenceModule):
         self.encoder = _TSTEncoder(self.n_steps, d_model, n_heads, d_k, d_v, d_ff, dropout, act, n_layers=n_layers)
         self.reset_head(c_out, y_range=y_range, fc_dropout=fc_dropout, **head)
 
-    def make_head(self, c_out, **kwargs): return self.make_flat_head(self.n_steps if self.flatten else None, c_out, use_bn=self.use_bn, **kwargs)
-
-    def pad(self, o:Tensor, value=0) -> Tensor: return F.pad(o, (0, self.n_steps*self.stride - self.seq_len), value=value) if self.stride > 1 else o
-    def step_mask(self, mask:Tensor|None) -> Tensor|None: # (B, L) to (B, steps): a step of the encoder counts if any of its time steps does
-        return mask if mask is None or self.stride == 1 else self.pad(mask, True).unflatten(1, (-1, self.stride)).all(-1)
+    def make_head(self, c_out, **kwargs):
+        return self.make_flat_head(self.n_steps if self.flatten else None, c_out, use_bn=self.use_bn, **kwargs)
 
     def forward_features(self,
         x:Tensor, # (B, C, L)
         mask:Tensor|None=None, # (B, L), True = padding
     ) -> Tensor: # (B, d_model, steps), zeros where there is padding
         mask = self.find_mask(x, mask)
-        x = self.pad(x if mask is None else x.masked_fill(mask.unsqueeze(1), 0))
-        x = x.unflatten(2, (self.n_steps, self.stride)).transpose(1, 2).flatten(2)      # (B, steps, C*stride)
+        x = self.join(x if mask is None else x.masked_fill(mask.unsqueeze(1), 0))       # (B, steps, C*stride)
         mask = self.step_mask(mask)
         z = self.encoder(self.dropout(self.W_P(x) + self.W_pos), mask)                  # (B, steps, d_model), section 3.1
         return hide_steps(z, mask).transpose(1, 2)

@@ -73,7 +73,7 @@ class XceptionTime(TSModule):
         seq_len:int|None=None, # length of the series; only a custom head needs it
         ks:int=40, # the longest kernel, in steps
         bottleneck:bool=True, # 1 × 1 convolutions before the long ones
-        final_act:bool=True, # end in batch normalisation and a ReLU, as in the paper; `ts_learner` passes False for a regression, whose targets may be negative
+        final_act:bool=True, # end in batch normalisation and a ReLU, as in the paper; `ts_learner` passes False for a regression
         **head, # options of the head: see `TSModule.reset_head`
     ):
         super().__init__(c_in, seq_len)
