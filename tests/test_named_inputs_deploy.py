@@ -94,3 +94,35 @@ def test_onnx(parts, folder, tmp_path):
     for n in (1, 4):
         got = s.run(None, dict(series=X[:n].numpy(), age=age[:n].numpy(), place=place[:n].numpy()))[0]
         np.testing.assert_allclose(got, parts[1](X[:n], age[:n], place[:n]).detach().numpy(), atol=1e-5)
+
+# ---------------------------------------------------------------- from a learner
+
+@pytest.fixture(scope='module')
+def learn():
+    "A trained learner whose loaders have the same two inputs beside the series"
+    from tsfast.data.core import get_ts_dls
+    from tsfast.data.preprocessing import TSStandardize
+    from tsfast.learner import ts_learner
+    register_model(WithAge)
+    try:
+        dls = get_ts_dls(X, ['no', 'yes', 'no']*3, splits=(range(6), range(6, N)), inputs=dict(age=age, place=place), batch_tfms=TSStandardize(), bs=3, device='cpu')
+        learn = ts_learner(dls, WithAge, seed=0)
+        with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-2)
+        yield learn
+    finally: registry._archs.pop('WithAge', None)
+
+def test_learner_to_predictor(learn, tmp_path):
+    from tsfast.deploy import to_predictor
+    probas, _, decoded = learn.get_X_preds(X, inputs=dict(age=age, place=place))
+    p = Predictor(learn.save_bundle(tmp_path/'b'))
+    assert p.config['inputs'] == [dict(name='age', shape=[3], dtype='float32'), dict(name='place', shape=[], dtype='int64')] and p.config['format_version'] == 3
+    assert torch.equal(p(X, age=age, place=place), probas) and np.array_equal(p.predict(X, age=age, place=place), decoded)
+    assert torch.equal(to_predictor(learn)(X, age=age, place=place), probas)
+
+@pytest.mark.skipif(not all(importlib.util.find_spec(o) for o in ('onnx', 'onnxruntime', 'onnxscript')), reason='needs onnx, onnxscript and onnxruntime')
+def test_learner_to_onnx(learn, tmp_path):
+    import onnxruntime
+    want = learn.get_X_preds(X, inputs=dict(age=age, place=place))[0]
+    torch.testing.assert_close(export_program(learn).module()(X, age, place), want)
+    s = onnxruntime.InferenceSession(export_onnx(learn, tmp_path/'m.onnx'), providers=['CPUExecutionProvider'])
+    np.testing.assert_allclose(s.run(None, dict(series=X.numpy(), age=age.numpy(), place=place.numpy()))[0], want.numpy(), atol=1e-5)
