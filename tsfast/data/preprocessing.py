@@ -6,6 +6,7 @@
 __all__ = ['TSBatchTransform', 'TSScale', 'TSStandardize', 'TSNormalize', 'TSRobustScale', 'TSClip', 'TSNan2Value']
 
 # %% ../../nbs/data/05_preprocessing.ipynb #4b98128b
+from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ class TSBatchTransform(DisplayedTransform):
     by_sample = False       # does the loader keep what `stats` gives of each batch, for `inverse`?
     fills_missing = False   # does it replace NaN?
     keep_padding = False    # and leave that at the end of a series?
-    fn = None
+    fn:Any = None           # a `SeriesModule`
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         own = vars(cls)     # the names of earlier versions

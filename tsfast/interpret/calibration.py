@@ -37,7 +37,8 @@ def calibration_error(self:Learner,
 ) -> float: # from 0 to 1
     "How far confidence and accuracy lie apart, on average"
     class_names(self, 'The calibration error')
-    return expected_calibration_error(*_confidence(self, X, y), n_bins)
+    conf, right = _confidence(self, X, y)
+    return expected_calibration_error(conf, right, n_bins)
 
 @patch
 def plot_calibration(self:Learner,

@@ -150,7 +150,7 @@ def plot_explanation(self:Learner,
     maps = self.explain(X, labels=labels, method=method, **kwargs)
     with self.no_bar(): decoded = self.get_X_preds(X)[2]
     axs = plot_grid(len(X), ax, nrows, ncols, figsize, (4, 2.6))
-    top, C, L = np.abs(maps).max() or 1., *X.shape[1:]
+    top, (C, L) = np.abs(maps).max() or 1., X.shape[1:]
     for i, a in zip(range(len(X)), axs.flat):
         look = dict(aspect='auto', cmap=cmap, vmin=-top, vmax=top, alpha=.6, zorder=-1, interpolation='nearest')
         if maps.ndim == 3:   # a band a channel, with its curve inside

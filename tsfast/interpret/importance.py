@@ -54,7 +54,7 @@ def _importance(learn, groups, names, what, X, y, score, n_repeats, level, rando
         steps = [(g, r) for g in range(len(groups)) for r in range(n_repeats)]
         worse = np.zeros((len(groups), len(x)))
         for g, r in (progress_bar(steps, leave=False) if progress else steps):
-            shuffled, chans, times = x.clone(), *groups[g]
+            shuffled, (chans, times) = x.clone(), groups[g]
             other = x[torch.randperm(len(x), generator=gen)]
             if keeps: other = torch.where(padded | other.isnan(), x, other)       # a series keeps its length
             shuffled[:, chans, times] = other[:, chans, times]

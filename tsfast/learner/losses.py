@@ -97,4 +97,5 @@ def learner_loss(
     if loss_func is None and getattr(target, 'allow_nan', False): loss_func = MaskedLoss(target.loss_func())
     predicts = hasattr(loss_func, 'activation') and hasattr(loss_func, 'decodes')
     if loss_func is not None and target is not None and not predicts: loss_func = PredictingLoss(loss_func, target)
-    return loss_func or target.loss_func()
+    if loss_func is None and target is not None: loss_func = target.loss_func()
+    return loss_func
