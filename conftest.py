@@ -73,9 +73,11 @@ def _undone(shells):
     from tsfast.core import seeded
     from fastai.interpret import plot_top_losses
     from fastai.learner import Learner
-    from tsfast.models import registry
     from tsfast.cli.parsing import commands
-    archs, verbs = dict(registry._archs), dict(commands)
+    from tsfast.data.targets import TSTarget
+    from tsfast.models import registry
+    from tsfast.models.scaling import SeriesModule
+    registered = [(o, dict(o)) for o in (registry._archs, commands, TSTarget.kinds, SeriesModule.kinds)]
     methods, dispatched = dict(vars(Learner)), [m.implementation for m in plot_top_losses.methods]
     hooks = sys.displayhook, sys.excepthook
     try:
@@ -93,8 +95,9 @@ def _undone(shells):
         for k, f in methods.items():
             if vars(Learner)[k] is not f: setattr(Learner, k, f)
         for f in dispatched: plot_top_losses.dispatch(f)
-        registry._archs.clear(); registry._archs.update(archs)
-        commands.clear(); commands.update(verbs)
+        for now, before in registered:
+            now.clear()
+            now.update(before)
         os.environ.clear(); os.environ.update(env)
         sys.path[:], sys.modules['__main__'] = path, main
         sys.displayhook, sys.excepthook = hooks

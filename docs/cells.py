@@ -1,7 +1,7 @@
 "From the cells of a notebook to those of a page: links, outputs, and which cells are open, folded or left out"
 import ast, importlib, re, tempfile
 from fastcore.nbio import mk_cell
-from entries import exported
+from entries import entry, exported
 from pages import colab, repo, root
 from text import directives, without_bars, without_directives
 
@@ -32,13 +32,9 @@ def linker(pages):
     for p in pages:
         if p.module: ours.setdefault(p.module, {(p.docname, None)})
 
-    def find(name):
-        short = name.removeprefix('learn.').removeprefix('learner.') if '.' in name else name
-        return ours.get(name) or ours.get(short) or (ours.get(f'Learner.{name[6:]}') if name.startswith('learn.') else None)
-
     def one(m, here):
-        name = m[1].removesuffix('()')
-        to = find(name)
+        name = re.sub(r'^learn(er)?\.', 'Learner.', m[1].removesuffix('()'))
+        to = ours.get(name) or ours.get(f'TS{name}')      # `learn.lr_find` is a method of TSLearner
         if to and len(to) == 1:
             page, label = next(iter(to))
             if page == here: return m[0]
@@ -107,7 +103,7 @@ def merge_streams(outs):
 
 # --- cells
 def convert(nb, page, link, by_path):
-    "The cells of a page"
+    "The cells of a page; `show_doc(name)` shows the entry of a name that has its own in another page"
     mod = importlib.import_module(page.module) if page.module else None
     to_links = lambda md: link(rewrite_links(md, page, by_path), page.docname)
     cells = []
@@ -117,6 +113,8 @@ def convert(nb, page, link, by_path):
         elif 'hide' in d or 'default_exp' in d or 'nbdev_export()' in c.source: continue
         elif d.keys() & {'export', 'exports'}:
             if (md := exported(c.source, mod, page)): cells.append(mk_cell(link(md, page.docname), 'markdown'))
+        elif (m := re.fullmatch(r'show_doc\(([\w.]+)\)', without_directives(c.source))):
+            cells.append(mk_cell(link(entry(m[1], mod, page, label=False), page.docname), 'markdown'))
         else: cells += executed(c, d, page, to_links)
     return cells
 

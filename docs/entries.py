@@ -65,13 +65,14 @@ def exported(source, mod, page):
 
 
 # --- one entry
-def entry(name, mod, page):
-    "The reference entry of a public name: signature, docstring, parameters, methods"
+def entry(name, mod, page, label=True):
+    "The reference entry of a public name: signature, docstring, parameters, methods. With `label` it can be linked to"
     sym = resolve(name, mod)
     doc = '' if inspect.isclass(sym) and sym.__doc__ is None else inspect.cleandoc(sym.__doc__ or '')
     doc = re.sub(r'^Examples\n-+\n(.*)', r'```python\n\1\n```', doc, flags=re.S | re.M)     # the form that sktime requires
     doc = re.sub(r'(?<![`\w-])--(\w[\w-]*)', r'`--\1`', doc)      # an option, not a dash
-    return '\n'.join([f'({page.symbols[name]})=', f'### {name}', '', *call(sym, name), *paragraphs(source_link(sym), doc, table(sym)),
+    head = [f'({page.symbols[name]})='] if label else []
+    return '\n'.join([*head, f'### {name}', '', *call(sym, name), *paragraphs(source_link(sym), doc, table(sym)),
                       *own_methods(sym, name, page)])
 
 

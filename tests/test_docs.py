@@ -172,3 +172,19 @@ def test_a_package_has_the_page_of_its_name():
     assert pages.module_of(new_nb([mk_cell('#| default_exp interpret.__init__')])) == 'tsfast.interpret'
     assert pages.Page(root, 'models', 'X', '', 'tsfast.models').module_file == 'tsfast/models/__init__.py'
     assert pages.matches('data/core', 'data/*') and not pages.matches('models/kernels/rocket_cpu', 'models/*')
+
+
+def test_entry_of_a_name_from_another_page():
+    "`show_doc(name)` shows it with its parameters, and without a second label"
+    page, made = page_of('tsfast.learner')
+    md = '\n'.join(c.source for c in made if c.cell_type == 'markdown')
+    assert '### ts_learner\n' in md and '| `arch` |' in md and '.ts_learner)=' not in md and not any('show_doc' in c.source for c in made)
+
+
+def test_methods_of_a_learner_are_linked():
+    "To the pages that patch them, and never to a function of the same name"
+    page = lambda name, **symbols: pages.Page(root, name, name, '', None, symbols={k.replace('__', '.'): k for k in symbols})
+    link = cells.linker([page('cli', export=1), page('predict', Learner__get_X_preds=1, TSLearner__lr_find=1)])
+    assert link('`learn.get_X_preds()`', 'x') == '[`learn.get_X_preds()`](#Learner__get_X_preds)'
+    assert link('`learn.lr_find`', 'x') == '[`learn.lr_find`](#TSLearner__lr_find)'
+    assert link('`learn.export`', 'x') == '`learn.export`' and link('`learn.get_X_preds`', 'predict') == '`learn.get_X_preds`'

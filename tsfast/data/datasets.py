@@ -7,20 +7,67 @@ __all__ = ['TSDatasets']
 
 # %% ../../nbs/data/04a_datasets.ipynb #4ac5931a
 import copy
+from collections.abc import Mapping
 from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor
 from fastai.torch_core import is_listy
-from fastcore.basics import listify
-from ..core import as_frame, as_long, as_series, check_series, overlaps, warn_lost_digits
+from fastcore.basics import listify, patch
+from ..core import as_frame, as_long, as_series, check_series, overlaps, suggest, warn_lost_digits
 from .splits import check_splits
 from .targets import TSMultiLabelClassification, as_targets, infer_target, one_column, refuse_other_order, same_length
 from .tensor import TSTensor
 
 # %% ../../nbs/data/04a_datasets.ipynb #a4947941
-def _sel(o, n, what):
-    "A selection of channels or steps as indices or a slice"
+class TSDatasets:
+    """Series and encoded targets, with the splits that share them.
+
+    A tensor `X` stays on its device, and `read` gives targets on the same. A loader moves series from the CPU to its own device:
+    all at once where they fit, else batch by batch."""
+    side = {}   # further inputs by name; older pickles have none
+
+    def __init__(self,
+        X, # (n, C, L), or (n, L) for one channel: array, tensor, memory map, wide data frame
+        y=None, # n targets; None for series alone
+        tfms=None, # [transforms of X, transform of y]; what y is, is inferred where y has one dimension
+        splits=None, # (train, valid) or (train, valid, test) indices; None: all series are the training split
+        *,
+        sel_vars=None, # channels to keep: indices, slice or mask
+        sel_steps=None, # time steps to keep: indices, slice or mask
+        inplace:bool=True, # apply the transforms of X once, now; False: to each batch. A memory map is always read batch by batch
+        inputs:dict|None=None, # further inputs of the model, by name: each (n, …), numbers or integers, one row per series
+    ):
+        raw = as_frame(X)
+        refuse_other_order(raw, y)
+        X = check_series(raw)
+        if len(X) == 0: raise ValueError(f"X has shape {tuple(X.shape)}: no series.")
+        self._x_tfms, y_tfm = _both_tfms(tfms)
+        self._set_series(X, raw, splits, sel_vars, sel_steps, inplace)
+        self.side = _side_inputs(inputs, len(X))
+        self._set_targets(y, y_tfm)
+        self.shape = tuple(self.read(torch.tensor([0]))[0].shape[1:])
+        if self.cat and self.d is not None and self.d != (self.len,): raise ValueError(_other_steps(self))
+
+    # what a model and a loss need to know
+    vars = property(lambda self: self.shape[0])
+    len = property(lambda self: self.shape[1])
+    c = property(lambda self: getattr(self.target, 'c', None))
+    d = property(lambda self: getattr(self.target, 'd', None))
+    cat = property(lambda self: getattr(self.target, 'cat', None))
+    vocab = property(lambda self: getattr(self.target, 'vocab', None))
+    loss_func = property(lambda self: None if self.target is None else self.target.loss_func())
+    n_inp = property(lambda self: 1 + len(self.side))
+    input_names = property(lambda self: ('series', *self.side))
+    input_shapes = property(lambda self: {'series': self.shape, **{k: tuple(o.shape[1:]) for k, o in self.side.items()}})
+
+# %% ../../nbs/data/04a_datasets.ipynb #e8b99468
+def _as_index(
+    o, # indices, slice, mask or None
+    n:int, # how many there are
+    what:str, # name of the argument, for the message
+) -> list|slice: # indices or a slice
+    "A selection of channels or steps"
     if o is None: return slice(None)
     if isinstance(o, slice): return o
     idx = np.atleast_1d(np.asarray(o))
@@ -28,6 +75,69 @@ def _sel(o, n, what):
     if idx.dtype.kind not in 'iu' or (len(idx) and (idx.min() < -n or idx.max() >= n)):
         raise ValueError(f"{what} is {o}. Expected indices below {n}, a slice or a mask.")
     return [int(i) for i in idx]
+
+def _both_tfms(tfms):
+    "`tfms` as a list of transforms of X, and the transform of y"
+    example = "Expected two entries: [transforms of X, transform of y], such as [None, TSClassification()]."
+    if tfms is None: return [], None
+    if not is_listy(tfms): raise ValueError(f"tfms is {tfms!r}. {example}")
+    if len(tfms) != 2: raise ValueError(f"tfms has {len(tfms)} entries. {example}")
+    fs = listify(tfms[0])
+    for f in fs:
+        if hasattr(f, 'on_series') or not callable(f):
+            raise ValueError(f"{f!r} cannot transform X here. A batch transform goes into batch_tfms=...; "
+                             "tfms[0] takes functions from (n, C, L) tensors to tensors.")
+    return fs, tfms[1]
+
+def _other_steps(ds) -> str: # the message
+    "Labels for each step, but not of as many steps as the series have"
+    return (f"y has {ds.d[0]} labels a series, and the series have {ds.len} steps. TSClassification takes one label a series, "
+            "or one for each step; for a matrix of 0 and 1 use TSMultiLabelClassification().")
+
+# %% ../../nbs/data/04a_datasets.ipynb #4ce9f29a
+@patch
+def _set_series(self:TSDatasets, X, raw, splits, sel_vars, sel_steps, inplace):
+    "Keep the series, selected and transformed at once, or batch by batch for a memory map"
+    n, mapped = len(X), isinstance(X, np.memmap)
+    self.split_idx, self._scan, self._placed, self.idxs = None, None, {}, torch.arange(n)
+    self.splits = None if splits is None else tuple(torch.from_numpy(s) for s in check_splits(splits, n))
+    self.given_shape = tuple(X.shape[1:])   # channels and length before any selection
+    self._vars, self._steps = _as_index(sel_vars, X.shape[1], 'sel_vars'), _as_index(sel_steps, X.shape[2], 'sel_steps')
+    text = hasattr(raw, 'columns') or getattr(raw, 'dtype', object) == object
+    warn_lost_digits(raw if text else X, self._vars)
+    if self._x_tfms: self._refuse_batch_dependent(X)
+    self._ready = inplace and not mapped
+    self.X = self._prepare(X) if self._ready else X if mapped else as_series(X, keep_overlap=True)
+
+# %% ../../nbs/data/04a_datasets.ipynb #b9ff36da
+@patch
+def _select(self:TSDatasets, X):
+    "The channels and steps that are kept"
+    try: X = X[:, self._vars][..., self._steps]
+    except IndexError:
+        raise ValueError(f"X has shape {tuple(X.shape)}, and sel_vars or sel_steps takes channels or steps beyond that.") from None
+    if 0 in X.shape[1:]: raise ValueError("sel_vars or sel_steps leaves nothing of the series.")
+    return X
+
+@patch
+def _prepare(self:TSDatasets, X):
+    "Select, cast, transform"
+    X = as_series(self._select(X), keep_overlap=True)
+    if not overlaps(X): X = X.contiguous()
+    if self._x_tfms: X = X.clone()     # a transform may work in place; the caller's array stays as it is
+    for f in self._x_tfms: X = as_series(f(X))
+    return X
+
+@patch
+def _refuse_batch_dependent(self:TSDatasets, X):
+    "Refuse functions of X whose result for a series depends on the others, and so on the batch or on the test split"
+    x = as_series(self._select(X[np.unique(np.linspace(0, len(X) - 1, min(len(X), 8)).astype(int))]))
+    for f in self._x_tfms:
+        try: together, alone = as_series(f(x.clone())), torch.cat([as_series(f(o[None].clone())) for o in x])
+        except Exception as e: raise ValueError(_depends_on_batch(f, e)) from e
+        random_draws = lambda: not _alike(together, as_series(f(x.clone())))
+        if not _alike(together, alone) and not random_draws(): raise ValueError(_depends_on_batch(f))
+        x = together
 
 def _alike(a, b): # up to rounding
     if a.shape != b.shape: return False
@@ -45,243 +155,242 @@ def _depends_on_batch(
             "Expected a function of each series by itself, such as lambda x: x - x.mean(2, keepdim=True). "
             "Statistics of the training split are for batch transforms: batch_tfms=TSStandardize().")
 
+# %% ../../nbs/data/04a_datasets.ipynb #4643dabe
+def _as_side(name, v, n): # one further input as a tensor
+    if not isinstance(name, str) or not name.isidentifier() or name == 'series':
+        raise ValueError(f"inputs has the name {name!r}. Expected the name of a parameter of the model's forward; 'series' is X itself.")
+    try: t = v.detach().as_subclass(Tensor) if isinstance(v, Tensor) else torch.as_tensor(np.array(v))
+    except (TypeError, ValueError): raise ValueError(f"The input {name!r} has no numbers. Expected an array of floats or integers.") from None
+    if t.is_complex() or t.ndim == 0 or len(t) != n:
+        raise ValueError(f"The input {name!r} has shape {tuple(t.shape)} and dtype {str(t.dtype)[6:]}. Expected real numbers, ({n}, …): one row per series.")
+    if not t.is_floating_point(): return t.long().contiguous()
+    t = t.float().contiguous()
+    if not t.isfinite().all(): raise ValueError(f"The input {name!r} has missing or infinite values. Replace them first.")
+    return t
+
+def _side_inputs(
+    inputs:dict|None, # name -> (n, …): array or tensor
+    n:int, # number of series
+) -> dict: # name -> tensor, float32 or int64
+    "The inputs of a model that stand beside the series, checked"
+    if inputs is None: return {}
+    if not isinstance(inputs, Mapping): raise ValueError(f"inputs is a {type(inputs).__name__}. Expected a dict of name to array.")
+    return {k: _as_side(k, v, n) for k, v in inputs.items()}
+
+def _side_like(inputs, side, n): # further inputs of new series, in the order and the dtypes of `side`
+    inputs = _side_inputs(inputs, n)
+    names = list(side)
+    missing, unknown = [k for k in names if k not in inputs], [k for k in inputs if k not in side]
+    if missing: raise ValueError(f"The input {missing[0]!r} is missing. Pass inputs=dict({', '.join(f'{k}=…' for k in names)}).")
+    if unknown: raise ValueError(f"There is no input {unknown[0]!r} in the training data.{suggest(unknown[0], names)} Its inputs: {names}.")
+    for k, o in side.items():
+        if inputs[k].shape[1:] != o.shape[1:]:
+            raise ValueError(f"The input {k!r} has shape {tuple(inputs[k].shape)}. Expected {(n, *o.shape[1:])}, as in training.")
+        if inputs[k].is_floating_point() and not o.is_floating_point():
+            raise ValueError(f"The input {k!r} has floats. Expected integers, as in training.")
+    return {k: inputs[k].to(o.dtype) for k, o in side.items()}
+
+# %% ../../nbs/data/04a_datasets.ipynb #0e4a355f
+@patch
+def _set_targets(self:TSDatasets, y, tfm):
+    "Encode y by `tfm`, or by what y is; the labels of the training split are the classes"
+    tfm = [o() if isinstance(o, type) else o for o in listify(tfm)]
+    if len(tfm) > 1: raise ValueError(f"There are {len(tfm)} transforms of y. Expected one, such as TSClassification().")
+    if y is None:
+        if tfm: raise ValueError(f"There is a transform of y, {type(tfm[0]).__name__}, but no y.")
+        self.y = self.target = None; return
+    y = as_frame(y, 'y')
+    if not tfm: y = one_column(y)
+    if not (tfm and isinstance(tfm[0], TSMultiLabelClassification)): y = as_targets(y, len(self.X))   # lists of labels may be ragged
+    else: same_length(len(self.X), y)
+    if tfm and not (hasattr(tfm[0], 'setup') and hasattr(tfm[0], 'encode')): raise ValueError(_no_target(tfm[0]))
+    if hasattr(y, 'to_numpy') and getattr(y, 'ndim', 1) != 2: y = y.to_numpy()    # by position, whatever the index says; the columns of a frame name classes
+    self.target = copy.copy(tfm[0]) if tfm else infer_target(y)
+    self.target.setup(_rows_of(y, self.splits[0]) if self.splits else y)
+    if self.splits is None: self.y = self.target.encode(y); return
+    used = torch.cat(self.splits).sort().values
+    t = self.target.encode(_rows_of(y, used))     # series in no split may have any label
+    self.y = torch.zeros((len(self.X), *t.shape[1:]), dtype=t.dtype)
+    self.y[used] = t
+
+def _rows_of(y, idx): # by position, of a list, an array or a data frame
+    if isinstance(y, (list, tuple)): return [y[i] for i in idx.tolist()]
+    return getattr(y, 'iloc', y)[idx.numpy()]
+
+def _no_target(f) -> str: # the message
+    "Something else in the place of the transform of y"
+    return (f"The transform of y is {f!r}. Expected TSClassification(), TSRegression() or TSMultiLabelClassification(), "
+            "or another TSTarget.")
+
+# %% ../../nbs/data/04a_datasets.ipynb #a37f336a
+@patch
+def __len__(self:TSDatasets): return len(self.idxs)
+
+@patch
+def read(self:TSDatasets,
+    rows:Tensor, # numbers of series in the whole data, int64
+    store:tuple|None=None, # what `placed` gives; default: the data as they are stored
+) -> tuple: # (series, further inputs, targets): plain tensors on the device of X, in the order of `input_names`; no targets without y
+    "One batch, indexed once"
+    X, *rest = self._stored() if store is None else store
+    x = X[rows.to(X.device)].contiguous() if isinstance(X, Tensor) else np.asarray(X[rows.cpu().numpy()])
+    if not self._ready: x = self._prepare(x)
+    return (x, *(o[rows.to(o.device)].to(x.device) for o in rest if o is not None))
+
+@patch
+def _stored(self:TSDatasets): return (self.X, *self.side.values(), self.y)
+
+@patch
+def __getitem__(self:TSDatasets, i):
+    if isinstance(i, (int, np.integer)):
+        if not -len(self) <= i < len(self): raise IndexError(f"Series {i} of {len(self)}.")
+        b, n = self.read(self.idxs[[int(i)]]), self.n_inp
+        return (TSTensor(b[0][0]), *(o[0] for o in b[1:n]), *(self.target.wrap(o[0]) for o in b[n:]))
+    res = copy.copy(self)
+    i = i if isinstance(i, slice) else i.cpu() if isinstance(i, Tensor) else torch.as_tensor(np.asarray(i))
+    res.idxs, res.splits, res._scan = self.idxs[i], None, None
+    return res
+
 class _Items:
     "Series by number, as fastai's interpretation asks for them"
     def __init__(self, dsets): self.iloc = dsets
     def __getitem__(self, i): return self.iloc[i]
     def __len__(self): return len(self.iloc)
 
-class TSDatasets:
-    """Series and encoded targets, with the splits that share them.
+@patch(as_prop=True)
+def items(self:TSDatasets):
+    "The series by number"
+    return _Items(self)
 
-    A tensor `X` stays on its device, and `read` gives targets on the same. A loader moves series from the CPU to its own device:
-    all at once where they fit, else batch by batch."""
-    n_inp = 1
+# %% ../../nbs/data/04a_datasets.ipynb #e1a9f7c8
+@patch
+def chunks(self:TSDatasets,
+    rows:int|None=None, # series at a time; default: as many as make 16 MB
+):
+    "The series `(b, C, L)` in order, some at a time, as float32"
+    rows = rows or max(1, 2**22 // (self.vars*self.len))
+    # whatever looks at all series finds out on the way whether there is anything missing or infinite
+    nan = inf = 0
+    for idx in self.idxs.split(rows):
+        x = self.read(idx)[0]
+        bad = ~torch.isfinite(x)
+        if bad.any():
+            nan += int(torch.isnan(x).flatten(1).any(1).sum())
+            inf += int(torch.isinf(x).flatten(1).any(1).sum())
+        yield x
+    self._scan = nan, inf
 
-    def __init__(self,
-        X, # (n, C, L), or (n, L) for one channel: array, tensor, memory map, wide data frame
-        y=None, # n targets; None for series alone
-        tfms=None, # [transforms of X, transform of y]; what y is, is inferred where y has one dimension
-        splits=None, # (train, valid) or (train, valid, test) indices; None: all series are the training split
-        *,
-        sel_vars=None, # channels to keep: indices, slice or mask
-        sel_steps=None, # time steps to keep: indices, slice or mask
-        inplace:bool=True, # apply the transforms of X once, now; False: to each batch. A memory map is always read batch by batch
-    ):
-        raw = as_frame(X)
-        refuse_other_order(raw, y)
-        X = check_series(raw)
-        if len(X) == 0: raise ValueError(f"X has shape {tuple(X.shape)}: no series.")
-        n = len(X)
-        self.split_idx, self._scan, self._placed = None, None, {}
-        self.splits = None if splits is None else tuple(torch.from_numpy(s) for s in check_splits(splits, n))
-        self.idxs = torch.arange(n)
-        self.given_shape = tuple(X.shape[1:])   # channels and length before any selection
-        self._vars, self._steps = _sel(sel_vars, X.shape[1], 'sel_vars'), _sel(sel_steps, X.shape[2], 'sel_steps')
-        if tfms is not None and not is_listy(tfms): raise ValueError(f"tfms is {tfms!r}. Expected two entries: [transforms of X, transform of y], such as [None, TSClassification()].")
-        tfms = [None, None] if tfms is None else list(tfms)
-        if len(tfms) != 2: raise ValueError(f"tfms has {len(tfms)} entries. Expected two: [transforms of X, transform of y], such as [None, TSClassification()].")
-        self._x_tfms = listify(tfms[0])
-        for f in self._x_tfms:
-            if hasattr(f, 'on_series') or not callable(f): raise ValueError(f"{f!r} cannot transform X here. A batch transform goes into batch_tfms=...; tfms[0] takes functions from (n, C, L) tensors to tensors.")
-        warn_lost_digits(raw if hasattr(raw, 'columns') or getattr(raw, 'dtype', object) == object else X, self._vars)
-        if self._x_tfms: self._check_tfms(X)
-        self._ready = inplace and not isinstance(X, np.memmap)
-        self.X = self._prepare(X) if self._ready else X if isinstance(X, np.memmap) else as_series(X, keep_overlap=True)
-        self._set_targets(y, tfms[1])
-        self.shape = tuple(self.read(torch.tensor([0]))[0].shape[1:])
-        if self.cat and self.d is not None and self.d != (self.len,):
-            raise ValueError(f"y has {self.d[0]} labels a series, and the series have {self.len} steps. TSClassification takes one label a series, or one for each step; for a matrix of 0 and 1 use TSMultiLabelClassification().")
+@patch
+def scan(self:TSDatasets) -> tuple[int, int]: # numbers of series with NaN and with infinities
+    "Look for NaN and infinities, once"
+    if self._scan is None:
+        for _ in self.chunks(): pass
+    return self._scan
 
-    def _select(self, X):
-        try: X = X[:, self._vars][..., self._steps]
-        except IndexError:
-            raise ValueError(f"X has shape {tuple(X.shape)}, and sel_vars or sel_steps takes channels or steps beyond that.") from None
-        if 0 in X.shape[1:]: raise ValueError("sel_vars or sel_steps leaves nothing of the series.")
-        return X
+@patch
+def placed(self:TSDatasets,
+    device:torch.device|None, # where batches are wanted
+    share:float=0.25, # of the free memory of the device that the data may take
+) -> tuple: # (X, further inputs, y)
+    "Data that fits lives on the device, so that a batch is indexed there. What lies elsewhere than on the CPU stays"
+    store = self._stored()
+    if not isinstance(self.X, Tensor): return store
+    home = self.X.device
+    to = torch.device(device) if device is not None and home.type == 'cpu' else home
+    if to.type == 'cpu' or (to != home and to.type != 'cuda'): return store
+    if to not in self._placed:
+        fits = to == home or self.X.nbytes < share * torch.cuda.mem_get_info(to)[0]
+        self._placed.clear()
+        self._placed[to] = tuple(None if o is None else o.to(to) for o in store) if fits else store
+    return self._placed[to]
 
-    def _prepare(self, X):
-        "Select, cast, transform"
-        X = self._select(X)
-        X = as_series(X, keep_overlap=True)
-        if not overlaps(X): X = X.contiguous()
-        if self._x_tfms: X = X.clone()     # a transform may work in place; the caller's array stays as it is
-        for f in self._x_tfms: X = as_series(f(X))
-        return X
+# %% ../../nbs/data/04a_datasets.ipynb #cad2fcad
+@patch(as_prop=True)
+def n_subsets(self:TSDatasets) -> int:
+    "Number of splits"
+    return 1 if self.splits is None else len(self.splits)
 
-    def _check_tfms(self, X):
-        "Refuse functions of X whose result for a series depends on the others, and so on the batch or on the test split"
-        x = as_series(self._select(X[np.unique(np.linspace(0, len(X) - 1, min(len(X), 8)).astype(int))]))
-        for f in self._x_tfms:
-            try: together, alone = as_series(f(x.clone())), torch.cat([as_series(f(o[None].clone())) for o in x])
-            except Exception as e: raise ValueError(_depends_on_batch(f, e)) from e
-            random_draws = lambda: not _alike(together, as_series(f(x.clone())))
-            if not _alike(together, alone) and not random_draws(): raise ValueError(_depends_on_batch(f))
-            x = together
+@patch
+def subset(self:TSDatasets,
+    i:int, # 0: train, 1: valid, 2: test
+) -> TSDatasets:
+    "The series of split `i`; the data is shared"
+    res = copy.copy(self)
+    res.idxs, res.split_idx = (self.idxs if self.splits is None else self.splits[i]), i
+    res._scan = None
+    return res
 
-    def _set_targets(self, y, tfm):
-        tfm = [o() if isinstance(o, type) else o for o in listify(tfm)]
-        if len(tfm) > 1: raise ValueError(f"There are {len(tfm)} transforms of y. Expected one, such as TSClassification().")
-        if y is None:
-            if tfm: raise ValueError(f"There is a transform of y, {type(tfm[0]).__name__}, but no y.")
-            self.y = self.target = None; return
-        y = as_frame(y, 'y')
-        if not tfm: y = one_column(y)
-        if not (tfm and isinstance(tfm[0], TSMultiLabelClassification)): y = as_targets(y, len(self.X))   # lists of labels may be ragged
-        else: same_length(len(self.X), y)
-        if tfm and not (hasattr(tfm[0], 'setup') and hasattr(tfm[0], 'encode')):
-            raise ValueError(f"The transform of y is {tfm[0]!r}. Expected TSClassification(), TSRegression() or TSMultiLabelClassification(), or another TSTarget.")
-        if hasattr(y, 'to_numpy') and getattr(y, 'ndim', 1) != 2: y = y.to_numpy()    # by position, whatever the index says; the columns of a frame name classes
-        self.target = copy.copy(tfm[0]) if tfm else infer_target(y)
-        pick = (lambda idx: [y[i] for i in idx.tolist()]) if isinstance(y, (list, tuple)) else lambda idx: getattr(y, 'iloc', y)[idx.numpy()]
-        self.target.setup(pick(self.splits[0]) if self.splits else y)
-        if self.splits is None: self.y = self.target.encode(y); return
-        used = torch.cat(self.splits).sort().values
-        t = self.target.encode(pick(used))     # series in no split may have any label
-        self.y = torch.zeros((len(self.X), *t.shape[1:]), dtype=t.dtype)
-        self.y[used] = t
+@patch(as_prop=True)
+def train(self:TSDatasets):
+    "The training split"
+    return self.subset(0)
 
-    # what a model and a loss need to know
-    @property
-    def vars(self) -> int: return self.shape[0]
-    @property
-    def len(self) -> int: return self.shape[1]
-    @property
-    def c(self): return getattr(self.target, 'c', None)
-    @property
-    def d(self): return getattr(self.target, 'd', None)
-    @property
-    def cat(self): return getattr(self.target, 'cat', None)
-    @property
-    def vocab(self): return getattr(self.target, 'vocab', None)
-    @property
-    def loss_func(self): return None if self.target is None else self.target.loss_func()
-    @property
-    def items(self): return _Items(self)
+@patch(as_prop=True)
+def valid(self:TSDatasets):
+    "The validation split"
+    return self.subset(1)
 
-    # splits
-    @property
-    def n_subsets(self) -> int: return 1 if self.splits is None else len(self.splits)
-    def subset(self,
-        i:int, # 0: train, 1: valid, 2: test
-    ):
-        "The series of split `i`; the data is shared"
-        res = copy.copy(self)
-        res.idxs, res.split_idx = (self.idxs if self.splits is None else self.splits[i]), i
-        res._scan = None
-        return res
-    @property
-    def train(self): return self.subset(0)
-    @property
-    def valid(self): return self.subset(1)
+@patch
+@contextmanager
+def set_split_idx(self:TSDatasets,
+    i:int, # 0: train, 1: valid, 2: test
+):
+    "Inside, transforms take these series for those of split `i`: fastai's `tta` turns the random ones on with it"
+    was, self.split_idx = self.split_idx, i
+    try: yield self
+    finally: self.split_idx = was
 
-    @contextmanager
-    def set_split_idx(self,
-        i:int, # 0: train, 1: valid, 2: test
-    ):
-        "Inside, transforms take these series for those of split `i`: fastai's `tta` turns the random ones on with it"
-        was, self.split_idx = self.split_idx, i
-        try: yield self
-        finally: self.split_idx = was
+# %% ../../nbs/data/04a_datasets.ipynb #edd04162
+@patch
+def new(self:TSDatasets,
+    X, # (n, C, L): series of the same channels; of another length only for a model that takes any
+    y=None, # targets in the user's vocabulary
+    pad:bool=False, # pad a list of series with NaN to the length of training, as `as_long` does
+    inputs:dict|None=None, # the further inputs of training, by name
+) -> TSDatasets:
+    "Other series with the same transforms and targets; a label never seen in training is a `ValueError`"
+    refuse_other_order(X, y)
+    given = getattr(self, 'given_shape', None)     # older pickles do not say
+    X = as_long(X, given[1] if pad and given else 0)
+    if given and len(X) and X.shape[1] != given[0]: raise ValueError(_other_channels(X, given))
+    res = copy.copy(self)
+    res.y, res._ready = None, not isinstance(X, np.memmap)
+    res.X = res._prepare(X) if res._ready else X
+    res._placed, res._scan, res.splits, res.split_idx, res.idxs = {}, None, None, 1, torch.arange(len(X))
+    res.side = _side_like(inputs, self.side, len(X))
+    if len(X): res.shape = tuple(res.read(torch.tensor([0]))[0].shape[1:])
+    if res.vars != self.vars: raise ValueError(_other_channels(X, self.shape))
+    if self.cat and self.d is not None and res.len != self.len:
+        raise ValueError(f"X has shape {tuple(X.shape)}. Expected (n, {self.vars}, {self.len}): "
+                         f"the targets are a label for each of {self.len} steps.")
+    if y is None: return res
+    if self.target is None: raise ValueError("There are targets, but the data that this was made from had none.")
+    same_length(len(X), y)
+    res.y = self.target.encode(y)
+    return res
 
-    # reading
-    def __len__(self): return len(self.idxs)
-    def read(self,
-        rows:Tensor, # numbers of series in the whole data, int64
-        store:tuple|None=None, # (X, y), as `placed` gives them; default: as they are stored
-    ) -> tuple: # (x, y) or (x,): plain tensors on the device of X
-        "One batch, indexed once"
-        X, y = store if store is not None else (self.X, self.y)
-        x = X[rows.to(X.device)].contiguous() if isinstance(X, Tensor) else np.asarray(X[rows.cpu().numpy()])
-        if not self._ready: x = self._prepare(x)
-        return (x,) if y is None else (x, y[rows.to(y.device)].to(x.device))
+def _other_channels(X, shape) -> str: # the message
+    "New series with other channels than those of training"
+    return (f"X has shape {tuple(X.shape)}. Expected (n, {shape[0]}, {shape[1]}): the channels of the training series, "
+            "and their length, or another one that the model takes.")
 
-    def __getitem__(self, i):
-        if isinstance(i, (int, np.integer)):
-            if not -len(self) <= i < len(self): raise IndexError(f"Series {i} of {len(self)}.")
-            b = self.read(self.idxs[[int(i)]])
-            return (TSTensor(b[0][0]), *(self.target.wrap(o[0]) for o in b[1:]))
-        res = copy.copy(self)
-        i = i if isinstance(i, slice) else i.cpu() if isinstance(i, Tensor) else torch.as_tensor(np.asarray(i))
-        res.idxs, res.splits, res._scan = self.idxs[i], None, None
-        return res
+@patch
+def new_empty(self:TSDatasets):
+    "The same transforms and targets without any series, for export"
+    res = copy.copy(self)
+    res.X, res.y = torch.empty(0, *self.shape), None if self.y is None else self.y[:0]
+    res.side = {k: o[:0] for k, o in self.side.items()}
+    res.idxs, res.splits, res._placed, res._scan = torch.arange(0), None, {}, None
+    res._ready = True
+    return res
 
-    def chunks(self,
-        rows:int|None=None, # series at a time; default: as many as make 16 MB
-    ):
-        "The series `(b, C, L)` in order, some at a time, as float32"
-        rows = rows or max(1, 2**22 // (self.vars*self.len))
-        # whatever looks at all series finds out on the way whether there is anything missing or infinite
-        nan = inf = 0
-        for idx in self.idxs.split(rows):
-            x = self.read(idx)[0]
-            bad = ~torch.isfinite(x)
-            if bad.any(): nan, inf = nan + int(torch.isnan(x).flatten(1).any(1).sum()), inf + int(torch.isinf(x).flatten(1).any(1).sum())
-            yield x
-        self._scan = nan, inf
+# %% ../../nbs/data/04a_datasets.ipynb #3381919a
+@patch
+def __getstate__(self:TSDatasets): return {**self.__dict__, '_placed': {}}   # what lies on a device stays there
 
-    def scan(self) -> tuple[int, int]: # numbers of series with NaN and with infinities
-        "Look for NaN and infinities, once"
-        if self._scan is None:
-            for _ in self.chunks(): pass
-        return self._scan
-
-    def placed(self,
-        device:torch.device|None, # where batches are wanted
-        share:float=0.25, # of the free memory of the device that the data may take
-    ) -> tuple: # (X, y)
-        "Data that fits lives on the device, so that a batch is indexed there. What lies elsewhere than on the CPU stays"
-        if not isinstance(self.X, Tensor): return self.X, self.y
-        home = self.X.device
-        to = torch.device(device) if device is not None and home.type == 'cpu' else home
-        if to.type == 'cpu' or (to != home and to.type != 'cuda'): return self.X, self.y
-        if to not in self._placed:
-            fits = to == home or self.X.nbytes < share * torch.cuda.mem_get_info(to)[0]
-            self._placed.clear()
-            self._placed[to] = (self.X.to(to), None if self.y is None else self.y.to(to)) if fits else (self.X, self.y)
-        return self._placed[to]
-
-    # new data
-    def new(self,
-        X, # (n, C, L): series of the same channels; of another length only for a model that takes any
-        y=None, # targets in the user's vocabulary
-        pad:bool=False, # pad a list of series with NaN to the length of training, as `as_long` does
-    ):
-        "Other series with the same transforms and targets; a label never seen in training is a `ValueError`"
-        refuse_other_order(X, y)
-        given = getattr(self, 'given_shape', None)     # older pickles do not say
-        X = as_long(X, given[1] if pad and given else 0)
-        if given and len(X) and X.shape[1] != given[0]:
-            raise ValueError(f"X has shape {tuple(X.shape)}. Expected (n, {given[0]}, {given[1]}): the channels of the training series, "
-                             "and their length, or another one that the model takes.")
-        res = copy.copy(self)
-        res.y, res._ready = None, not isinstance(X, np.memmap)
-        res.X = res._prepare(X) if res._ready else X
-        res._placed, res._scan, res.splits, res.split_idx, res.idxs = {}, None, None, 1, torch.arange(len(X))
-        if len(X): res.shape = tuple(res.read(torch.tensor([0]))[0].shape[1:])
-        if res.vars != self.vars:
-            raise ValueError(f"X has shape {tuple(X.shape)}. Expected (n, {self.vars}, {self.len}): the channels of the training series, "
-                             "and their length, or another one that the model takes.")
-        if self.cat and self.d is not None and res.len != self.len:
-            raise ValueError(f"X has shape {tuple(X.shape)}. Expected (n, {self.vars}, {self.len}): "
-                             f"the targets are a label for each of {self.len} steps.")
-        if y is not None and self.target is None: raise ValueError("There are targets, but the data that this was made from had none.")
-        if y is not None:
-            same_length(len(X), y)
-            res.y = self.target.encode(y)
-        return res
-
-    def new_empty(self):
-        "The same transforms and targets without any series, for export"
-        res = copy.copy(self)
-        res.X, res.y = torch.empty(0, *self.shape), None if self.y is None else self.y[:0]
-        res.idxs, res.splits, res._placed, res._scan = torch.arange(0), None, {}, None
-        res._ready = True
-        return res
-
-    def __getstate__(self): return {**self.__dict__, '_placed': {}}   # what lies on a device stays there
-
-    def __repr__(self):
-        parts = '' if self.splits is None else ', splits=(' + ', '.join(str(len(s)) for s in self.splits) + ')'
-        kind = 'memory map' if isinstance(self.X, np.memmap) else str(getattr(self.X, 'device', ''))
-        return f"TSDatasets({len(self)} series, vars={self.vars}, len={self.len}, {kind}, target={self.target}{parts})"
+@patch
+def __repr__(self:TSDatasets):
+    parts = '' if self.splits is None else ', splits=(' + ', '.join(str(len(s)) for s in self.splits) + ')'
+    kind = 'memory map' if isinstance(self.X, np.memmap) else str(getattr(self.X, 'device', ''))
+    side = f", inputs={list(self.side)}" if self.side else ''
+    return f"TSDatasets({len(self)} series, vars={self.vars}, len={self.len}{side}, {kind}, target={self.target}{parts})"

@@ -111,7 +111,8 @@ def show_target(
 ) -> str: # short enough for a title
     "A target as a title"
     if isinstance(y, torch.Tensor): y = y.detach().cpu().numpy()
-    if isinstance(y, (float, np.floating)) or getattr(y, 'ndim', 1) == 0 and getattr(y, 'dtype', np.dtype(object)).kind == 'f': return f'{float(y):.4g}'
+    zero_d = getattr(y, 'ndim', 1) == 0 and getattr(y, 'dtype', np.dtype(object)).kind == 'f'
+    if isinstance(y, (float, np.floating)) or zero_d: return f'{float(y):.4g}'
     if isinstance(y, list): return ', '.join(map(str, y)) or '(none)'
     if getattr(y, 'ndim', 0) == 0: return str(y)
     if y.size == 1: return show_target(y.flat[0])

@@ -82,4 +82,6 @@ def transformed_batches(
     bs:int, # batch size
 ): # generator of (B, C, L)
     "Batches of series as the network sees them, on its device"
+    names = getattr(learn.dls, 'input_names', ('series',))
+    if len(names) > 1: raise ValueError(f"This is for models of the series alone; the data has the inputs {', '.join(names)}.")
     for b in learn.dls.new_dl(X, bs=bs): yield b[0].as_subclass(Tensor)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from fastai.learner import Learner
+from fastai.torch_core import get_model
 from fastcore.basics import patch
 from fastprogress.fastprogress import progress_bar
 from ..core import evaluating, generator, is_whole
@@ -18,14 +19,17 @@ from ..data.targets import TSClassification
 from ..inference import pooled_features
 from .common import check_pair, check_steps, new_axes, transformed_batches
 from ..models.scaling import padding_mask
+from ..models.utils import input_order
 
 # %% ../../nbs/interpret/04_importance.ipynb #5913ce1f
-def _scores(learn, x, y, score, bs):
-    "Loss, or other error, of each series"
+def _scores(learn, x, side, y, score, bs):
+    "Loss, or other error, of each series; `side` are the further inputs of the model, as `x`"
     dl, out = learn.dls.loaders[-1 if len(learn.dls.loaders) < 2 else 1], []
+    ds = dl.dataset
     for i in range(0, len(x), bs):
         b, t = dl.transform(x[i:i + bs].to(learn.dls.device)), y[i:i + bs].to(learn.dls.device)
-        p = learn.model(b)
+        inputs = (b, *(o[i:i + bs].to(learn.dls.device) for o in side))
+        p = learn.model(*(inputs[j] for j in input_order(get_model(learn.model), ds.input_names)))
         if score == 'accuracy': e = (learn.loss_func.decodes(learn.loss_func.activation(p)) != t).float()
         elif score == 'mae':
             target = learn.dls.train_ds.target
@@ -47,10 +51,10 @@ def _importance(learn, groups, names, what, X, y, score, n_repeats, level, rando
     if target is None: raise ValueError("The data loaders have no targets, so nothing can become worse.")
     ds = learn.dls.valid_ds if X is None else learn.dls.new_dl(X, y).dataset
     if len(ds) < 2: raise ValueError(f"There are {len(ds)} series. Expected at least 2, to shuffle between.")
-    x, t = (torch.as_tensor(o) for o in ds.read(ds.idxs))      # copies: indexing by numbers never shares memory
+    x, *side, t = (torch.as_tensor(o) for o in ds.read(ds.idxs))      # copies: indexing by numbers never shares memory
     gen, keeps, padded = generator(random_state), getattr(learn.dls, 'keeps_padding', False), padding_mask(x).unsqueeze(1)
     with evaluating(learn.model.to(learn.dls.device)), torch.no_grad():
-        base = _scores(learn, x, t, score, bs)
+        base = _scores(learn, x, side, t, score, bs)
         steps = [(g, r) for g in range(len(groups)) for r in range(n_repeats)]
         worse = np.zeros((len(groups), len(x)))
         for g, r in (progress_bar(steps, leave=False) if progress else steps):
@@ -58,7 +62,7 @@ def _importance(learn, groups, names, what, X, y, score, n_repeats, level, rando
             other = x[torch.randperm(len(x), generator=gen)]
             if keeps: other = torch.where(padded | other.isnan(), x, other)       # a series keeps its length
             shuffled[:, chans, times] = other[:, chans, times]
-            worse[g] += (_scores(learn, shuffled, t, score, bs) - base) / n_repeats
+            worse[g] += (_scores(learn, shuffled, side, t, score, bs) - base) / n_repeats
     z = NormalDist().inv_cdf((1 + level)/2)
     se = worse.std(1, ddof=1) / math.sqrt(len(x))
     df = pd.DataFrame(dict(importance=worse.mean(1), low=worse.mean(1) - z*se, high=worse.mean(1) + z*se), index=pd.Index(names, name=what))

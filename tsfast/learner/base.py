@@ -21,7 +21,9 @@ from fastcore.basics import patch
 from fastcore.foundation import L
 from fastcore.meta import delegates
 from ..callbacks import BF16
+from fastai.torch_core import get_model
 from ..core import evaluating, rng_state, set_rng_state, set_seed, suggest
+from ..models.utils import input_order as input_order_of
 
 # %% ../../nbs/learner/02_base.ipynb #536a38cc
 def recorded(
@@ -66,6 +68,10 @@ class TSLearner(Learner):
         context = super().validation_context(cbs, inner)
         if not inner: context.append(evaluating(self.model))
         return context
+
+    def _split(self, b):
+        super()._split(b)
+        if len(self.xb) > 1: self.xb = tuple(self.xb[i] for i in self.input_order())     # the model is called with *self.xb
 
     def _end_cleanup(self):
         super()._end_cleanup()
@@ -155,6 +161,21 @@ def _renew_opt(
         frozen = learn.opt.frozen_idx
         learn.create_opt()
         if frozen: learn.freeze_to(frozen)
+
+# %% ../../nbs/learner/02_base.ipynb #88b7f657
+@patch
+def input_order(self:TSLearner) -> list[int]: # positions in `dls.input_names`
+    "The inputs of a batch in the order in which the model takes them"
+    return input_order_of(get_model(self.model), getattr(self.dls, 'input_names', ('series',)))
+
+@patch
+@delegates(Learner.get_preds)
+def get_preds(self:TSLearner, ds_idx=1, dl=None, with_input=False, *args, **kwargs):
+    "As fastai's. With `with_input`, several inputs are a tuple in the order of the data"
+    res = Learner.get_preds(self, ds_idx, dl, with_input, *args, **kwargs)
+    if not with_input or not isinstance(res[0], tuple): return res
+    order = self.input_order()
+    return (tuple(res[0][order.index(i)] for i in range(len(order))), *res[1:])
 
 # %% ../../nbs/learner/02_base.ipynb #e84ad8e0
 @patch

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from fastai.losses import BaseLoss
 from fastai.optimizer import Adam
-from fastai.torch_core import defaults
+from fastai.torch_core import defaults, get_model
 from fastcore.foundation import L
 from ..callbacks import FitFeatures, PaddingAtEnd, SampleWeights, UserUnits
 from ..core import channels_last_message, local_seed, suggest
@@ -20,6 +20,7 @@ from .checks import check_padding, check_range, check_width, scaled_range, warn_
 from .losses import learner_loss
 from ..models.heads import TSModule, body_head_params
 from ..models.registry import build_ts_model, get_arch
+from ..models.utils import input_order
 
 # %% ../../nbs/learner/01_build.ipynb #aa48ed04
 def ts_learner(
@@ -53,6 +54,7 @@ def ts_learner(
     shapes = (c_in, c_out, seq_len, d)
     if isinstance(arch, nn.Module): model = _own_model(arch, target, model_kwargs)
     else: model = _new_model(arch, dls, target, shapes, seed, model_kwargs)
+    input_order(get_model(model), getattr(dls, 'input_names', ('series',)))     # refuses a model that takes other inputs
     reads_columns = getattr(model, 'reads_features', False)
     if dls.len == 1 and dls.vars > 1 and not reads_columns:
         warnings.warn(channels_last_message((len(dls.train_ds), dls.vars, 1)), stacklevel=2)

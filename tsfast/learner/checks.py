@@ -11,18 +11,23 @@ import copy, warnings
 import torch
 from torch import nn
 from fastai.metrics import AccumMetric, ActivationType, accuracy, accuracy_multi, error_rate, top_k_accuracy
+from fastai.torch_core import get_model
 from ..core import evaluating, local_seed
 from ..models.attention import SequenceModule
 from ..models.heads import TSModule, as_range, output_shape
+from ..models.utils import input_order
 
 # %% ../../nbs/learner/08_checks.ipynb #6a05952c
 def two_series(
     model:nn.Module, # any model
     dls, # `TSDataLoaders`
-) -> torch.Tensor: # (2, C, L), on the device of the model; (1, C, L) where the training split has one series
-    "Two training series as evaluation sees them"
-    x = dls.train_ds.read(dls.train_ds.idxs[:2])[0].to(dls.device)      # where the statistics of the transforms are
-    return dls.train.new(shuffle=False).transform(x).to(next((p.device for p in model.parameters()), torch.device('cpu')))
+) -> tuple: # (series, further inputs) in the order of the model's forward, on its device; one row where the training split has one series
+    "Two training series, with their further inputs, as evaluation sees them"
+    ds, home = dls.train_ds, next((p.device for p in model.parameters()), torch.device('cpu'))
+    x, *side = ds.read(ds.idxs[:2])[:ds.n_inp]
+    x = dls.train.new(shuffle=False).transform(x.to(dls.device))      # where the statistics of the transforms are
+    inputs = [o.to(home) for o in (x, *side)]
+    return tuple(inputs[i] for i in input_order(get_model(model), ds.input_names))
 
 def _wrong_width(
     model, dls, got:tuple, want:tuple, # shapes of one output
@@ -45,7 +50,7 @@ def check_width(
         if model.seq_len not in (None, dls.len): raise ValueError(f"{name} was built for series of {model.seq_len} steps; these have {dls.len}.")
     if not getattr(model, 'fitted', True): got = output_shape(model.c_out, model.d)
     else:
-        with torch.no_grad(), evaluating(model), local_seed(0): got = tuple(model(two_series(model, dls)).shape[1:])
+        with torch.no_grad(), evaluating(model), local_seed(0): got = tuple(model(*two_series(model, dls)).shape[1:])
     if got != want: raise ValueError(_wrong_width(model, dls, got, want, built))
 
 # %% ../../nbs/learner/08_checks.ipynb #b3e53875
@@ -87,9 +92,9 @@ def spoilt_by_padding(
     "Does a copy of `model` give NaN, as outputs or as gradients, for a series that is NaN from its second step on?"
     trial = _quiet_copy(model)
     params = [p for p in trial.parameters() if p.requires_grad]
-    x = two_series(trial, dls)     # a copy: nothing of it is shared with the data
+    x, *side = two_series(trial, dls)     # a copy: nothing of it is shared with the data
     x[0, :, 1:] = torch.nan
-    with local_seed(0): out = trial(x)
+    with local_seed(0): out = trial(x, *side)
     grads = torch.autograd.grad(out.sum(), params, allow_unused=True) if params else ()
     return any(o.isnan().any() for o in (out, *grads) if o is not None)
 

@@ -41,6 +41,7 @@ def solve_head(
     ds = learn.dls.train_ds
     if ds.target is None: raise ValueError("The data loaders have no targets, and a closed-form head is fitted to them.")
     _refuse_unknown(kwargs)
+    if ds.n_inp > 1: raise ValueError(_one_input(ds.input_names))
     loss, w = getattr(learn.loss_func, 'func', learn.loss_func), None
     if getattr(loss, 'weight', None) is not None or getattr(loss, 'label_smoothing', 0): raise ValueError(_weighted_classes())
     for cb in learn._grab_cbs(SampleWeights):
@@ -60,6 +61,10 @@ def _refuse_unknown(kwargs):
         if k in known: continue
         mend = " Give the weights to ts_learner(..., sample_weight=...)." if k == 'sample_weight' else suggest(k, known)
         raise ValueError(f"fit_ridge has no argument {k!r}.{mend} Its arguments: {', '.join(known)}.")
+
+def _one_input(names) -> str: # the message
+    "Data with more than the series"
+    return f"The closed form is for models of the series alone; the data has the inputs {', '.join(names)}. Train with fit_one_cycle."
 
 def _weighted_classes() -> str: # the message
     "A loss that the closed form cannot minimise"

@@ -139,9 +139,11 @@ def input_order(
 ) -> list[int]: # positions in `names`, in the order of the parameters of `model.forward`
     """Which inputs `model.forward` takes, and in which order.
 
-    A `forward` with `*args` takes all inputs as they come. A required parameter without an input, an input without a parameter, and an
+    A `forward` with `*args`, or without a signature that Python can read, takes all inputs as they come. A required parameter without an input, an input without a parameter, and an
     input that cannot be passed by position, are a `ValueError`"""
-    names, ps = list(names), list(inspect.signature(model.forward).parameters.values())
+    names = list(names)
+    try: ps = list(inspect.signature(model.forward).parameters.values())
+    except (TypeError, ValueError): return list(range(len(names)))
     if any(p.kind == p.VAR_POSITIONAL for p in ps): return list(range(len(names)))
     if not ps: raise ValueError(_unlike_inputs(model, names, "it takes no series"))
     order, left_out = [0], None
