@@ -351,8 +351,8 @@ def _in_closed_form(self:TSNet, model, n):
 @patch
 def _run_settings(self:TSNet, seed, device):
     "The arguments as settings of a run"
-    stops = dict(schedule='flat', valid_size=self.validation_fraction, patience=self.n_iter_no_change) if self.early_stopping else {}
-    own = {k: getattr(self, k, None) for k in ('epochs', 'bs', 'lr', 'wd', 'label_smoothing')}
+    stops:dict = dict(schedule='flat', valid_size=self.validation_fraction, patience=self.n_iter_no_change) if self.early_stopping else {}
+    own:dict = {k: getattr(self, k, None) for k in ('epochs', 'bs', 'lr', 'wd', 'label_smoothing')}
     return RunSettings(arch_args=self.arch_params or {}, seed=seed, ridge=self.asks_for_ridge(), device=str(device), **own, **stops)
 
 @patch

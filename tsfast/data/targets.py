@@ -446,7 +446,8 @@ def _number_outputs(shape): # c and d: several plain targets are several outputs
 # %% ../../nbs/data/03_targets.ipynb #7a2c0008
 class _Numbers(TSTarget):
     "Targets that are numbers, and how a bundle holds them: statistics are tensors"
-    kind, mean, std = None, None, None
+    kind:str|None = None
+    mean = std = None
     schema = dict(classes=None, shape=Shape, threshold=None, standardized=bool)
 
     def to_config(self):

@@ -37,6 +37,7 @@ def split_head(
         n = 1 if isinstance(m, MeanSteps) or isinstance(m, GAP1d) and m.gap.output_size == 1 else 0
         if isinstance(m, nn.AdaptiveAvgPool1d) and m.output_size in (1, (1,)) and isinstance(next(iter(stages[i+1:]), None), (nn.Flatten, Flatten)): n = 2
         if n: return (stages[:i], stages[i+n:]) if all(isinstance(o, nn.Linear) for o in stages[i+n:]) else None
+    return None
 
 def class_maps(
     model:nn.Module, # a network that ends in a global average over time, then at most linear layers

@@ -9,6 +9,7 @@ __all__ = ['RunData', 'find_set', 'archive_data', 'hold_out', 'with_by_var', 'ba
 # %% ../../nbs/training/01_data.ipynb #202cf101
 import inspect
 from dataclasses import dataclass, replace
+from typing import Any
 import numpy as np
 import torch
 from fastcore.basics import listify
@@ -24,10 +25,10 @@ from ..settings import TRANSFORMS, RunSettings, name_and_value
 @dataclass
 class RunData:
     "What a run trains on and is judged by"
-    X:object # (n, C, L): series
-    y:object # n targets
-    splits:tuple|None = None # (train, test) or (train, valid, test): numbers of series; None: all series are for training
-    target:object = None # `TSTarget` that encodes y; None: classes
+    X:Any # (n, C, L): series
+    y:Any # n targets
+    splits:Any = None # (train, test) or (train, valid, test): numbers of series; None: all series are for training
+    target:Any = None # `TSTarget` that encodes y; None: classes
     name:str|None = None # of the data set
 
     def __post_init__(self):
