@@ -725,14 +725,14 @@ def views(mm):
 @pytest.mark.parametrize('mode', ['r', 'r+', 'c'])
 def test_what_worker_processes_are_sent_of_a_memory_map(name, mode, tmp_path):
     "Its place in the file, and not what it holds; but for copy on write, whose changes are in memory alone"
-    from tsfast.data.loader import _Reader
+    from tsfast.data.workers import BatchReader
     np.arange(1000*3*10, dtype='>f8').reshape(1000, 3, 10).tofile(tmp_path/'X.bin')
     offset, n = (80_000, 500) if name == 'whole' else (0, 1000)
     mm = np.memmap(tmp_path/'X.bin', '>f8', mode, offset, (n, 3, 10))
     X = dict(views(mm))[name]
     if mode != 'r': X[0] = -1
     ds = TSDatasets(X, np.arange(len(X)) % 2, tfms=[of_a_module, None])
-    sent = pickle.dumps(_Reader(ds)); again, idx = pickle.loads(sent), torch.tensor([5, 0, len(X) - 1])
+    sent = pickle.dumps(BatchReader(ds)); again, idx = pickle.loads(sent), torch.tensor([5, 0, len(X) - 1])
     assert (len(sent) < 30_000 + 9*len(X)) == (mode != 'c')
     assert all(torch.equal(a, b) for a, b in zip(again[idx], ds.read(idx))) and (mode == 'r' or (again[idx][0][1] == -2).all())
     del again, ds, X, mm

@@ -29,7 +29,7 @@ _all_ = ['TSTensor', 'is_forecast', 'draw_forecast', 'show_target', 'TSDatasets'
 
 # %% ../../nbs/data/04c_core.ipynb #186e2a63
 def get_ts_dls(
-    X, # (n, C, L), or (n, L) for one channel: array, tensor, memory map, wide data frame. A float32 array is not copied: leave it alone while it is used
+    X, # (n, C, L), or (n, L) for one channel: array, tensor, memory map, wide data frame; do not change a float32 array while it is used
     y=None, # n targets: labels, numbers, or anything a transform in `tfms` can encode
     splits=None, # (train, valid) or (train, valid, test) indices; default: `get_splits(y)`, 80 % for training, stratified
     sel_vars=None, # channels to keep: indices, slice or mask

@@ -7,14 +7,14 @@ __all__ = ['TSDatasets']
 
 # %% ../../nbs/data/04a_datasets.ipynb #4ac5931a
 import copy
-from collections.abc import Mapping
 from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor
 from fastai.torch_core import is_listy
 from fastcore.basics import listify, patch
-from ..core import as_frame, as_long, as_series, check_series, overlaps, suggest, warn_lost_digits
+from ..core import as_frame, as_long, as_series, check_series, overlaps, warn_lost_digits
+from .inputs import inputs_like, side_inputs
 from .splits import check_splits
 from .targets import TSMultiLabelClassification, as_targets, infer_target, one_column, refuse_other_order, same_length
 from .tensor import TSTensor
@@ -44,7 +44,7 @@ class TSDatasets:
         if len(X) == 0: raise ValueError(f"X has shape {tuple(X.shape)}: no series.")
         self._x_tfms, y_tfm = _both_tfms(tfms)
         self._set_series(X, raw, splits, sel_vars, sel_steps, inplace)
-        self.side = _side_inputs(inputs, len(X))
+        self.side = side_inputs(inputs, len(X))
         self._set_targets(y, y_tfm)
         self.shape = tuple(self.read(torch.tensor([0]))[0].shape[1:])
         if self.cat and self.d is not None and self.d != (self.len,): raise ValueError(_other_steps(self))
@@ -155,41 +155,6 @@ def _depends_on_batch(
             "Expected a function of each series by itself, such as lambda x: x - x.mean(2, keepdim=True). "
             "Statistics of the training split are for batch transforms: batch_tfms=TSStandardize().")
 
-# %% ../../nbs/data/04a_datasets.ipynb #4643dabe
-def _as_side(name, v, n): # one further input as a tensor
-    if not isinstance(name, str) or not name.isidentifier() or name == 'series':
-        raise ValueError(f"inputs has the name {name!r}. Expected the name of a parameter of the model's forward; 'series' is X itself.")
-    try: t = v.detach().as_subclass(Tensor) if isinstance(v, Tensor) else torch.as_tensor(np.array(v))
-    except (TypeError, ValueError): raise ValueError(f"The input {name!r} has no numbers. Expected an array of floats or integers.") from None
-    if t.is_complex() or t.ndim == 0 or len(t) != n:
-        raise ValueError(f"The input {name!r} has shape {tuple(t.shape)} and dtype {str(t.dtype)[6:]}. Expected real numbers, ({n}, …): one row per series.")
-    if not t.is_floating_point(): return t.long().contiguous()
-    t = t.float().contiguous()
-    if not t.isfinite().all(): raise ValueError(f"The input {name!r} has missing or infinite values. Replace them first.")
-    return t
-
-def _side_inputs(
-    inputs:dict|None, # name -> (n, …): array or tensor
-    n:int, # number of series
-) -> dict: # name -> tensor, float32 or int64
-    "The inputs of a model that stand beside the series, checked"
-    if inputs is None: return {}
-    if not isinstance(inputs, Mapping): raise ValueError(f"inputs is a {type(inputs).__name__}. Expected a dict of name to array.")
-    return {k: _as_side(k, v, n) for k, v in inputs.items()}
-
-def _side_like(inputs, side, n): # further inputs of new series, in the order and the dtypes of `side`
-    inputs = _side_inputs(inputs, n)
-    names = list(side)
-    missing, unknown = [k for k in names if k not in inputs], [k for k in inputs if k not in side]
-    if missing: raise ValueError(f"The input {missing[0]!r} is missing. Pass inputs=dict({', '.join(f'{k}=…' for k in names)}).")
-    if unknown: raise ValueError(f"There is no input {unknown[0]!r} in the training data.{suggest(unknown[0], names)} Its inputs: {names}.")
-    for k, o in side.items():
-        if inputs[k].shape[1:] != o.shape[1:]:
-            raise ValueError(f"The input {k!r} has shape {tuple(inputs[k].shape)}. Expected {(n, *o.shape[1:])}, as in training.")
-        if inputs[k].is_floating_point() and not o.is_floating_point():
-            raise ValueError(f"The input {k!r} has floats. Expected integers, as in training.")
-    return {k: inputs[k].to(o.dtype) for k, o in side.items()}
-
 # %% ../../nbs/data/04a_datasets.ipynb #0e4a355f
 @patch
 def _set_targets(self:TSDatasets, y, tfm):
@@ -204,7 +169,8 @@ def _set_targets(self:TSDatasets, y, tfm):
     if not (tfm and isinstance(tfm[0], TSMultiLabelClassification)): y = as_targets(y, len(self.X))   # lists of labels may be ragged
     else: same_length(len(self.X), y)
     if tfm and not (hasattr(tfm[0], 'setup') and hasattr(tfm[0], 'encode')): raise ValueError(_no_target(tfm[0]))
-    if hasattr(y, 'to_numpy') and getattr(y, 'ndim', 1) != 2: y = y.to_numpy()    # by position, whatever the index says; the columns of a frame name classes
+    # by position, whatever the index says; the columns of a frame name classes
+    if hasattr(y, 'to_numpy') and getattr(y, 'ndim', 1) != 2: y = y.to_numpy()
     self.target = copy.copy(tfm[0]) if tfm else infer_target(y)
     self.target.setup(_rows_of(y, self.splits[0]) if self.splits else y)
     if self.splits is None: self.y = self.target.encode(y); return
@@ -357,7 +323,7 @@ def new(self:TSDatasets,
     res.y, res._ready = None, not isinstance(X, np.memmap)
     res.X = res._prepare(X) if res._ready else X
     res._placed, res._scan, res.splits, res.split_idx, res.idxs = {}, None, None, 1, torch.arange(len(X))
-    res.side = _side_like(inputs, self.side, len(X))
+    res.side = inputs_like(inputs, self.side, len(X))
     if len(X): res.shape = tuple(res.read(torch.tensor([0]))[0].shape[1:])
     if res.vars != self.vars: raise ValueError(_other_channels(X, self.shape))
     if self.cat and self.d is not None and res.len != self.len:

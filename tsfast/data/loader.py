@@ -6,7 +6,7 @@
 __all__ = ['LOADER_ARGS', 'TSDataLoader', 'gives_batches', 'StratifiedSampler']
 
 # %% ../../nbs/data/04b_loader.ipynb #35c7f6eb
-import copy, mmap, pickle, random, sys
+import copy, random, sys
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from fastcore.imports import IN_NOTEBOOK
 from ..core import generator, is_whole, suggest
 from .targets import as_targets
 from .tensor import TSTensor, draw_forecast, is_forecast, plot_grid, show_target
+from .workers import BatchReader, WorkerInit, check_sendable, placed_batches
 
 # %% ../../nbs/data/04b_loader.ipynb #87229dba
 class TSDataLoader(TfmdDL):
@@ -207,7 +208,7 @@ def __iter__(self:TSDataLoader):
     pin = self.pin_memory and device is not None and device.type == 'cuda'
     batches = [ds.idxs[b] for b in self.batches()]
     if there.type == 'cpu' and (pin or self.fake_l.num_workers): loader = self._workers(batches, pin)
-    else: loader = (ds.read(b, store) for b in _placed_batches(batches, there))
+    else: loader = (ds.read(b, store) for b in placed_batches(batches, there))
     for self.rows, b in zip(batches, loader):   # `rows`: numbers of the current series in the whole data, on the CPU
         if device is not None and b[0].device != device: b = to_device(tuple(b), device, non_blocking=pin)
         yield self._finish(b, fs)
@@ -217,12 +218,13 @@ def __iter__(self:TSDataLoader):
 def _workers(self:TSDataLoader, batches, pin):
     "torch's loader, for worker processes and pinned memory"
     n, wif = self.fake_l.num_workers, self.__dict__.get('wif')
-    if n: _check_sendable([*self.dataset._x_tfms, *([wif] if wif else [])])
+    if n: check_sendable([*self.dataset._x_tfms, *([wif] if wif else [])])
     self._epochs += 1    # the seeds of the processes come from a generator that nobody else uses
     gen = torch.Generator().manual_seed((self.gen.initial_seed() if self.shuffle else 0) + self._epochs)
-    return torch.utils.data.DataLoader(_Reader(self.dataset), sampler=batches, batch_size=None, num_workers=n, pin_memory=pin,
-                                       timeout=self.timeout if n else 0, worker_init_fn=_Init(wif) if wif else None, generator=gen)
+    return torch.utils.data.DataLoader(BatchReader(self.dataset), sampler=batches, batch_size=None, num_workers=n, pin_memory=pin,
+                                       timeout=self.timeout if n else 0, worker_init_fn=WorkerInit(wif) if wif else None, generator=gen)
 
+# %% ../../nbs/data/04b_loader.ipynb #d6cb10ad
 @patch
 def _parts(self:TSDataLoader, b): # series, further inputs, targets (none or one)
     n = self.dataset.n_inp
@@ -254,53 +256,6 @@ def transform(self:TSDataLoader,
     "Apply the batch transforms of this split to series"
     self.before_iter()
     return self._finish((x,), self.series_tfms())[0].as_subclass(Tensor)
-
-# %% ../../nbs/data/04b_loader.ipynb #f9ff490b
-def _where(X): # how to map the same bytes of the file anew; None where the file alone does not say what X holds
-    if X._mmap is None or X.filename is None or X.mode == 'c': return None    # copy on write: changes are in memory alone
-    mapped = X.offset - X.offset % mmap.ALLOCATIONGRANULARITY           # where in the file the map starts
-    start = np.frombuffer(X._mmap, np.uint8).ctypes.data - mapped       # address of the file's first byte
-    reach = [(n - 1)*step for n, step in zip(X.shape, X.strides)]
-    low, high = sum(min(o, 0) for o in reach), sum(max(o, 0) for o in reach) + X.itemsize
-    return X.filename, X.ctypes.data - start + low, high - low, X.shape, X.dtype, -low, X.strides
-
-def _map(path, offset, n_bytes, shape, dtype, first, strides):
-    return np.ndarray(shape, dtype, np.memmap(path, np.uint8, 'r', offset, (n_bytes,)), first, strides)
-
-class _Reader:
-    "Batches by their indices, for worker processes. Where these are sent their data, a memory map goes as its place in the file"
-    def __init__(self, dataset): self.dataset = dataset
-    def __getitem__(self, rows): return self.dataset.read(rows)
-    def __getstate__(self):
-        ds = copy.copy(self.dataset)
-        ds.target, where = None, _where(ds.X) if isinstance(ds.X, np.memmap) else None
-        if where: ds.X = None
-        return ds, where
-    def __setstate__(self, state):
-        self.dataset, where = state
-        if where: self.dataset.X = _map(*where)
-
-class _Init: # fastai's `wif` takes no number
-    def __init__(self, f): self.f = f
-    def __call__(self, worker_id): self.f()
-
-def _placed_batches(batches, device): # indices on the device of the data: one copy for all batches
-    if device.type == 'cpu' or not batches: return batches
-    return torch.cat(batches).to(device).split([len(o) for o in batches])
-
-def _check_sendable(
-    fs, # functions that worker processes call
-):
-    "Refuse functions that cannot be sent to worker processes, where these do not start as copies of this one"
-    method = torch.multiprocessing.get_context().get_start_method()
-    if method == 'fork': return
-    for f in fs:
-        interactive = getattr(f, '__module__', None) == '__main__' and not hasattr(sys.modules['__main__'], '__file__')
-        try: why = pickle.dumps(f) and interactive and "it is defined in an interactive session"
-        except Exception as e: why = f"{type(e).__name__}: {e}"
-        if why:
-            raise ValueError(f"num_workers is above 0 and processes start with {method!r}, but {f!r} cannot be sent to them ({why}). "
-                             "Define it with def at the top of a module that you import, or use num_workers=0.")
 
 # %% ../../nbs/data/04b_loader.ipynb #f0d2872f
 @patch
@@ -400,7 +355,7 @@ class StratifiedSampler(torch.utils.data.Sampler):
     "Batches in which the classes are as frequent as in the whole split"
     def __init__(self,
         y, # labels of the split that is sampled, (n,)
-        bs:int=64, # series a batch
+        bs:int=64, # batch size
         shuffle:bool=True, # draw a new order for each epoch
         drop_last:bool=False, # leave an incomplete last batch out
         random_state:int|None=None, # seed of the order
@@ -417,7 +372,7 @@ class StratifiedSampler(torch.utils.data.Sampler):
     def __iter__(self):
         n = len(self.codes)
         order = torch.randperm(n, generator=self.gen) if self.shuffle else torch.arange(n)
-        # series k of a class with m members stands at (k + u)/m of the way, so that every stretch has its share of each class
+        # give member k of a class with m members the position (k + u)/m; sorting by position interleaves the classes evenly
         place = torch.empty(n, dtype=torch.float64)
         for c in self.codes.unique():
             members = order[self.codes[order] == c]

@@ -11,15 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from fastai.torch_core import subplots
+from fastcore.basics import patch
 
 # %% ../../nbs/data/04_tensor.ipynb #72ebc196
-def _rows(idx, n): # which of `n` series `idx` takes, as an index that keeps the batch dimension; None where it is about more than series
-    if isinstance(idx, (slice, list)): return idx
-    if isinstance(idx, (tuple, bool, np.bool_)) or idx is None or idx is Ellipsis: return None
-    idx = torch.as_tensor(np.asarray(idx)) if not isinstance(idx, Tensor) else idx.as_subclass(Tensor)
-    if idx.ndim == 0: return None if idx.dtype == torch.bool else [int(idx) % n]
-    return idx if idx.ndim == 1 else None
-
 class TSTensor(Tensor):
     "A batch of series `(B, C, L)`, or one series `(C, L)`, that can draw itself. Operations on it give plain tensors, at no cost"
     __torch_function__ = torch._C._disabled_torch_function_impl
@@ -54,22 +48,32 @@ class TSTensor(Tensor):
         n = f"series={self.shape[0]}, " if self.ndim == 3 else ''
         return f"TSTensor({n}vars={self.vars}, len={self.len}, {str(self.dtype)[6:]}, {self.device}{values}{missing})"
 
-    def show(self,
-        ax=None, # matplotlib axes; new ones if None
-        ctx=None, # fastai's name for `ax`
-        title=None, # text above the series
-        title_color='black', # colour of the title
-        figsize=None, # size of a new figure, in inches
-        **kwargs, # for `Axes.plot`
-    ): # the axes
-        "Draw one series, a line a channel"
-        if self.ndim == 3: raise ValueError(f"This is a batch, of shape {tuple(self.shape)}. Show one series of it: x[0].show()")
-        ax = ax if ax is not None else ctx
-        if ax is None: ax = subplots(1, 1, figsize=figsize)[1].flat[0]
-        ax.plot(self.as_subclass(Tensor).detach().cpu().float().reshape(-1, self.shape[-1]).T.numpy(), **kwargs)
-        ax.margins(x=0)
-        if title is not None: ax.set_title(str(title), color=title_color, fontsize=10)
-        return ax
+# %% ../../nbs/data/04_tensor.ipynb #b38d1f02
+@patch
+def show(self:TSTensor,
+    ax=None, # matplotlib axes; new ones if None
+    ctx=None, # fastai's name for `ax`
+    title=None, # text above the series
+    title_color='black', # colour of the title
+    figsize=None, # size of a new figure, in inches
+    **kwargs, # for `Axes.plot`
+): # the axes
+    "Draw one series, a line a channel"
+    if self.ndim == 3: raise ValueError(f"This is a batch, of shape {tuple(self.shape)}. Show one series of it: x[0].show()")
+    ax = ax if ax is not None else ctx
+    if ax is None: ax = subplots(1, 1, figsize=figsize)[1].flat[0]
+    ax.plot(self.as_subclass(Tensor).detach().cpu().float().reshape(-1, self.shape[-1]).T.numpy(), **kwargs)
+    ax.margins(x=0)
+    if title is not None: ax.set_title(str(title), color=title_color, fontsize=10)
+    return ax
+
+def _rows(idx, n):
+    "Which of `n` series `idx` takes, as an index that keeps the batch dimension; None where it is about more than series"
+    if isinstance(idx, (slice, list)): return idx
+    if isinstance(idx, (tuple, bool, np.bool_)) or idx is None or idx is Ellipsis: return None
+    idx = torch.as_tensor(np.asarray(idx)) if not isinstance(idx, Tensor) else idx.as_subclass(Tensor)
+    if idx.ndim == 0: return None if idx.dtype == torch.bool else [int(idx) % n]
+    return idx if idx.ndim == 1 else None
 
 # %% ../../nbs/data/04_tensor.ipynb #7620b89d
 def plot_grid(

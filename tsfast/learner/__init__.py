@@ -18,5 +18,5 @@ from .saving import load_learner, path_of
 # %% ../../nbs/07_learner.ipynb #ed0652cf
 _path = path_of     # what pickles of earlier versions call it
 
-__all__ = ['ts_learner', 'TSLearner', 'recorded', 'load_learner', 'solve_head', 'class_weights', 'PredictingLoss', 'check_width', 'check_range',
-           'scaled_range', 'check_padding', 'spoilt_by_padding', 'plot_top_losses', 'tensorboard_log', 'wandb_process']
+__all__ = ['ts_learner', 'TSLearner', 'recorded', 'load_learner', 'solve_head', 'class_weights', 'PredictingLoss', 'check_width',
+           'check_range', 'scaled_range', 'check_padding', 'spoilt_by_padding', 'plot_top_losses', 'tensorboard_log', 'wandb_process']

@@ -47,7 +47,8 @@ def check_width(
     name, want = type(model).__name__, output_shape(dls.c, dls.d)
     if isinstance(model, TSModule):
         if model.c_in != dls.vars: raise ValueError(f"{name} was built for {model.c_in} channels; the series have {dls.vars}.")
-        if model.seq_len not in (None, dls.len): raise ValueError(f"{name} was built for series of {model.seq_len} steps; these have {dls.len}.")
+        if model.seq_len not in (None, dls.len):
+            raise ValueError(f"{name} was built for series of {model.seq_len} steps; these have {dls.len}.")
     if not getattr(model, 'fitted', True): got = output_shape(model.c_out, model.d)
     else:
         with torch.no_grad(), evaluating(model), local_seed(0): got = tuple(model(*two_series(model, dls)).shape[1:])
