@@ -124,9 +124,9 @@ def run_loaders(
     ds = TSDatasets(data.X, data.y, tfms=[None, data.target], splits=data.splits)
     parts = [ds.subset(i) for i in range(ds.n_subsets)]
     if len(parts) == 1:
-        parts.append(ds[torch.arange(0)])
+        parts.append(ds[torch.arange(0)])    # type: ignore[index]   # `__getitem__` is patched in
         parts[1].split_idx = 1
-    n = len(parts[0])
+    n, bs = len(parts[0]), settings.bs or 64
     if n < 2: raise ValueError(f"{n} series are left for training. Expected at least 2: use more series, or hold fewer out.")
-    return TSDataLoaders.from_dsets(*parts, bs=settings.bs, val_bs=max(settings.bs, val_bs), batch_tfms=tfms,
+    return TSDataLoaders.from_dsets(*parts, bs=bs, val_bs=max(bs, val_bs), batch_tfms=tfms,
                                     device=as_device(settings.device))
