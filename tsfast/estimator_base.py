@@ -234,7 +234,8 @@ def _tfms(self:TSNet):
     "The batch transforms"
     tfms = batch_transforms(self.batch_tfms)
     if self.missing is None or gap_fillers(tfms): return tfms     # to fill twice would fill kept padding, too
-    return [*tfms, TSNan2Value(method=self.missing) if isinstance(self.missing, str) else TSNan2Value(self.missing)]
+    how:dict = dict(method=self.missing) if isinstance(self.missing, str) else dict(value=self.missing)
+    return [*tfms, TSNan2Value(**how)]
 
 @patch
 def _takes_missing(self:TSNet): return bool(gap_fillers(self._tfms()))

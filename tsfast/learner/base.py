@@ -43,7 +43,8 @@ class TSLearner(Learner):
     seed:int|None = None
     history:Any = None      # data frame of losses and metrics, after training
     fitting = False         # training, and not validating or predicting?
-    _rng, first_epoch = None, 0
+    first_epoch = 0
+    _rng:dict|None = None
 
     @property
     def metrics(self): return self._metrics
