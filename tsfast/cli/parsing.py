@@ -9,7 +9,7 @@ __all__ = ['commands', 'command', 'UsageError', 'parser', 'main', 'setting', 'at
 # Python's own modules alone, so that --help answers at once; whatever is heavier is imported where it is used
 import argparse, os, re, sys
 from contextlib import suppress
-from . import __version__
+from .. import __version__
 from ..threads import set_thread_defaults
 
 # %% ../../nbs/cli/01_parsing.ipynb #ca6d537b

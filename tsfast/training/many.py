@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
-from . import __version__
+from .. import __version__
 from ..core import is_whole
 from ..settings import RunSettings, settings_from
 from .data import RunData

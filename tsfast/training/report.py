@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import torch
 from fastcore.basics import patch
-from . import __version__
+from .. import __version__
 from ..core import atomic_write, replace_folder
 from ..data.external import published_accuracy
 from ..models.utils import count_parameters
