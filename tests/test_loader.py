@@ -1,4 +1,4 @@
-"Loaders: each series once and in order, for all n and bs; none left out for good; forms of X; predictions that do not depend on the batch size"
+"Loaders: each series once and in order, for all n and bs; none left out for good; forms of X; predictions do not depend on the batch size"
 import copy, pickle, random, re, sys, warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
