@@ -6,8 +6,8 @@
     python -m benchmarks --list
     python -m benchmarks --no-peers          # without installing other libraries
 
-A script takes part in the quick round if it has a line such as `QUICK = ['--repeats', '3']`: the arguments that make it quick. Results of the quick
-round go to `build/bench/`; those of `--full`, from which the pages are made, to `benchmarks/results/`."""
+A script takes part in the quick round if it has a line such as `QUICK = ['--repeats', '3']`: the arguments that make it quick. Results of
+the quick round go to `build/bench/`; those of `--full`, from which the pages are made, to `benchmarks/results/`."""
 import argparse, ast, os, subprocess, sys, time
 from pathlib import Path
 
@@ -21,7 +21,8 @@ def scripts():
         text = f.read_text(encoding='utf-8')
         tree = ast.parse(text)
         if f.stem.startswith('__') or '__main__' not in text: continue
-        quick = [ast.literal_eval(o.value) for o in tree.body if isinstance(o, ast.Assign) and any(getattr(t, 'id', '') == 'QUICK' for t in o.targets)]
+        quick = [ast.literal_eval(o.value) for o in tree.body if isinstance(o, ast.Assign)
+                 and any(getattr(t, 'id', '') == 'QUICK' for t in o.targets)]
         res[f.stem] = ((ast.get_docstring(tree) or '').split('\n')[0], quick[0] if quick else None, text)
     return res
 
@@ -30,7 +31,8 @@ def main(argv=None):
     p = argparse.ArgumentParser(prog='python -m benchmarks', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('names', nargs='*', help='scripts to run; default: all that have a quick setting')
     p.add_argument('--full', action='store_true', help="the scripts' own defaults instead of their quick settings")
-    p.add_argument('--no-peers', action='store_true', help='leave other libraries out where a script can'); p.add_argument('--list', action='store_true', help='say what there is')
+    p.add_argument('--no-peers', action='store_true', help='leave other libraries out where a script can')
+    p.add_argument('--list', action='store_true', help='say what there is')
     a = p.parse_args(argv)
     found = scripts()
     if a.list:

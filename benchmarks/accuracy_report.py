@@ -1,4 +1,5 @@
-"""From rows of accuracies to what a page shows: a table beside the published figures, means over the sets that both have, and critical-difference diagrams.
+"""From rows of accuracies to what a page shows: a table beside the published figures, means over the sets that both have, and
+critical-difference diagrams.
 
     python -m benchmarks.accuracy --render      # writes results/accuracy.md, results/accuracy_*.svg and the rows of the ensembles
 
@@ -8,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.accuracy import CACHE, FIELDS, GROUPS, RESULTS, append_row, read_rows, scores
+from benchmarks.rows import CACHE, FIELDS, GROUPS, RESULTS, append_row, probs_file, read_rows, scores
 
 # which published figure an architecture is to be judged against; one network against single networks, an ensemble against the ensemble
-PUBLISHED = {'InceptionTime': 'inception_x1_mean', 'InceptionTime ×5': 'inceptiontime', 'InceptionTime ×3': 'inceptiontime', 'FCN': 'fcn', 'ResNet': 'resnet',
+PUBLISHED = {'InceptionTime': 'inception_x1_mean', 'InceptionTime ×5': 'inceptiontime', 'InceptionTime ×3': 'inceptiontime', 'FCN': 'fcn',
+             'ResNet': 'resnet',
              'MiniRocket + ridge': 'minirocket', 'HydraPlus + ridge': 'hydra', 'MultiRocketHydra + ridge': 'multirocket_hydra'}
-NAMES = dict(inception_x1_mean='Inception, one network', inceptiontime='InceptionTime, ensemble of 5', fcn='FCN', resnet='ResNet', minirocket='MiniRocket', hydra='Hydra',
+NAMES = dict(inception_x1_mean='Inception, one network', inceptiontime='InceptionTime, ensemble of 5', fcn='FCN', resnet='ResNet',
+             minirocket='MiniRocket', hydra='Hydra',
              multirocket_hydra='MultiRocket-Hydra', hive_cote2='HIVE-COTE 2', rocket='ROCKET', quant='QUANT', litetime='LITETime')
 ENSEMBLES = RESULTS/'accuracy_ensembles.csv'
 
@@ -40,14 +43,15 @@ def write_ensembles(sizes=(3, 5)):
     have = {(r['dataset'], r['arch']) for r in read_rows(ENSEMBLES)}
     kept = {}
     for r in sorted(read_rows(), key=lambda r: int(r['seed'])):
-        file = CACHE/('_'.join([r['dataset'], r['arch'], r['recipe'], f"{float(r['epochs']):g}-{float(r['bs']):g}-{float(r['lr']):g}", r['seed']]) + '.npz')
+        file = probs_file(CACHE, r)
         if r['recipe'] == 'recipe' and file.exists(): kept.setdefault((r['dataset'], r['arch']), []).append((r, file))
     for (dataset, arch), runs in sorted(kept.items()):
         for k in sizes:
             if (dataset, f'{arch} ×{k}') in have or len(runs) < k: continue
             rows, arrays = [r for r, _ in runs[:k]], [np.load(f) for _, f in runs[:k]]
             probs = np.mean([o['probs'].astype(np.float64) for o in arrays], 0)
-            append_row({**rows[0], 'arch': f'{arch} ×{k}', 'seed': ' '.join(r['seed'] for r in rows), 'train_loss': '', **scores(probs, arrays[0]['targs']),
+            append_row({**rows[0], 'arch': f'{arch} ×{k}', 'seed': ' '.join(r['seed'] for r in rows), 'train_loss': '',
+                        **scores(probs, arrays[0]['targs']),
                         'seconds': round(sum(float(r['seconds']) for r in rows), 1)}, ENSEMBLES)
 
 def published(): # datasets × methods, 0 to 1
@@ -66,9 +70,14 @@ def table(models=None, datasets=None): # one row a set; '89.9 ± 0.5 (3)' is the
     for m in models:
         g = rows[rows.model == m].groupby('dataset').accuracy
         mean, sd, n = g.mean()*100, g.std()*100, g.size()
-        cell = lambda d: '' if d not in mean else f'{mean[d]:.1f}' + (f' ± {sd[d]:.1f}' if n[d] > 1 else '') + (f' ({n[d]})' if '×' not in m else '')
+        def cell(d):
+            if d not in mean: return ''
+            return f'{mean[d]:.1f}' + (f' ± {sd[d]:.1f}' if n[d] > 1 else '') + (f' ({n[d]})' if '×' not in m else '')
         out[m] = [cell(d) for d in datasets]
-        if (p := PUBLISHED.get(m)) in pub and f'published {NAMES[p]}' not in out: out[f'published {NAMES[p]}'] = [f'{pub[p][d]*100:.1f}' if d in pub.index and pd.notna(pub[p][d]) else '' for d in datasets]
+        p = PUBLISHED.get(m)
+        if p not in pub or f'published {NAMES[p]}' in out: continue
+        known = lambda d: f'{pub[p][d]*100:.1f}' if d in pub.index and pd.notna(pub[p][d]) else ''
+        out[f'published {NAMES[p]}'] = [known(d) for d in datasets]
     return out
 
 def means(models=None): # one row a model
@@ -80,17 +89,24 @@ def means(models=None): # one row a model
         if not len(both): continue
         d = (mine[both] - ref[both])*100
         runs = rows[(rows.model == m) & rows.dataset.isin(both)].groupby('dataset').size()
-        out.append(dict(model=m, sets=len(both), runs=f'{runs.min()}–{runs.max()}' if runs.min() < runs.max() else f'{runs.min()}', measured=f'{mine[both].mean()*100:.2f}',
-                        published=f'{ref[both].mean()*100:.2f}', difference=f'{d.mean():+.2f}', **{'median difference': f'{d.median():+.2f}'}, **{'better / same / worse': f'{(d > .05).sum()} / {(d.abs() <= .05).sum()} / {(d < -.05).sum()}'},
+        out.append(dict(model=m, sets=len(both), runs=f'{runs.min()}–{runs.max()}' if runs.min() < runs.max() else f'{runs.min()}',
+                        measured=f'{mine[both].mean()*100:.2f}',
+                        published=f'{ref[both].mean()*100:.2f}', difference=f'{d.mean():+.2f}',
+                        **{'median difference': f'{d.median():+.2f}'},
+                        **{'better / same / worse': f'{(d > .05).sum()} / {(d.abs() <= .05).sum()} / {(d < -.05).sum()}'},
                         **{'published as': NAMES[PUBLISHED[m]]}))
     return pd.DataFrame(out)
 
-def missing(archs=('InceptionTime', 'XceptionTime', 'FCN', 'ResNet', 'LSTM_FCN', 'RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus', 'MiniRocket', 'HydraPlus', 'MultiRocketHydra', 'MiniRocket + ridge', 'HydraPlus + ridge', 'MultiRocketHydra + ridge'), seeds=3):
+def missing(archs=('InceptionTime', 'XceptionTime', 'FCN', 'ResNet', 'LSTM_FCN', 'RNNAttentionPlus', 'LSTMAttentionPlus',
+                   'GRUAttentionPlus', 'MiniRocket', 'HydraPlus', 'MultiRocketHydra', 'MiniRocket + ridge', 'HydraPlus + ridge',
+                   'MultiRocketHydra + ridge'), seeds=3):
     "Cells of the plan that nobody has measured yet"
     rows = measured()
     n = rows.groupby(['model', 'dataset']).size()
     sets = GROUPS['univariate'] + GROUPS['multivariate']
-    return pd.DataFrame([dict(model=a, **{'sets with no run': sum((a, d) not in n.index for d in sets), f'sets with fewer than {seeds} runs': sum(n.get((a, d), 0) < seeds for d in sets), 'sets': len(sets)}) for a in archs])
+    return pd.DataFrame([dict(model=a, **{'sets with no run': sum((a, d) not in n.index for d in sets),
+                                          f'sets with fewer than {seeds} runs': sum(n.get((a, d), 0) < seeds for d in sets),
+                                          'sets': len(sets)}) for a in archs])
 
 def to_markdown(df, index=True):
     df = df.reset_index() if index else df
@@ -140,7 +156,8 @@ def cd_diagram(scores_, file=None, title=None, alpha=0.05):
             x = low - 0.04*(high - low) if left else high + 0.04*(high - low)
             ax.plot([r, r, x], [0, y, y], color='0.35', lw=0.8)
             ax.text(x, y, f'{name}  {r:.2f} ' if left else f' {r:.2f}  {name}', ha='right' if left else 'left', va='center')
-        for i, (a, b) in enumerate(groups): ax.plot([ranks[a] - 0.04, ranks[b] + 0.04], [-0.16 - 0.18*i]*2, color='C0', lw=3, solid_capstyle='round')
+        for i, (a, b) in enumerate(groups): ax.plot([ranks[a] - 0.04, ranks[b] + 0.04], [-0.16 - 0.18*i]*2, color='C0', lw=3,
+                                                    solid_capstyle='round')
         ax.set_ylim(top=0.75)
         ax.set_title((title or '') + f' ({len(scores_)} data sets; lower is better; bars: no difference at {alpha:g})', fontsize=9)
         if file is not None: fig.savefig(file, bbox_inches='tight', metadata={'Date': None} if str(file).endswith('svg') else None)
@@ -157,17 +174,21 @@ def compared(models=None, references=('inception_x1_mean', 'inceptiontime', 'roc
 
 # ---- the page's parts
 
-HEAD = """How these were made: a run trains one network on the archive's training split with `tsfast.recipe.recipe`, and evaluates its last weights once on the test split; there is a run for each seed. One rule
-for all data sets makes the settings from the size of the training split alone: nothing was chosen by looking at test data. `×5` is the mean of the probabilities of five runs: they are kept
-on the machine that trained (`benchmarks/.cache`), so to measure an ensemble anew delete the rows of its set from both files of rows, and train as many seeds.
-A mean difference may rest on few sets, so the median stands beside it.
-A model is *same* where it differs by at most 0.05 percent. In the tables, *mean ± standard deviation (runs)*, in percent. Published figures are those of `published_accuracy()`, where
-their sources are named."""
+HEAD = """How these were made: a run trains one network on the archive's training split with `tsfast.recipe.recipe`, and evaluates its
+last weights once on the test split; there is a run for each seed. One rule for all data sets makes the settings from the size of the
+training split alone: test data affected no choice. `×5` is the mean of the probabilities of five runs: they are kept on the machine that
+trained (`benchmarks/.cache`), so to measure an ensemble anew delete the rows of its set from both files of rows, and train as many seeds.
+A mean difference may rest on few sets, so the median stands beside it. A model is *same* where it differs by at most 0.05 percent. In the
+tables, *mean ± standard deviation (runs)*, in percent. Published figures are those of `published_accuracy()`, where their sources are
+named."""
+
+SEARCH = ('On series of training splits that were held out (`benchmarks/recipe_search.py`); no test split was read. `base` is the recipe; '
+          '`bs`, `e`, `lr` and `wd` change the batch size, the epochs, the rate or the weight decay, `smooth` the label smoothing. There '
+          'are few runs, and one or two series decide most of these differences.')
 
 def search_table():
     "What the search of the recipe measured, on series of training splits that were held back"
-    from benchmarks.recipe_search import OUT
-    rows = pd.DataFrame(read_rows(OUT))
+    rows = pd.DataFrame(read_rows(RESULTS/'recipe_search.csv'))
     if not len(rows): return None
     rows[['accuracy', 'log_loss']] = rows[['accuracy', 'log_loss']].astype(float)
     by_run, out = rows.set_index(['config', 'dataset', 'seed'])[['accuracy', 'log_loss']], []
@@ -177,7 +198,8 @@ def search_table():
         both = mine.index.intersection(base.index)      # the same series to train on
         d = (mine.loc[both] - base.loc[both]).groupby('dataset').mean().mean()
         m = mine.groupby('dataset').mean().mean()
-        out.append(dict(settings=c, sets=mine.index.get_level_values(0).nunique(), runs=len(mine), accuracy=f'{m.accuracy*100:.2f}', **{'against base there': f'{d.accuracy*100:+.2f}', 'log loss': f'{m.log_loss:.3f}',
+        out.append(dict(settings=c, sets=mine.index.get_level_values(0).nunique(), runs=len(mine), accuracy=f'{m.accuracy*100:.2f}',
+                        **{'against base there': f'{d.accuracy*100:+.2f}', 'log loss': f'{m.log_loss:.3f}',
                                                                                                      'against base': f'{d.log_loss:+.3f}'}))
     return pd.DataFrame(out)
 
@@ -186,7 +208,9 @@ def bars(s): # s: datasets × methods
     from scipy.stats import wilcoxon
     pairs, least = s.shape[1]*(s.shape[1] - 1)//2, wilcoxon(np.arange(1, len(s) + 1), zero_method='pratt', method='approx').pvalue
     said = 'Bars join models that Wilcoxon\'s signed-rank test with Holm\'s correction does not tell apart at the level 0.05.'
-    return said if least <= .05/pairs else said + f' With {len(s)} data sets and {pairs} pairs it could tell none apart: even a model that is better on every set has p = {least:.2g}, and the first pair needs {.05/pairs:.2g}. Read the ranks as a description.'
+    if least <= .05/pairs: return said
+    return (f'{said} With {len(s)} data sets and {pairs} pairs it could tell none apart: even a model that is better on every set has '
+            f'p = {least:.2g}, and the first pair needs {.05/pairs:.2g}. Read the ranks as a description.')
 
 def render(out=RESULTS):
     "Write the table and the diagrams; the text of the page comes from the docs"
@@ -194,15 +218,18 @@ def render(out=RESULTS):
     rows = measured()
     parts = [HEAD, '## Means over data sets', to_markdown(means(), index=False)]
     uni = [m for m in PUBLISHED if m in set(rows.model)]
-    diagrams = dict(univariate=compared([m for m in uni if {*GROUPS['telling']} <= {*rows[rows.model == m].dataset}], datasets=GROUPS['univariate']))
+    diagrams = dict(univariate=compared([m for m in uni if {*GROUPS['telling']} <= {*rows[rows.model == m].dataset}],
+                                        datasets=GROUPS['univariate']))
     for name, s in diagrams.items():
         if len(s) > 4 and s.shape[1] > 2:
             cd_diagram(s, out/f'accuracy_{name}.svg', 'Mean rank')
-            parts += ['## Critical differences', f'![Mean ranks of tsfast\'s models and of published methods over {len(s)} data sets](accuracy_{name}.svg)', bars(s), f'Over: {", ".join(s.index)}.']
+            picture = f"![Mean ranks of tsfast's models and of published methods over {len(s)} data sets](accuracy_{name}.svg)"
+            parts += ['## Critical differences', picture, bars(s), f'Over: {", ".join(s.index)}.']
     heads = [m for m in uni if m.endswith('+ ridge')]
-    parts += ['## Every data set: networks', to_markdown(table([m for m in uni if m not in heads])), '## Every data set: heads in closed form', to_markdown(table(heads)), '## Architectures without a published figure here',
+    parts += ['## Every data set: networks', to_markdown(table([m for m in uni if m not in heads])),
+              '## Every data set: heads in closed form', to_markdown(table(heads)), '## Architectures without a published figure here',
               to_markdown(table(sorted(set(rows.model) - set(PUBLISHED)))) if set(rows.model) - set(PUBLISHED) else 'None yet.',
               '## Not measured yet', to_markdown(missing(), index=False)]
-    if (s := search_table()) is not None: parts += ['## The search for the recipe', 'On series of training splits that were held back (`benchmarks/recipe_search.py`); no test split was read. `base` is the recipe; `bs`, `e`, `lr` and `wd` change the batch size, the epochs, the rate or the weight decay, `smooth` the label smoothing. There are few runs, and one or two series decide most of these differences.', to_markdown(s, index=False)]
+    if (s := search_table()) is not None: parts += ['## The search for the recipe', SEARCH, to_markdown(s, index=False)]
     (out/'accuracy.md').write_text('\n\n'.join(parts) + '\n', encoding='utf-8')
     return out/'accuracy.md'

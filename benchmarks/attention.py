@@ -1,6 +1,7 @@
 """What fused attention brings: `python -m benchmarks.attention`
 
-torch's `scaled_dot_product_attention` against the written-out form of the same layer, which also gives the weights; taken in turn, medians, on the CPU or a GPU."""
+torch's `scaled_dot_product_attention` against the written-out form of the same layer, which also gives the weights; taken in turn,
+medians, on the CPU or a GPU."""
 import argparse, statistics, time
 
 import pandas as pd
@@ -21,12 +22,12 @@ def seconds(fs, repeats, device):
     return [statistics.median(o) for o in times]
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+def main(argv=None):
+    p = argparse.ArgumentParser(prog='python -m benchmarks.attention', description=__doc__.split('\n')[0])
     p.add_argument('--lengths', type=int, nargs='+', default=[50, 200, 400])
     p.add_argument('--repeats', type=int, default=7)
     p.add_argument('--threads', type=int, default=1)
-    args = p.parse_args()
+    args = p.parse_args(argv)
     torch.set_num_threads(args.threads)
     device, rows = torch.device('cuda' if torch.cuda.is_available() else 'cpu'), []
     for L in args.lengths:
@@ -40,9 +41,11 @@ def main():
             def f():
                 with torch.no_grad(): m(x, need_weights=weights)
             return f
-        for name, fs in {'training step': (step(True), step(False)), 'training step, masked': (step(True, pad), step(False, pad)), 'prediction': (forward(True), forward(False))}.items():
+        for name, fs in {'training step': (step(True), step(False)), 'training step, masked': (step(True, pad), step(False, pad)),
+                         'prediction': (forward(True), forward(False))}.items():
             written, fused = seconds(fs, args.repeats, device)
-            rows.append(dict(length=L, what=name, written_ms=written*1e3, fused_ms=fused*1e3, ratio=written/fused, batch=32, d_model=128, heads=16, device=device.type, threads=args.threads))
+            rows.append(dict(length=L, what=name, written_ms=written*1e3, fused_ms=fused*1e3, ratio=written/fused, batch=32, d_model=128,
+                             heads=16, device=device.type, threads=args.threads))
             print(rows[-1])
     RESULTS.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(RESULTS/'attention.csv', index=False, float_format='%.3f')

@@ -11,14 +11,17 @@ PEERS = {'tsai': ['tsai==1.0.1'], 'aeon': ['aeon==1.6.0', 'torch']}
 # ---- peers
 
 def peer(name, packages=None):
-    "The Python of a peer's own environment, made on first use; None, with the reason on stderr, where it cannot be installed. Nothing of it reaches tsfast's environment"
+    """The Python of a peer's own environment, made on first use; None, with the reason on stderr, where it cannot be installed.
+
+    tsfast's environment stays as it is"""
     folder = VENVS/name
     exe, ready = folder/('Scripts/python.exe' if os.name == 'nt' else 'bin/python'), folder/'ready'
     if ready.exists(): return str(exe)
     print(f'Installing {name} into {folder.relative_to(HERE.parent)} …', file=sys.stderr, flush=True)
     try:
         subprocess.run([sys.executable, '-m', 'venv', '--clear', folder], check=True)
-        r = subprocess.run([exe, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', *(packages or PEERS[name])], capture_output=True, text=True, timeout=1800)
+        r = subprocess.run([exe, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', *(packages or PEERS[name])],
+                           capture_output=True, text=True, timeout=1800)
         if r.returncode: raise OSError((r.stderr.strip().splitlines() or ['pip failed'])[-1])
     except (OSError, subprocess.SubprocessError) as e:
         print(f'{name} is left out: {e}', file=sys.stderr)
@@ -52,20 +55,23 @@ def serve(contenders):
     for name in map(str.strip, sys.stdin):
         t, c = time.perf_counter(), time.process_time()
         units = contenders[name]()
-        answer(seconds=(time.perf_counter() - t)/units, cpu=(time.process_time() - c)/units, added_mb=None if base is None else peak_mb() - base)
+        t, c = time.perf_counter() - t, time.process_time() - c
+        answer(seconds=t/units, cpu=c/units, added_mb=None if base is None else peak_mb() - base)
 '''
 
 class Worker:
     "A process that holds some contenders and runs one when asked"
     added_mb = None   # by how much the peak has risen, after the last run
     def __init__(self, exe, code, config, threads, own=True, **env):
-        self.p = subprocess.Popen([exe, '-c', PRELUDE + f'\nconfig = json.loads({json.dumps(config)!r})\n' + code], env={**environ(threads, own), **env}, cwd=HERE.parent,
+        self.p = subprocess.Popen([exe, '-c', PRELUDE + f'\nconfig = json.loads({json.dumps(config)!r})\n' + code],
+                                  env={**environ(threads, own), **env}, cwd=HERE.parent,
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE if not own else None, text=True)
     def read(self):
         while line := self.p.stdout.readline():
             if line.startswith('@'): return json.loads(line[1:])
         self.p.wait()
-        raise OSError(((self.p.stderr.read() if self.p.stderr else '').strip().splitlines() or ['the process ended; its message is above'])[-1])
+        raise OSError(((self.p.stderr.read() if self.p.stderr else '').strip().splitlines()
+                       or ['the process ended; its message is above'])[-1])
     def run(self, name):
         self.p.stdin.write(name + '\n'); self.p.stdin.flush()
         o = self.read()
@@ -74,7 +80,10 @@ class Worker:
     def close(self): self.p.stdin.close(); self.p.wait()
 
 def in_turns(workers, repeats, warm=1):
-    "`{contender: [(seconds, seconds of the processor)]}`. All contenders of all workers run one after the other, again and again, so that a busy machine slows all of them alike; the first rounds do not count"
+    """`{contender: [(seconds, seconds of the processor)]}`.
+
+    All contenders of all workers run one after the other in each round, so that a busy machine slows all of them alike. The first rounds do
+    not count"""
     turns = [(w, n) for w, names in workers for n in names]
     res = {n: [] for _, n in turns}
     for i in range(warm + repeats):
@@ -88,7 +97,7 @@ def median(turns, i=0):
     return statistics.median(o[i] for o in turns)
 
 def ratio(a, b, i=0):
-    "Median of the ratios, turn by turn: what slows one turn slows both"
+    "Median of the ratios of each round: what slows a round slows both"
     return statistics.median(x[i]/y[i] for x, y in zip(a, b))
 
 

@@ -1,9 +1,11 @@
-"""How time grows with the number of series, of channels and of steps: the rocket transforms beside aeon's, an epoch of InceptionTime beside the loop by hand, and prediction.
+"""How time grows with the number of series, of channels and of steps: the rocket transforms beside aeon's, an epoch of InceptionTime beside
+the loop by hand, and prediction.
 
     python -m benchmarks.growth [--repeats 3] [--threads 1] [--no-peers]
 
-Each of the three sizes grows while the others stay: 64 series, 1 channel, 64 steps. All contenders of a size take turns; the figure is the median over the repeats, after a first round
-that does not count. `results/growth.svg` shows them on logarithmic axes, where a slope of 1 is growth in proportion."""
+Each of the three sizes grows while the others stay: 64 series, 1 channel, 64 steps. All contenders of a size take turns; the figure is
+the median over the repeats, after a first round that does not count. `results/growth.svg` shows them on logarithmic axes, where a slope
+of 1 is growth in proportion."""
 import argparse, csv, sys
 from benchmarks.common import RESULTS, Worker, in_turns, median, peer, ratio, write
 
@@ -30,9 +32,11 @@ from tsfast.models.multirocket import MultiRocketFeatures
 torch.set_num_threads(config['threads'])
 n, C, L = X.shape
 x, y = torch.from_numpy(X), np.arange(n) % 2
-mini, multi, hydra = MiniRocketFeatures(C, L, random_state=0).fit(X), MultiRocketFeatures(C, L, random_state=0).fit(X), HydraBackbonePlus(C, 2, L, random_state=0)
+mini, multi = MiniRocketFeatures(C, L, random_state=0).fit(X), MultiRocketFeatures(C, L, random_state=0).fit(X)
+hydra = HydraBackbonePlus(C, 2, L, random_state=0)
 
-dls = get_ts_dls(np.concatenate([X, X[:2]]), np.arange(n + 2) % 2, splits=(range(n), range(n, n + 2)), batch_tfms=TSStandardize(by_var=True), bs=64)
+dls = get_ts_dls(np.concatenate([X, X[:2]]), np.arange(n + 2) % 2, splits=(range(n), range(n, n + 2)),
+                 batch_tfms=TSStandardize(by_var=True), bs=64)
 learn = ts_learner(dls, InceptionTime, seed=0)
 def epoch():
     with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
@@ -65,7 +69,8 @@ fs = {k: f(n_jobs=config['threads'], random_state=0).fit(X) for k, f in fs.items
 serve({k: once(lambda f=f: f.transform(X)) for k, f in fs.items()})
 '''
 
-BESIDE = {'InceptionTime, epoch by hand': 'InceptionTime, epoch', 'MiniRocket, aeon': 'MiniRocket', 'MultiRocket, aeon': 'MultiRocket', 'Hydra, aeon': 'Hydra'}
+BESIDE = {'InceptionTime, epoch by hand': 'InceptionTime, epoch', 'MiniRocket, aeon': 'MiniRocket', 'MultiRocket, aeon': 'MultiRocket',
+          'Hydra, aeon': 'Hydra'}
 
 
 def measure(size, threads, repeats, aeon):
@@ -78,7 +83,8 @@ def measure(size, threads, repeats, aeon):
 
 
 def rows_of(what, size, turns):
-    return [dict(grows=what, **size, contender=k, seconds=f'{median(v):.4f}', times_tsfast=f'{ratio(v, turns[BESIDE[k]]):.2f}' if k in BESIDE else '') for k, v in turns.items()]
+    return [dict(grows=what, **size, contender=k, seconds=f'{median(v):.4f}',
+                 times_tsfast=f'{ratio(v, turns[BESIDE[k]]):.2f}' if k in BESIDE else '') for k, v in turns.items()]
 
 
 def draw(rows, file):
@@ -92,7 +98,8 @@ def draw(rows, file):
     for ax, what in zip(axs, SIZES):
         for name in dict.fromkeys(r['contender'] for r in rows):
             pts = [(int(r[what]), float(r['seconds'])) for r in rows if r['grows'] == what and r['contender'] == name]
-            if pts: ax.plot(*zip(*pts), color=f'C{methods.index(method(name))}', ls='--' if name in BESIDE else '-', marker='o', ms=4, label=name)
+            if pts: ax.plot(*zip(*pts), color=f'C{methods.index(method(name))}', ls='--' if name in BESIDE else '-', marker='o', ms=4,
+                            label=name)
         ax.set(xscale='log', yscale='log', xlabel=what, xticks=SIZES[what], xticklabels=SIZES[what]); ax.minorticks_off(); ax.grid(alpha=.3)
     axs[0].set_ylabel('seconds')
     fig.legend(*axs[0].get_legend_handles_labels(), loc='outside right center', frameon=False, fontsize=8)
@@ -100,9 +107,11 @@ def draw(rows, file):
 
 
 def main(argv=None):
-    p = argparse.ArgumentParser(prog='python -m benchmarks.growth', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(prog='python -m benchmarks.growth', description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--repeats', type=int, default=3); p.add_argument('--threads', type=int, default=1)
-    p.add_argument('--no-peers', action='store_true', help='without aeon'); p.add_argument('--render', action='store_true', help='only draw the rows that are stored')
+    p.add_argument('--no-peers', action='store_true', help='without aeon')
+    p.add_argument('--render', action='store_true', help='only draw the rows that are stored')
     a = p.parse_args(argv)
     if not a.render:
         aeon, rows = None if a.no_peers else peer('aeon'), []

@@ -2,9 +2,11 @@
 
     python -m benchmarks.inference [--repeats 9] [--threads 1]
 
-An InceptionTime and a MiniRocket, trained for a moment on ECGFiveDays (or on bundled ItalyPowerDemand where that is not at hand), are saved as a bundle, as fastai's learner.pkl and as ONNX.
-`start` is a fresh process, from its first import to its first prediction; each takes turns with the others, and the first round does not count (it fills the disk's cache, and numba's).
-Seconds are by the clock; `cpu` is what the processor spent, which a busy machine changes less. Goal: `import tsfast.inference` costs at most 0.3 s more than `import torch`.
+An InceptionTime and a MiniRocket, trained for a moment on ECGFiveDays (or on bundled ItalyPowerDemand where that is not at hand), are
+saved as a bundle, as fastai's learner.pkl and as ONNX. `start` is a fresh process, from its first import to its first prediction; each
+takes turns with the others, and the first round does not count (it fills the disk's cache, and numba's). Seconds are by the clock; `cpu`
+is what the processor spent, which a busy machine changes less. Goal: `import tsfast.inference` costs at most 0.3 s more than `import
+torch`.
 """
 import argparse, statistics, subprocess, sys, tempfile, time, warnings
 from pathlib import Path
@@ -13,15 +15,37 @@ from benchmarks.common import environ, write
 
 QUICK = ['--repeats', '3']
 
-IMPORTS = {'import torch': 'import torch', 'import tsfast.inference': 'import torch\nimport tsfast.inference', 'import load_learner': 'import torch\nfrom fastai.learner import load_learner\nimport tsfast.learner'}
-STARTS = {'Predictor': "import numpy as np\nfrom tsfast.inference import Predictor\nPredictor(folder + '/bundle').predict_proba(np.load(folder + '/x.npy')[:1])",
-          'load_learner': "import warnings; warnings.simplefilter('ignore')\nimport numpy as np\nfrom fastai.learner import load_learner\nlearn = load_learner(folder + '/learner.pkl')\nwith learn.no_bar(): learn.get_X_preds(np.load(folder + '/x.npy')[:1])",
-          'ONNX Runtime': "import numpy as np, onnxruntime\nonnxruntime.InferenceSession(folder + '/m.onnx', providers=['CPUExecutionProvider']).run(None, {'series': np.load(folder + '/x.npy')[:1]})"}
+IMPORTS = {'import torch': 'import torch', 'import tsfast.inference': 'import torch\nimport tsfast.inference',
+           'import load_learner': 'import torch\nfrom fastai.learner import load_learner\nimport tsfast.learner'}
+PREDICTOR = """
+import numpy as np
+from tsfast.inference import Predictor
+Predictor(folder + '/bundle').predict_proba(np.load(folder + '/x.npy')[:1])
+"""
+LEARNER = """
+import warnings; warnings.simplefilter('ignore')
+import numpy as np
+from fastai.learner import load_learner
+learn = load_learner(folder + '/learner.pkl')
+with learn.no_bar(): learn.get_X_preds(np.load(folder + '/x.npy')[:1])
+"""
+ONNX = """
+import numpy as np, onnxruntime
+session = onnxruntime.InferenceSession(folder + '/m.onnx', providers=['CPUExecutionProvider'])
+session.run(None, {'series': np.load(folder + '/x.npy')[:1]})
+"""
+STARTS = {'Predictor': PREDICTOR, 'load_learner': LEARNER, 'ONNX Runtime': ONNX}
+MEASURED = """
+import time; _s, _c = time.perf_counter(), time.process_time()
+folder = FOLDER
+CODE
+print('@%f %f' % (time.perf_counter() - _s, time.process_time() - _c))
+"""
 
 
 def fresh(code, threads, folder=''):
     "Seconds by the clock and of the processor, of `code` in a process of its own; the starting of Python does not count"
-    code = f"import time; _s, _c = time.perf_counter(), time.process_time()\nfolder = {str(folder)!r}\n{code}\nprint('@%f %f' % (time.perf_counter() - _s, time.process_time() - _c))"
+    code = MEASURED.replace('FOLDER', repr(str(folder))).replace('CODE', code)
     r = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], env=environ(threads), capture_output=True, text=True)
     if r.returncode: raise OSError((r.stderr.strip().splitlines() or ['it fails'])[-1])
     return tuple(map(float, r.stdout.rsplit('@', 1)[1].split()))
@@ -55,7 +79,8 @@ def median(v, i): return statistics.median(o[i] for o in v)
 
 
 def main(argv=None):
-    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a = argparse.ArgumentParser(prog='python -m benchmarks.inference', description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument('--repeats', type=int, default=9); a.add_argument('--threads', type=int, default=1)
     a = a.parse_args(argv)
     import torch
@@ -68,7 +93,8 @@ def main(argv=None):
             if i: turns[k].append(s)
     for k, v in turns.items():
         more = statistics.median(x[1] - y[1] for x, y in zip(v, turns['import torch']))
-        rows.append(dict(what=k, model='', series='', ms=f'{1000*median(v, 0):.0f}', cpu_ms=f'{1000*median(v, 1):.0f}', note=f'{1000*more:.0f} ms (cpu) over import torch' if k != 'import torch' else ''))
+        rows.append(dict(what=k, model='', series='', ms=f'{1000*median(v, 0):.0f}', cpu_ms=f'{1000*median(v, 1):.0f}',
+                         note=f'{1000*more:.0f} ms (cpu) over import torch' if k != 'import torch' else ''))
     for arch, kwargs in (('InceptionTime', {}), ('MiniRocket', dict(random_state=0))):
         with tempfile.TemporaryDirectory() as d:
             name, learn, p, session, x, same, diff = saved(arch, Path(d), **kwargs)
@@ -79,17 +105,21 @@ def main(argv=None):
                 for k, code in starts.items():
                     s = fresh(code, a.threads, d)
                     if i: res[k].append(s)
-            note = {'Predictor': f"{'bit-equal to the learner' if same else 'NOT EQUAL to the learner'} on {len(x)} series of {name}", 'ONNX Runtime': f'differs by at most {diff:.1g}' if session else ''}
-            for k, v in res.items(): rows.append(dict(what=f'start, {k}', model=arch, series=1, ms=f'{1000*median(v, 0):.0f}', cpu_ms=f'{1000*median(v, 1):.0f}', note=note.get(k, '')))
+            note = {'Predictor': f"{'bit-equal to the learner' if same else 'NOT EQUAL to the learner'} on {len(x)} series of {name}",
+                    'ONNX Runtime': f'differs by at most {diff:.1g}' if session else ''}
+            for k, v in res.items(): rows.append(dict(what=f'start, {k}', model=arch, series=1, ms=f'{1000*median(v, 0):.0f}',
+                                                      cpu_ms=f'{1000*median(v, 1):.0f}', note=note.get(k, '')))
             for n in (1, 64):
                 b = x[:n]
-                fs = {'Predictor': lambda: p(b, n), 'get_X_preds': lambda: learn.get_X_preds(b, bs=n)} | ({'ONNX Runtime': lambda: session.run(None, {'series': b})} if session else {})
+                fs = {'Predictor': lambda: p(b, n), 'get_X_preds': lambda: learn.get_X_preds(b,
+                    bs=n)} | ({'ONNX Runtime': lambda: session.run(None, {'series': b})} if session else {})
                 res = {k: [] for k in fs}
                 for i in range(1 + a.repeats):
                     for k, f in fs.items():
                         s = timed(f, 10)
                         if i: res[k].append(s)
-                for k, v in res.items(): rows.append(dict(what=f'predict, {k}', model=arch, series=n, ms=f'{1000*median(v, 0):.2f}', cpu_ms=f'{1000*median(v, 1):.2f}', note=''))
+                for k, v in res.items(): rows.append(dict(what=f'predict, {k}', model=arch, series=n, ms=f'{1000*median(v, 0):.2f}',
+                                                          cpu_ms=f'{1000*median(v, 1):.2f}', note=''))
     write('inference', rows, threads=a.threads, repeats=a.repeats)
 
 

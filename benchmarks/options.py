@@ -2,8 +2,9 @@
 
     python -m benchmarks.options [--archs InceptionTime FCN] [--bs 16 64] [--length 136] [--repeats 5] [--threads 1]
 
-A step is forward, backward and AdamW, on a GPU if there is one. `learn.model.compile()` and `learn.to_bf16()` are how a learner gets them; they are not on by default, and this table says
-where they would help: `speedup` above 1. Compiling takes its time once, in the first step (`first`, in seconds)."""
+A step is forward, backward and AdamW, on a GPU if there is one. `learn.model.compile()` and `learn.to_bf16()` are how a learner gets
+them; they are not on by default, and this table says where they would help: `speedup` above 1. Compiling takes its time once, in the
+first step (`first`, in seconds)."""
 import argparse, sys
 
 from benchmarks.common import Worker, in_turns, median, ratio, write
@@ -32,16 +33,19 @@ def contender(name, compiled, bf16):
     except Exception as e: answer(failed=name, why=' '.join(str(e).split())[:80]); return None
     first[name] = time.perf_counter() - t
     return run
-fs = {n: contender(n, c, b) for n, c, b in (('float32', False, False), ('bfloat16', False, True), ('compiled', True, False), ('compiled, bfloat16', True, True))}
+cases = (('float32', False, False), ('bfloat16', False, True), ('compiled', True, False), ('compiled, bfloat16', True, True))
+fs = {n: contender(n, c, b) for n, c, b in cases}
 answer(first=first, device=torch.cuda.get_device_name() if device.type == 'cuda' else device.type)
 serve({k: f for k, f in fs.items() if f})
 '''
 
 
 def main(argv=None):
-    p = argparse.ArgumentParser(prog='python -m benchmarks.options', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(prog='python -m benchmarks.options', description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--archs', nargs='+', default=['InceptionTime', 'FCN']); p.add_argument('--bs', nargs='+', type=int, default=[16, 64])
-    p.add_argument('--length', type=int, default=136); p.add_argument('--repeats', type=int, default=3); p.add_argument('--threads', type=int, default=1)
+    p.add_argument('--length', type=int, default=136)
+    p.add_argument('--repeats', type=int, default=3); p.add_argument('--threads', type=int, default=1)
     a = p.parse_args(argv)
     rows = []
     for arch in a.archs:
@@ -51,7 +55,8 @@ def main(argv=None):
             while 'failed' in (o := w.read()): failed[o['failed']] = o['why']
             turns = in_turns([(w, w.read()['ready'])], a.repeats)
             w.close()
-            rows += [dict(arch=arch, bs=bs, option=k, ms_per_step=f'{median(v)*1e3:.1f}', speedup=f"{ratio(turns['float32'], v):.2f}", first=f"{o['first'][k]:.1f}", device=o['device']) for k, v in turns.items()]
+            rows += [dict(arch=arch, bs=bs, option=k, ms_per_step=f'{median(v)*1e3:.1f}', speedup=f"{ratio(turns['float32'], v):.2f}",
+                          first=f"{o['first'][k]:.1f}", device=o['device']) for k, v in turns.items()]
             rows += [dict(arch=arch, bs=bs, option=k, ms_per_step='fails', speedup='', first='', device=o['device']) for k in failed]
             for k, why in failed.items(): print(f'{arch}, {k}: {why}', file=sys.stderr)
     write('options', rows, length=a.length, threads=a.threads, repeats=a.repeats)

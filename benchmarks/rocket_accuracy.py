@@ -1,10 +1,11 @@
 """Accuracy and seconds of MiniRocket, HydraPlus and MultiRocketHydra with a closed-form head, for each set of the archive and each seed.
 
-    TSFAST_DATA=<folder with <Name>/<Name>_TRAIN.tsv> python -m benchmarks.rocket_accuracy [--models MiniRocket …] [--sets GunPoint …] [--seeds 0 1 2]
+    TSFAST_DATA=<folder with <Name>/<Name>_TRAIN.tsv> python -m benchmarks.rocket_accuracy [--models MiniRocket …] [--sets GunPoint …]
+    [--seeds 0 1 2]
     python -m benchmarks.rocket_accuracy --markdown     # the table of what has been measured
 
-A row is written as soon as it is measured, and rows that are there are not measured again, so a run can be stopped and continued.
-Sets without a published figure for the method (those with missing values) are left out. Series are taken as they are in the archive.
+A row is written as soon as it is measured, and rows that are there are not measured again, so a run can be stopped and continued. Sets
+without a published figure for the method (those with missing values) are left out. Series are taken as they are in the archive.
 """
 import argparse
 import csv
@@ -34,30 +35,36 @@ def measure(model, name, seed):
     fitted = time.perf_counter()
     with torch.no_grad(): pred = torch.cat([m(x).argmax(1) for x in X_test.split(512)])
     done = time.perf_counter()
-    return dict(model=model, dataset=name, seed=seed, accuracy=round(float((vocab[pred] == y_test).mean()), 4), published=published_accuracy(name, COLUMNS[model]),
-                fit_s=round(fitted - t, 3), predict_s=round(done - fitted, 3), alpha=f'{s.alpha:.4g}', n_train=len(X), n_test=len(X_test), length=X.shape[2], threads=torch.get_num_threads())
+    return dict(model=model, dataset=name, seed=seed, accuracy=round(float((vocab[pred] == y_test).mean()), 4),
+                published=published_accuracy(name, COLUMNS[model]),
+                fit_s=round(fitted - t, 3), predict_s=round(done - fitted, 3), alpha=f'{s.alpha:.4g}', n_train=len(X), n_test=len(X_test),
+                length=X.shape[2], threads=torch.get_num_threads())
 
 
 def markdown(df):
     "A table a data set, and a row of means"
     models = [m for m in COLUMNS if m in set(df.model)]
-    g = df.groupby(['dataset', 'model']).agg(accuracy=('accuracy', 'mean'), sd=('accuracy', lambda o: o.std(ddof=0)), published=('published', 'first'), seconds=('fit_s', 'mean'), predict=('predict_s', 'mean'))
+    g = df.groupby(['dataset', 'model']).agg(accuracy=('accuracy', 'mean'), sd=('accuracy', lambda o: o.std(ddof=0)),
+                                             published=('published', 'first'), seconds=('fit_s', 'mean'), predict=('predict_s', 'mean'))
     lines = ['| set | ' + ' | '.join(f'{m} | published | s' for m in models) + ' |', '|---|' + '---|---|---|'*len(models)]
     def cell(r): return f'{100*r.accuracy:.1f} ± {100*r.sd:.1f} | {100*r.published:.1f} | {r.seconds + r.predict:.1f}'
-    for name in df.dataset.unique(): lines.append(f'| {name} | ' + ' | '.join(cell(g.loc[name, m]) if (name, m) in g.index else ' | | ' for m in models) + ' |')
+    for name in df.dataset.unique(): lines.append(f'| {name} | ' + ' | '.join(cell(g.loc[name, m]) if (name, m) in g.index else ' | | '
+        for m in models) + ' |')
     means = g.groupby('model').mean()
-    lines.append('| **mean** | ' + ' | '.join(f'**{100*means.accuracy[m]:.2f}** | **{100*means.published[m]:.2f}** | {means.seconds[m] + means.predict[m]:.1f}' for m in models) + ' |')
+    def mean(m): return f'**{100*means.accuracy[m]:.2f}** | **{100*means.published[m]:.2f}** | {means.seconds[m] + means.predict[m]:.1f}'
+    lines.append('| **mean** | ' + ' | '.join(map(mean, models)) + ' |')
     return '\n'.join(lines)
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv=None):
+    p = argparse.ArgumentParser(prog='python -m benchmarks.rocket_accuracy', description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--models', nargs='+', default=list(COLUMNS), choices=COLUMNS)
     p.add_argument('--sets', nargs='+', default=None)
     p.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     p.add_argument('--out', type=Path, default=Path(__file__).parent/'results'/'rocket_accuracy.csv')
     p.add_argument('--markdown', action='store_true', help='print the table of what has been measured')
-    a = p.parse_args()
+    a = p.parse_args(argv)
     done = pd.read_csv(a.out) if a.out.exists() else pd.DataFrame(columns=FIELDS)
     if a.markdown: return print(markdown(done))
     keys = set(zip(done.model, done.dataset, done.seed))
@@ -75,7 +82,8 @@ def main():
                 print(row, flush=True)
         df = pd.read_csv(a.out); df = df[df.model == model]
         by_set = df.groupby('dataset')[['accuracy', 'published']].mean()
-        print(f'{model}: mean {100*by_set.accuracy.mean():.2f}, published {100*by_set.published.mean():.2f}, over {len(by_set)} sets, {df.seed.nunique()} seeds', flush=True)
+        mean, known = (100*by_set[k].mean() for k in ('accuracy', 'published'))
+        print(f'{model}: mean {mean:.2f}, published {known:.2f}, over {len(by_set)} sets, {df.seed.nunique()} seeds', flush=True)
 
 
 if __name__ == '__main__': main()

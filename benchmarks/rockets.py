@@ -2,10 +2,12 @@
 
     python -m benchmarks.rockets [--threads 1] [--repeats 3] [--shapes 884x1x136] [--no-peers]
 
-aeon and tsai are installed into virtual environments of their own on the first run; sktime is a dependency. Each transform of each library has a process of its own, for its memory;
-they take turns, and the figure is the median over the repeats, after a first round that does not count (it compiles). `cpu_times_tsfast` compares the time that the processes had a core:
-on a busy machine it is the fairer figure. `added_mb` is by how much fitting, compiling and transforming raise the peak memory over that of the imports, which belong to the builds that are installed.
-tsai's MiniRocket is its own, in torch; the other one that tsai offers is sktime's. Two rows more tell how long the first call takes with an empty cache of compiled code, and in a second process."""
+aeon and tsai are installed into virtual environments of their own on the first run; sktime is a dependency. Each transform of each
+library has a process of its own, for its memory; they take turns, and the figure is the median over the repeats, after a first round that
+does not count (it compiles). `cpu_times_tsfast` compares the time that the processes had a core: on a busy machine it is the fairer
+figure. `added_mb` is by how much fitting, compiling and transforming raise the peak memory over that of the imports, which belong to the
+builds that are installed. tsai's MiniRocket is its own, in torch; the other one that tsai offers is sktime's. Two rows more tell how long
+the first call takes with an empty cache of compiled code, and in a second process."""
 import argparse, sys, tempfile
 from benchmarks.common import Worker, in_turns, median, peer, ratio, write
 
@@ -43,7 +45,8 @@ serve_one(make)
 AEON = DATA + '''
 from aeon.transformations.collection import convolution_based as room
 def make():
-    m = getattr(room, dict(Hydra='HydraTransformer').get(config['transform'], config['transform']))(n_jobs=config['threads'], random_state=0).fit(X)
+    cls = getattr(room, dict(Hydra='HydraTransformer').get(config['transform'], config['transform']))
+    m = cls(n_jobs=config['threads'], random_state=0).fit(X)
     return lambda: m.transform(X)
 serve_one(make)
 '''
@@ -67,25 +70,30 @@ serve_one(make)
 '''
 # library: (its code, the transforms it has)
 CONTENDERS = {'tsfast': (TSFAST, ('MiniRocket', 'MultiRocket', 'Hydra')), 'tsfast, plain torch': (TSFAST, ('MiniRocket', 'Hydra')),
-              'aeon': (AEON, ('MiniRocket', 'MultiRocket', 'Hydra')), 'sktime': (SKTIME, ('MiniRocket', 'MultiRocket')), 'tsai': (TSAI, ('MiniRocket', 'Hydra'))}
+              'aeon': (AEON, ('MiniRocket', 'MultiRocket', 'Hydra')), 'sktime': (SKTIME, ('MiniRocket', 'MultiRocket')),
+              'tsai': (TSAI, ('MiniRocket', 'Hydra'))}
 
 
 def start(exe, code, library, transform, shape, threads, **env):
-    config = dict(name=f'{library}: {transform}', transform=transform, shape=shape, threads=threads, backend='torch' if 'torch' in library else 'auto')
+    config = dict(name=f'{library}: {transform}', transform=transform, shape=shape, threads=threads,
+                  backend='torch' if 'torch' in library else 'auto')
     return Worker(exe, code, config, threads, own=library.startswith('tsfast'), **env)
 
 
 def measure(python, shape, threads, repeats):
     "Rows of one shape"
-    workers = {(lib, what): start(python[lib], code, lib, what, shape, threads) for lib, (code, has) in CONTENDERS.items() if lib in python for what in has}
+    workers = {(lib, what): start(python[lib], code, lib, what, shape, threads) for lib,
+               (code, has) in CONTENDERS.items() if lib in python for what in has}
     ready = {k: w.read() for k, w in workers.items()}
     turns = in_turns([(w, ready[k]['ready']) for k, w in workers.items()], repeats)
     for w in workers.values(): w.close()
     rows = []
     for (lib, what), w in sorted(workers.items(), key=lambda o: o[0][1]):
         t, own = turns[f'{lib}: {what}'], turns[f'tsfast: {what}']
-        rows.append(dict(transform=what, shape=' x '.join(map(str, shape)), threads=threads, library=lib, seconds=f'{median(t):.4f}', times_tsfast=f'{ratio(t, own):.2f}',
-                         cpu_times_tsfast=f'{ratio(t, own, 1):.2f}', added_mb=w.added_mb, repeats=repeats, versions=' '.join(f'{k} {v}' for k, v in ready[lib, what]['versions'].items())))
+        rows.append(dict(transform=what, shape=' x '.join(map(str, shape)), threads=threads, library=lib, seconds=f'{median(t):.4f}',
+                         times_tsfast=f'{ratio(t, own):.2f}',
+                         cpu_times_tsfast=f'{ratio(t, own, 1):.2f}', added_mb=w.added_mb, repeats=repeats,
+                         versions=' '.join(f'{k} {v}' for k, v in ready[lib, what]['versions'].items())))
     return rows
 
 
@@ -95,19 +103,22 @@ def first_calls():
         for what in ('empty cache', 'second process'):
             w = start(sys.executable, TSFAST, 'tsfast', 'MiniRocket', (16, 1, 136), 1, NUMBA_CACHE_DIR=cache)
             name, = w.read()['ready']
-            yield dict(transform=f'MiniRocket, first call, {what}', shape='16 x 1 x 136', threads=1, library='tsfast', seconds=f'{w.run(name)[0]:.3f}', repeats=1)
+            yield dict(transform=f'MiniRocket, first call, {what}', shape='16 x 1 x 136', threads=1, library='tsfast',
+                       seconds=f'{w.run(name)[0]:.3f}', repeats=1)
             w.close()
 
 
 def main(argv=None):
-    p = argparse.ArgumentParser(prog='python -m benchmarks.rockets', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(prog='python -m benchmarks.rockets', description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--threads', type=int, nargs='+', default=[1]); p.add_argument('--repeats', type=int, default=3)
     p.add_argument('--shapes', nargs='+', default=SHAPES, help='series x channels x steps')
     p.add_argument('--no-peers', action='store_true', help='without aeon and tsai, which need environments of their own')
     a = p.parse_args(argv)
     python = dict.fromkeys(('tsfast', 'tsfast, plain torch', 'sktime'), sys.executable)
     if not a.no_peers: python |= {k: e for k in ('aeon', 'tsai') if (e := peer(k))}
-    rows = [r for shape in a.shapes for threads in a.threads for r in measure(python, tuple(map(int, shape.split('x'))), threads, a.repeats)]
+    rows = [r for shape in a.shapes for threads in a.threads
+            for r in measure(python, tuple(map(int, shape.split('x'))), threads, a.repeats)]
     write('rockets', rows + list(first_calls()))
 
 

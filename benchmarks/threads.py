@@ -2,11 +2,12 @@
 
     python -m benchmarks.threads [--repeats 3] [--threads 1 2] [--cores 2]
 
-Each figure is the median over processes that are started anew, alone and beside one process that keeps a core busy; with as many cores as `--cores` says (on Linux), so that the busy process
-is in the way. `plain import` is a step of InceptionTime (64 x 1 x 136, forward, backward and optimiser) as torch comes; `idle threads sleep` is the same with the variables that the command
-`tsfast`, `make` and `docs/build.py` set (the last two with one thread). `tsfast train` is the training of a run on GunPoint, in seconds an epoch, with the number of threads that the command
-takes; `tsfast train, nothing set` is the same without its settings. `slowdown` is busy/alone; `to_one_thread` is busy/alone with one thread. Goal for what the command sets: at most 1.5 times
-one thread that is alone.
+Each figure is the median over processes that are started anew, alone and beside one process that keeps a core busy; with as many cores as
+`--cores` says (on Linux), so that the busy process is in the way. `plain import` is a step of InceptionTime (64 x 1 x 136, forward,
+backward and optimiser) as torch comes; `idle threads sleep` is the same with the variables that the command `tsfast`, `make` and
+`docs/build.py` set (the last two with one thread). `tsfast train` is the training of a run on GunPoint, in seconds an epoch, with the
+number of threads that the command takes; `tsfast train, nothing set` is the same without its settings. `slowdown` is busy/alone;
+`to_one_thread` is busy/alone with one thread. Goal for what the command sets: at most 1.5 times one thread that is alone.
 """
 import argparse, os, statistics, subprocess, sys, tempfile
 from contextlib import contextmanager
@@ -45,7 +46,8 @@ def environ(**env):
     env = {k: v for k, v in os.environ.items() if not k.startswith(('OMP_', 'GOMP_', 'KMP_', 'MKL_', 'NUMBA_'))} | env
     return {**env, 'MPLBACKEND': 'Agg', 'PYTHONPATH': os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get('PYTHONPATH')])])}
 
-def output(code, *args, **env): return subprocess.run([sys.executable, '-W', 'ignore', '-c', code, *args], env=environ(**env), capture_output=True, text=True, check=True).stdout
+def output(code, *args, **env): return subprocess.run([sys.executable, '-W', 'ignore', '-c', code, *args], env=environ(**env),
+                                                      capture_output=True, text=True, check=True).stdout
 
 def sets(threads):
     "The variables that the command would set for so many threads"
@@ -59,7 +61,8 @@ def step(**env): return float(output(STEP, **env))
 
 def train(plain=False, epochs=3, **env):
     with tempfile.TemporaryDirectory() as d:
-        out = output(RUN.format(plain=plain), 'train', 'GunPoint', '--epochs', str(epochs), '--bs', '16', '--device', 'cpu', '--out', d + '/run', **env)
+        out = output(RUN.format(plain=plain), 'train', 'GunPoint', '--epochs', str(epochs), '--bs', '16', '--device', 'cpu', '--out',
+                     d + '/run', **env)
         return float(out.rpartition('@')[2].split()[0])/epochs
 
 @contextmanager
@@ -72,10 +75,13 @@ def neighbours(n):
 
 
 def main(argv=None):
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--repeats', type=int, default=3); p.add_argument('--threads', type=int, nargs='+', default=[1, 2]); p.add_argument('--cores', type=int, default=2)
+    p = argparse.ArgumentParser(prog='python -m benchmarks.threads', description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--repeats', type=int, default=3)
+    p.add_argument('--threads', type=int, nargs='+', default=[1, 2]); p.add_argument('--cores', type=int, default=2)
     a = p.parse_args(argv)
-    if hasattr(os, 'sched_setaffinity'): os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:a.cores])     # for the processes started from here on
+    # for the processes started from here on
+    if hasattr(os, 'sched_setaffinity'): os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:a.cores])
     cases = {('plain import', t): lambda t=t: step(OMP_NUM_THREADS=str(t)) for t in a.threads}
     cases |= {('idle threads sleep', t): lambda t=t: step(**sets(t)) for t in a.threads}
     cases |= {('tsfast train, nothing set', t): lambda t=t: train(True, OMP_NUM_THREADS=str(t)) for t in (1, max(a.threads))}
@@ -92,7 +98,8 @@ def main(argv=None):
         alone, busy = med[what, t, 0], med[what, t, 1]
         one = med['tsfast train, nothing set' if 'train' in what else 'plain import', 1, 0]
         goal = 1.5 if what in ('idle threads sleep', 'tsfast train') else ''
-        rows.append(dict(what=what, threads=t, unit='an epoch' if 'train' in what else 'a step', alone=f'{alone:.3f}', busy=f'{busy:.3f}', slowdown=f'{busy/alone:.2f}', to_one_thread=f'{busy/one:.2f}', goal=goal))
+        rows.append(dict(what=what, threads=t, unit='an epoch' if 'train' in what else 'a step', alone=f'{alone:.3f}', busy=f'{busy:.3f}',
+                         slowdown=f'{busy/alone:.2f}', to_one_thread=f'{busy/one:.2f}', goal=goal))
     write('threads', rows, usable_cores=a.cores, repeats=a.repeats)
 
 

@@ -2,9 +2,10 @@
 
     python -m benchmarks.training [--repeats 5] [--n 512] [--bs 64] [--length 136] [--threads 2] [--no-peers]
 
-An epoch is training on n series and validation on n/4, with Adam and accuracy. The same network, optimiser and batches by hand and in fastai; standardised series. Goal: at most
-1.02 times the loop by hand. A contender of tsai is compared with the loop by hand over tsai's own network, in its own environment. The `ratio` is the median over turns;
-`cpu_ratio` counts only the time that the process had a core, which is the fairer figure on a busy machine.
+An epoch is training on n series and validation on n/4, with Adam and accuracy. The same network, optimiser and batches by hand and in
+fastai; standardised series. Goal: at most 1.02 times the loop by hand. A contender of tsai is compared with the loop by hand over tsai's
+own network, in its own environment. The `ratio` is the median over turns; `cpu_ratio` counts only the time that the process had a core,
+which is the fairer figure on a busy machine.
 """
 import argparse, sys
 
@@ -31,7 +32,9 @@ class ByHand:
         self.model.eval(); right = total = 0
         with torch.no_grad():
             for i in torch.arange(n, n + m).split(bs):
-                out = self.model(Xt[i]); total += F.cross_entropy(out, yt[i], reduction='sum').item(); right += (out.argmax(1) == yt[i]).sum().item()
+                out = self.model(Xt[i])
+                total += F.cross_entropy(out, yt[i], reduction='sum').item()
+                right += (out.argmax(1) == yt[i]).sum().item()
         return 1
 def fastai_epoch(learn):
     learn.remove_cbs([o for o in learn.cbs if type(o).__name__ == 'ProgressCallback']); learn.logger = lambda *a, **k: None
@@ -53,15 +56,19 @@ from tsai.data.core import get_ts_dls, TSClassification
 from tsai.data.preprocessing import TSStandardize
 from tsai.learner import ts_learner
 from tsai.models.InceptionTime import InceptionTime
-dls = get_ts_dls(X, y, splits=splits, tfms=[None, TSClassification()], batch_tfms=TSStandardize(), bs=bs, num_workers=0, device=torch.device('cpu'))
+dls = get_ts_dls(X, y, splits=splits, tfms=[None, TSClassification()], batch_tfms=TSStandardize(), bs=bs, num_workers=0,
+                 device=torch.device('cpu'))
 serve({'by hand (tsai)': ByHand(InceptionTime(1, 2)), 'tsai': fastai_epoch(ts_learner(dls, InceptionTime, metrics=accuracy))})
 '''
 GOALS = {'tsfast': ('by hand', 1.02), 'tsai': ('by hand (tsai)', None)}
 
 
 def main(argv=None):
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--repeats', type=int, default=9); p.add_argument('--n', type=int, default=512); p.add_argument('--bs', type=int, default=64); p.add_argument('--length', type=int, default=136)
+    p = argparse.ArgumentParser(prog='python -m benchmarks.training', description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--repeats', type=int, default=9)
+    p.add_argument('--n', type=int, default=512)
+    p.add_argument('--bs', type=int, default=64); p.add_argument('--length', type=int, default=136)
     p.add_argument('--threads', type=int, default=2); p.add_argument('--no-peers', action='store_true')
     a = p.parse_args(argv)
     workers = [Worker(sys.executable, OWN, vars(a), a.threads)]
@@ -78,7 +85,8 @@ def main(argv=None):
     rows = []
     for n in sorted(res, key=lambda o: ('tsai' in o, o)):
         other, goal = GOALS.get(n, (None, None))
-        rows.append(dict(epoch=n, seconds=f'{median(res[n]):.3f}', ratio=f'{ratio(res[n], res[other]):.3f}' if other else '', cpu_ratio=f'{ratio(res[n], res[other], 1):.3f}' if other else '', to=other or '', goal=goal or ''))
+        rows.append(dict(epoch=n, seconds=f'{median(res[n]):.3f}', ratio=f'{ratio(res[n], res[other]):.3f}' if other else '',
+                         cpu_ratio=f'{ratio(res[n], res[other], 1):.3f}' if other else '', to=other or '', goal=goal or ''))
     write('training', rows, series=f'{a.n} x 1 x {a.length}', bs=a.bs, threads=a.threads, repeats=a.repeats)
 
 

@@ -202,7 +202,7 @@ def resumes(learn, path):
 
 @pytest.mark.parametrize('flow', [validates, predicts, shows_batches, plots_top_losses, confuses, explains, ranks, calibrates, embeds, saves, exports, bundles, solves, finds_rates, resumes],
                          ids=lambda f: f.__name__)
-@pytest.mark.filterwarnings('ignore:.* of the .* predictions are right:UserWarning', 'ignore:.* is ill-defined:sklearn.exceptions.UndefinedMetricWarning')   # after one epoch
+@pytest.mark.filterwarnings('ignore:.* of the .* predictions are correct:UserWarning', 'ignore:.* is ill-defined:sklearn.exceptions.UndefinedMetricWarning')   # after one epoch
 def test_classifier(learn, flow, tmp_path): flow(learn, tmp_path)
 
 @pytest.mark.parametrize('arch', ['InceptionTime', 'MiniRocket'])     # two, as exporting takes seconds

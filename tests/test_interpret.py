@@ -15,6 +15,7 @@ from tsfast.data.targets import TSMultiLabelClassification, TSRegression
 from tsfast.inference import Predictor
 from tsfast.interpret import CalibratedLoss, class_maps, expected_calibration_error, fit_temperature, plot_importance, split_head
 from tsfast.learner import ts_learner
+from tsfast.models.layers import GAP1d
 from tsfast.models.registry import build_ts_model, get_arch
 import tsfast.deploy
 
@@ -273,3 +274,65 @@ def test_calibration_without_evidence(learn):
     i = [int((learn.get_X_preds(X)[2] == y).argmax())]      # one series, and predicted rightly
     with pytest.warns(UserWarning, match='does not determine a temperature'): learn.calibrate(X[i], y[i])
     learn.loss_func = learn.loss_func.loss
+
+
+# --- models of several inputs
+
+SIDE = dict(level=rng.normal(size=(N, 3)), site=np.arange(N) % 4)
+
+class TwoInputs(nn.Module):
+    "Adds what the side inputs say to every step, then averages over time: its class maps add up. `late`: adds it after the average instead"
+    head_names = ('gap', 'fc')
+    def __init__(self, c_in, c_out, late=False):
+        super().__init__()
+        self.conv, self.site, self.level, self.late = nn.Conv1d(c_in, 8, 3, padding=1), nn.Embedding(4, 8), nn.Linear(3, 8), late
+        self.gap, self.fc, self.head_nf = GAP1d(1), nn.Linear(8, c_out), 8
+    def said(self, level, site): return self.level(level) + self.site(site)
+    def forward(self, x, level, site):
+        z = self.gap(self.forward_features(x, level, site))
+        return self.fc(z + self.said(level, site) if self.late else z)
+    def forward_features(self, x, level, site):
+        return self.conv(x).relu() if self.late else (self.conv(x) + self.said(level, site)[..., None]).relu()
+
+@pytest.fixture(scope='module', params=[False, True], ids=['early', 'late'])
+def learn2(request):
+    dls = get_ts_dls(X, y, splits=splits, inputs=SIDE, batch_tfms=TSStandardize(by_var=True), bs=16, val_bs=20)
+    learn = ts_learner(dls, TwoInputs, seed=0, late=request.param)
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(20, 1e-2)
+    return learn
+
+def side(rows): return {k: v[rows] for k, v in SIDE.items()}
+
+def test_pictures_of_two_inputs(learn2):
+    rows = slice(60, N)
+    for f in (learn2.plot_confusion_matrix, learn2.plot_probabilities, learn2.plot_roc, learn2.plot_calibration):
+        f(); f(X[rows], y[rows], inputs=side(rows))
+    assert learn2.calibration_error() == pytest.approx(learn2.calibration_error(X[rows], y[rows], inputs=side(rows)), abs=1e-5)
+    learn2.plot_top_losses(2); learn2.plot_top_losses(2, X[rows], y[rows], inputs=side(rows))
+    axs = learn2.plot_explanation(X[:5], y[:5], max_n=3, inputs=side(slice(5)))
+    assert [len(a.images) for a in axs.flat][:3] == [1, 1, 1]
+    with pytest.raises(ValueError, match="'level' is missing"): learn2.explain(X[:5])
+
+def test_explanations_of_two_inputs(learn2):
+    "The side inputs stay as they are; steps 20 to 27 of the second channel count"
+    rows = np.flatnonzero(y == 'up')[:12]
+    for method in ('auto', 'occlusion'):
+        m = learn2.explain(X[rows], method=method, window=4, stride=2, inputs=side(rows)).mean(0)
+        assert m[20:28].mean() > 2*np.delete(m, range(16, 32)).mean()
+    cam = lambda **k: learn2.explain(X[rows], method='cam', inputs=side(rows), **k)
+    if learn2.model.late:
+        with pytest.raises(ValueError, match="Use method='occlusion'"): cam()
+        return
+    out = learn2.get_X_preds(X[rows], inputs=side(rows), act=lambda o: o)[0]
+    bias = learn2.model.fc.bias.detach().numpy()
+    assert np.allclose(cam().mean(-1), out.max(-1).values.numpy() - bias[out.argmax(-1)], atol=1e-4)
+
+def test_importance_and_embeddings_of_two_inputs(learn2):
+    rows = slice(60, N)
+    t = learn2.feature_importance(names=['noise', 'signal'], n_repeats=3, progress=False)
+    assert t.low['signal'] > 0 and t.importance['signal'] > 5*abs(t.importance['noise'])
+    assert np.allclose(t, learn2.feature_importance(X[rows], y[rows], ['noise', 'signal'], n_repeats=3, progress=False, inputs=side(rows)))
+    assert learn2.step_importance(window=4, n_repeats=2, progress=False).importance.idxmax() in (20, 24)
+    assert t.attrs['base'] == pytest.approx(learn2.validate()[0], abs=1e-5)
+    z, other = learn2.embeddings(X[:9], inputs=side(slice(9))), learn2.embeddings(X[:9], inputs=side(slice(9, 18)))
+    assert z.shape == (9, 8) and np.allclose(z, other) == learn2.model.late

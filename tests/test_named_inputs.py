@@ -232,8 +232,11 @@ def test_importance_keeps_the_other_inputs():
     table = learn.feature_importance(n_repeats=2, progress=False)
     assert len(table) == C and np.isfinite(table.to_numpy()).all()
     assert table.attrs['base'] == pytest.approx(float(quiet(learn, lambda o: o.validate())[0]), abs=1e-5)
-    with pytest.raises(ValueError, match='series alone'): learn.explain(X[:3])
-    with pytest.raises(ValueError, match='series alone'): learn.embeddings(X[:3])
+    few = {k: v[:3] for k, v in SIDE.items()}
+    maps = learn.explain(X[:3], inputs=few)
+    assert maps.shape == (3, L) and np.isfinite(maps).all() and not np.allclose(maps, learn.explain(X[:3], inputs=dict(few, kind=few['kind'] + 9)))
+    with pytest.raises(ValueError, match="'kind' is missing"): learn.explain(X[:3])
+    with pytest.raises(ValueError, match='forward_features'): learn.embeddings(X[:3], inputs=few)
 
 
 def test_the_closed_form_is_refused():

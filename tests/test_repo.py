@@ -86,6 +86,17 @@ def test_no_circles():
     for m in sorted(graph): visit(m)
 
 
+def test_no_circles_in_benchmarks():
+    "Scripts import what they share from below"
+    files = {o.stem: o for o in (root/'benchmarks').glob('*.py')}
+    graph = {k: {o.module.split('.')[1] for o in ast.walk(tree(f)) if isinstance(o, ast.ImportFrom) and (o.module or '').startswith('benchmarks.')}
+             for k, f in files.items()}
+    def reach(k, seen=()):
+        assert k not in seen, 'circular imports: ' + ' -> '.join([*seen, k])
+        for o in graph[k]: reach(o, (*seen, k))
+    for k in graph: reach(k)
+
+
 def loaded(code):
     "The top-level packages a fresh process has loaded after `code`"
     code += '\nimport sys; print("\\n".join(sorted({o.split(".")[0] for o in sys.modules})))'

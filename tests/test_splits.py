@@ -208,7 +208,7 @@ def test_walk_forward_does_not_leak(n, n_splits, valid_size, max_train, w, h, st
         check_splits((train, valid), len(x))
         assert max(x[train].max(), y[train].max()) < y[valid].min() and valid.min() > last
         assert y[train].max() <= x[valid[0]].max() # known when the first forecast is made
-        assert max_train or y[train.max()+1].max() > x[valid[0]].max() # and nothing that is known is left out
+        assert y[train.max()+1].max() > x[valid[0]].max() # and nothing that is known is left out, at the end of training
         assert (max_train is None or len(train) <= max_train) and (valid_size is None or len(valid) == valid_size)
         last = valid.max()
     assert last == len(x)-1 # nothing at the end is left unused

@@ -213,6 +213,7 @@ def _named(cbs):
         res[cb.name if n == 1 else f'{cb.name} {n}'] = cb
     return res
 
+# %% ../nbs/08_checkpoint.ipynb #215964b9
 def _generator_state(g):
     if isinstance(g, random.Random): return g.getstate()
     if isinstance(g, np.random.Generator): return g.bit_generator.state

@@ -31,7 +31,7 @@ def align(
     inp:Tensor, # predictions
     targ:Tensor, # targets
 ) -> tuple[Tensor, Tensor]: # both plain tensors, in the shape of the targets
-    "Predictions in the shape of the targets: `(B, 1)` and `(B,)` are the same, any other difference raises a `ValueError`; nothing is broadcast"
+    "Predictions in the shape of the targets: `(B, 1)` and `(B,)` are equal, other differences raise a `ValueError`; nothing is broadcast"
     inp, targ = (o.as_subclass(Tensor) for o in (inp, targ))
     if inp.shape == targ.shape: return inp, targ
     if [n for n in inp.shape if n != 1] != [n for n in targ.shape if n != 1]:
@@ -67,7 +67,7 @@ class FocalLoss(nn.Module):
     y_int = True   # targets are classes: fastai's MixUp then mixes losses, not targets
     def __init__(self,
         gamma:float=2., # how much to reduce the weight of easy items; 0 is plain cross entropy
-        weight:Tensor|None=None, # a weight for each class, the paper's alpha; as in torch's cross entropy, 'mean' divides by the sum of weights
+        weight:Tensor|None=None, # a weight for each class, the paper's alpha; as in torch, 'mean' divides by the sum of weights
         reduction:str='mean', # 'mean', 'sum' or 'none'
         ignore_index:int=-100, # targets with this number do not count; where all targets of a batch have it, 'mean' is NaN, as in torch
         axis:int=-1, # dimension of the classes in the predictions

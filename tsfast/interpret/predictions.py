@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/interpret/01_predictions.ipynb #896759cf
+# %% ../../nbs/interpret/01_predictions.ipynb #d9f1a0ae
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -23,18 +23,22 @@ def plot_confusion_matrix(self:Learner,
     normalize:str|None=None, # None: counts; 'true': shares of each true class; 'pred': of each predicted class; 'all'
     ax=None, # matplotlib axes; new ones if None
     figsize=None, # size of a new figure, in inches
+    *,
+    inputs:dict|None=None, # further inputs of `X` by name, for a model that takes them
     **kwargs, # of scikit-learn's `ConfusionMatrixDisplay.plot`
 ): # the axes
     "True classes against predicted ones"
     from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
     names = class_names(self, 'A confusion matrix')
-    p, t = labelled_predictions(self, X, y)
+    p, t = labelled_predictions(self, X, y, inputs)
     cm = confusion_matrix(t, p.argmax(-1), labels=range(len(names)), normalize=normalize)
-    n = len(names)
-    ax = new_axes(ax, figsize or (max(3.5, .5*n + 2),)*2)
-    ConfusionMatrixDisplay(cm, display_labels=names).plot(**{**dict(ax=ax, cmap='Blues', colorbar=False, values_format=None if normalize is None else '.2f', xticks_rotation=90 if max(len(str(o)) for o in names) > 4 else 0), **kwargs})
+    ax = new_axes(ax, figsize or (max(3.5, .5*len(names) + 2),)*2)
+    look = dict(cmap='Blues', colorbar=False, values_format='.2f' if normalize else None,
+                xticks_rotation=90 if max(len(str(o)) for o in names) > 4 else 0)
+    ConfusionMatrixDisplay(cm, display_labels=names).plot(**{'ax': ax, **look, **kwargs})
     return ax
 
+# %% ../../nbs/interpret/01_predictions.ipynb #0813d06c
 @patch
 def plot_top_losses(self:Learner,
     k:int=9, # number of series
@@ -42,6 +46,8 @@ def plot_top_losses(self:Learner,
     y=None, # their targets
     largest:bool=True, # False: the smallest losses
     ax=None, # matplotlib axes for one series, or as many as there are series; new ones if None
+    *,
+    inputs:dict|None=None, # further inputs of `X` by name, for a model that takes them
     **kwargs, # `nrows`, `ncols`, `figsize`, and of `Axes.plot`
 ): # the axes
     "Draw the series with the largest losses, as fastai's `Interpretation` does"
@@ -49,7 +55,7 @@ def plot_top_losses(self:Learner,
     if not is_whole(k): raise ValueError(f"k is {k!r}. Expected the number of series to draw: at least 1.")
     check_pair(X, y)
     with self.no_bar():
-        dl = self.dls.valid if X is None else self.dls.new_dl(X, y)
+        dl = self.dls.valid if X is None else self.dls.new_dl(X, y, inputs=inputs)
         if not len(dl.dataset): raise ValueError("There are no series. Pass X and y, or data loaders with a validation split.")
         interp = Interpretation.from_learner(self, dl=dl)
         interp.plot_top_losses(min(k, len(interp.losses)), largest=largest, ax=ax, **kwargs)
@@ -62,35 +68,43 @@ def plot_probabilities(self:Learner,
     y=None, # their labels
     ax=None, # matplotlib axes; new ones if None
     figsize=None, # size of a new figure, in inches
+    *,
+    inputs:dict|None=None, # further inputs of `X` by name, for a model that takes them
 ): # the axes
-    "For each class, the probability that its series were given for it: a point a series, red where another class won, and the median"
+    "The probability of the true class of each series, one row per class, with the median. Red: another class was predicted"
     names = class_names(self, 'A plot of probabilities')
-    p, t = labelled_predictions(self, X, y)
-    true, right = p[torch.arange(len(t)), t].numpy(), (p.argmax(-1) == t).numpy()
+    p, t = labelled_predictions(self, X, y, inputs)
+    true, correct, t = p[torch.arange(len(t)), t].numpy(), (p.argmax(-1) == t).numpy(), t.numpy()
     ax, rng = new_axes(ax, figsize or (6, .5*len(names) + 1.5)), np.random.default_rng(0)
     for c in range(len(names)):
-        for ok, color in ((True, 'C0'), (False, 'C3')):
-            v = true[(t.numpy() == c) & (right == ok)]
-            ax.scatter(v, c + rng.uniform(-.3, .3, len(v)), s=8, color=color, alpha=.4, linewidths=0, label=('right' if ok else 'wrong') if c == 0 else None)
-        if (t == c).any(): ax.plot([np.median(true[t.numpy() == c])]*2, [c - .38, c + .38], color='black')
+        for ok, color, label in ((True, 'C0', 'correct'), (False, 'C3', 'wrong')):
+            v = true[(t == c) & (correct == ok)]
+            height = c + rng.uniform(-.3, .3, len(v))
+            ax.scatter(v, height, s=8, color=color, alpha=.4, linewidths=0, label=label if c == 0 else None)
+        if (t == c).any(): ax.plot([np.median(true[t == c])]*2, [c - .38, c + .38], color='black')
     ax.set(yticks=range(len(names)), yticklabels=names, xlim=(-.02, 1.02), xlabel='probability of the true class', ylabel='true class')
     ax.invert_yaxis(); ax.legend(loc='center left', bbox_to_anchor=(1, .5), frameon=False, markerscale=3)
     return ax
 
+# %% ../../nbs/interpret/01_predictions.ipynb #c1d1e107
 @patch
 def plot_roc(self:Learner,
     X=None, # (n, C, L): series; None: the validation split
     y=None, # their labels
     ax=None, # matplotlib axes; new ones if None
     figsize=None, # size of a new figure, in inches
+    *,
+    inputs:dict|None=None, # further inputs of `X` by name, for a model that takes them
 ): # the axes
-    "Receiver operating characteristic: of the second class where there are two, else of each class against the rest"
+    "Receiver operating characteristic: of the second class if there are two, otherwise of each class against the rest"
     from sklearn.metrics import RocCurveDisplay
     names = class_names(self, 'An ROC curve', multi=True)
-    p, t = labelled_predictions(self, X, y)
-    on = (t > .5).numpy() if t.is_floating_point() else F.one_hot(t, len(names)).bool().numpy()
-    which = [1] if len(names) == 2 and not t.is_floating_point() else [c for c in range(len(names)) if 0 < on[:, c].sum() < len(on)]
-    if not which or not 0 < on[:, which[0]].sum() < len(on): raise ValueError("All series belong to one class, so there is nothing to tell apart.")
+    p, t = labelled_predictions(self, X, y, inputs)
+    multi = t.is_floating_point()      # a column of 0 and 1 for each class
+    on = (t > .5).numpy() if multi else F.one_hot(t, len(names)).bool().numpy()
+    varies = [0 < on[:, c].sum() < len(on) for c in range(len(names))]
+    which = [1] if len(names) == 2 and not multi else [c for c in range(len(names)) if varies[c]]
+    if not which or not varies[which[0]]: raise ValueError("All series belong to one class, so an ROC curve cannot be drawn.")
     ax = new_axes(ax, figsize or (4.5, 4.5))
     for c in which: RocCurveDisplay.from_predictions(on[:, c], p[:, c].numpy(), ax=ax, name=str(names[c]))
     ax.plot([0, 1], [0, 1], ls=':', color='grey', lw=1)

@@ -7,6 +7,7 @@ __all__ = ['check_mask', 'hide_steps', 'mask_bias', 'get_act', 'sincos_encoding'
 
 # %% ../../nbs/models/30_attention.ipynb #4318c0c0
 import functools, math
+from typing import Any
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
@@ -117,6 +118,10 @@ def get_act(
 
 class _StepNorm(nn.BatchNorm1d):
     "Batch normalisation of each feature over all steps of all series, `(B, L, D)`; padded steps do not count"
+    running_mean:Tensor
+    running_var:Tensor
+    num_batches_tracked:Tensor
+    momentum:float
     def forward(self, z:Tensor, mask:Tensor|None=None) -> Tensor: # (B, L, D) and (B, L), to (B, L, D)
         if mask is None or not self.training: return super().forward(z.flatten(0, 1)).view_as(z)
         # sums with zeros for padding, since indexing by a mask would synchronise with a GPU
@@ -163,6 +168,7 @@ class _TSTEncoderLayer(nn.Module):
         z = self.attn_norm(z + self.dropout(self.self_attn(z, key_padding_mask=mask, need_weights=False)[0]), mask)
         return self.ff_norm(z + self.dropout(self.ff(z)), mask)
 
+# %% ../../nbs/models/30_attention.ipynb #aa176e2a
 class _TSTEncoder(nn.Module):
     "A stack of encoder layers: `(B, L, d_model)` to the same"
     def __init__(self,
@@ -205,9 +211,8 @@ class MeanSteps(nn.Module):
         return (z*real).sum(-1) / real.sum(-1).clamp(min=1)
 
 # %% ../../nbs/models/30_attention.ipynb #c49450b2
-class SequenceModule(TSModule):
-    "Base of architectures with one vector for each step, `(B, head_nf, L)`, which take a padding mask"
-    head_names = ('pool', 'head')
+class _MaskedInput(TSModule):
+    "Finds the padding mask of its input"
     mask_padding = False   # of models that were pickled before there was this argument
 
     def __init__(self,
@@ -232,6 +237,13 @@ class SequenceModule(TSModule):
     def feature_mask(self, x:Tensor, mask:Tensor|None=None) -> Tensor|None:
         "The mask of the feature maps of `x`, `(B, L')`"
         return self.step_mask(self.find_mask(x, mask))
+
+# %% ../../nbs/models/30_attention.ipynb #b20a7066
+class SequenceModule(_MaskedInput):
+    "Base of architectures with one vector for each step, `(B, head_nf, L)`, which take a padding mask"
+    head_names = ('pool', 'head')
+    pool:Any    # `MeanSteps`, or a module without a mask
+    head:Any
 
     def make_flat_head(self,
         n_steps:int|None, # steps of the feature maps; None: the mean over steps

@@ -124,6 +124,8 @@ def is_traced() -> bool:
 # %% ../../nbs/models/04_feature_models.ipynb #9535dcd1
 class FeatureNorm(Fitted, nn.BatchNorm1d):
     "`nn.BatchNorm1d` that uses the statistics it was fitted with, in training too; before that it is an ordinary one"
+    running_mean:Tensor
+    running_var:Tensor
     def __init__(self,
         nf:int, # number of features
         affine:bool=True, # a weight and a bias for each feature, to be trained

@@ -140,7 +140,7 @@ def json_value(
     return NotPlain(repr(v))
 
 # %% ../../nbs/models/02_heads.ipynb #1560837a
-_kinds = {bool: ((bool, np.bool_), 'True or False'), int: (numbers.Integral, 'a whole number'), float: (numbers.Real, 'a number')}
+_kinds:dict[Any, tuple[Any, str]] = {bool: ((bool, np.bool_), 'True or False'), int: (numbers.Integral, 'a whole number'), float: (numbers.Real, 'a number')}
 
 def check_args(
     sig:inspect.Signature, # signature of the function that is called
@@ -274,7 +274,7 @@ class TSModule(_Remembers):
     ):
         "Put a new head, for other targets, on the same backbone"
         self.c_out, self.d = int(c_out), as_shape(d)
-        options = dict(d=d, y_range=y_range, fc_dropout=fc_dropout)
+        options:dict[str, Any] = dict(d=d, y_range=y_range, fc_dropout=fc_dropout)
         head = self.make_head(c_out, **options) if custom_head is None else self._wrap(custom_head, c_out, **options)
         for k, m in head.items(): setattr(self, k, m)
         self._update_args(dict(c_out=c_out, custom_head=custom_head, **options))

@@ -62,7 +62,7 @@ def group_responses(
 def compete(
     z:Tensor, # (B, g, k, L), responses
 ) -> Tensor: # (B, 2, g, k): sums of maxima, then counts of minima
-    "Each kernel wins its response at the steps where it is the largest of its group, and a point where it is the smallest; the first of equals wins"
+    "Each kernel wins its response where it is the largest of its group, and a point where it is the smallest; the first of equals wins"
     hi, lo = reduce(torch.maximum, z.unbind(2)), reduce(torch.minimum, z.unbind(2))     # (B, g, L)
     free_hi = free_lo = torch.ones_like(hi, dtype=torch.bool)                   # steps that no kernel has won yet
     soft, hard = [], []
@@ -202,39 +202,9 @@ class SparseScaler(Fitted):
         return self.set_fitted()
 
 # %% ../../nbs/models/22_hydra.ipynb #0016aff3
-@register_model
-class HydraPlus(FeatureModel):
-    "Hydra's features, scaled and normalised, and one linear layer: `(B, c_in, L)` to `(B, c_out)`"
-    min_len = 9
-    @takes_head_args
-    def __init__(self,
-        c_in:int, # channels of the series
-        c_out:int, # classes, or targets
-        seq_len:int, # length of the series; at least 9
-        d:int|tuple|None=None, # shape of one target; output `(B, *d)` or `(B, *d, c_out)`
-        k:int=8, # kernels in each group
-        g:int=64, # groups for each dilation
-        max_c_in:int=8, # largest number of channels that a group adds up
-        clip:bool=True, # sums of maxima below 0 become 0
-        use_bn:bool=True, # normalise the features before the linear layer
-        fc_dropout:float=0., # dropout before the linear layer
-        custom_head=None, # module, class or function; receives `(B, num_features)`
-        zero_init:bool=True, # start the linear layer from 0: at first all classes have equal scores
-        use_diff:bool=True, # half of the groups take the first difference of the series
-        device=None, # device of the model; None leaves it on the default device
-        *,
-        sparse_scale:bool=True, # the paper's scaling of the counts, fitted on the training series
-        random_state:int|torch.Generator|None=None, # seed of the kernels, the channels and the head
-        backend:str='auto', # 'torch', 'numba' (CPU), or 'auto': the fastest for the input
-        **head, # options of the head: see `TSModule.reset_head`
-    ):
-        gen = None if random_state is None else generator(random_state)
-        backbone = HydraBackbonePlus(c_in, c_out, seq_len, k, g, max_c_in, clip, use_diff=use_diff, random_state=gen, backend=backend)
-        super().__init__(c_in, backbone, backbone.num_features, seq_len, bn=use_bn, zero_init=zero_init)
-        self.seq_len = seq_len
-        self.scaler = SparseScaler(self.head_nf) if sparse_scale else None
-        self.seeded_head(c_out, None if gen is None else draw_seed(gen), d=d, fc_dropout=fc_dropout, custom_head=custom_head, **head)
-        if device is not None: self.to(as_device(device))
+class _ScaledCounts(FeatureModel):
+    "Hydra's counts, with the sparse scaling that is fitted to them"
+    scaler:SparseScaler|None
 
     def forward_features(self, x:Tensor) -> Tensor:
         "`(B, c_in, seq_len)` to `(B, head_nf)`"
@@ -267,3 +237,38 @@ class HydraPlus(FeatureModel):
         check_reusable(X)
         if self.scaler is not None: self.scaler.fit(self.iter_counts(X, chunksize))
         return super().fit(X, chunksize)
+
+# %% ../../nbs/models/22_hydra.ipynb #b75705fb
+@register_model
+class HydraPlus(_ScaledCounts):
+    "Hydra's features, scaled and normalised, and one linear layer: `(B, c_in, L)` to `(B, c_out)`"
+    min_len = 9
+    @takes_head_args
+    def __init__(self,
+        c_in:int, # channels of the series
+        c_out:int, # classes, or targets
+        seq_len:int, # length of the series; at least 9
+        d:int|tuple|None=None, # shape of one target; output `(B, *d)` or `(B, *d, c_out)`
+        k:int=8, # kernels in each group
+        g:int=64, # groups for each dilation
+        max_c_in:int=8, # largest number of channels that a group adds up
+        clip:bool=True, # sums of maxima below 0 become 0
+        use_bn:bool=True, # normalise the features before the linear layer
+        fc_dropout:float=0., # dropout before the linear layer
+        custom_head=None, # module, class or function; receives `(B, num_features)`
+        zero_init:bool=True, # start the linear layer from 0: at first all classes have equal scores
+        use_diff:bool=True, # half of the groups take the first difference of the series
+        device=None, # device of the model; None leaves it on the default device
+        *,
+        sparse_scale:bool=True, # the paper's scaling of the counts, fitted on the training series
+        random_state:int|torch.Generator|None=None, # seed of the kernels, the channels and the head
+        backend:str='auto', # 'torch', 'numba' (CPU), or 'auto': the fastest for the input
+        **head, # options of the head: see `TSModule.reset_head`
+    ):
+        gen = None if random_state is None else generator(random_state)
+        backbone = HydraBackbonePlus(c_in, c_out, seq_len, k, g, max_c_in, clip, use_diff=use_diff, random_state=gen, backend=backend)
+        super().__init__(c_in, backbone, backbone.num_features, seq_len, bn=use_bn, zero_init=zero_init)
+        self.seq_len = seq_len
+        self.scaler = SparseScaler(self.head_nf) if sparse_scale else None
+        self.seeded_head(c_out, None if gen is None else draw_seed(gen), d=d, fc_dropout=fc_dropout, custom_head=custom_head, **head)
+        if device is not None: self.to(as_device(device))

@@ -7,6 +7,7 @@ __all__ = ['Concat', 'Add', 'Flatten', 'GAP1d', 'Transpose', 'Reshape', 'Sigmoid
            'SeparableConv1d']
 
 # %% ../../nbs/models/01_layers.ipynb #c7b2f684
+from typing import Any
 import torch
 from torch import nn, Tensor
 
@@ -18,7 +19,7 @@ class Concat(nn.Module):
     ):
         super().__init__()
         self.dim = dim
-    def forward(self, xs:list[Tensor]) -> Tensor: return torch.cat(xs, dim=self.dim)    # dim=1: each (B, C_i, L), to (B, C_1 + C_2 + …, L)
+    def forward(self, xs:list[Tensor]) -> Tensor: return torch.cat(xs, dim=self.dim)    # dim=1: each (B, C_i, L), to (B, sum of C_i, L)
     def extra_repr(self): return f'dim={self.dim}'
 
 class Add(nn.Module):
@@ -70,6 +71,8 @@ class Reshape(nn.Module):
 
 class SigmoidRange(nn.Module):
     "A sigmoid stretched to the open interval `(low, high)`"
+    low:Any
+    high:Any
     def __init__(self,
         low:float|list, # lower end, in units of the target; a list has an end for each number of a target
         high:float|list, # upper end

@@ -12,7 +12,7 @@ from torch import nn, Tensor
 from ..core import generator
 from .feature_model import FeatureModel, Fitted, check_reusable, iter_chunks
 from .heads import takes_head_args
-from .kernels.rocket_torch import convolve, crops
+from .kernels.rocket_torch import by_dilation
 from .minirocket import MiniRocketFeatures
 from .registry import register_model
 
@@ -41,11 +41,8 @@ def multi_torch(
 ) -> Tensor: # (B, 4 * biases): all PPV, then MPV, MIPV, LSPV
     "MultiRocket's features of one representation, in plain torch"
     out = []
-    biases = biases.split([84*n for n in per_dilation])
-    for i, (d, n, b) in enumerate(zip(dilations, per_dilation, biases)):
-        c, b = convolve(x, d, channels[84*i:84*i + 84]), b.view(84, n, 1)                  # (B, 84, L), (84, n, 1)
-        halves = [(c[:, k::2, s], b[k::2]) for k, s in enumerate(crops(i, d, x.shape[-1]))]
-        even, odd = (torch.stack([torch.stack(pool_torch(ck - bk[:, j]), 1) for j in range(n)], -1) for ck, bk in halves)
+    for halves in by_dilation(x, dilations, per_dilation, channels, biases):
+        even, odd = (torch.stack([torch.stack(pool_torch(c - b[:, j]), 1) for j in range(b.shape[1])], -1) for c, b in halves)
         out.append(torch.stack([even, odd], 3).flatten(2))                                 # (B, 4, 42, 2, n) to (B, 4, 84*n)
     return torch.cat(out, 2).flatten(1)
 

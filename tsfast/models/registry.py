@@ -97,6 +97,7 @@ def arch_kwargs(
     if masks and keeps_padding: facts['mask_padding'] = True
     return facts | kwargs
 
+# %% ../../nbs/models/03_registry.ipynb #a66e28c4
 def build_ts_model(
     arch, # class, or name of a registered architecture
     c_in:int|None=None, # channels; from `dls` if None

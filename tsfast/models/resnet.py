@@ -27,6 +27,7 @@ class ResBlock(nn.Module):
 
     def forward(self, x:Tensor) -> Tensor: return self.act(self.add(self.convs(x), self.shortcut(x)))     # (B, nf, L)
 
+# %% ../../nbs/models/13_resnet.ipynb #cfab8006
 @register_model
 class ResNet(TSModule):
     "Residual network: `(B, c_in, L)` to `(B, c_out)`, for any length"

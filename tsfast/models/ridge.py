@@ -255,7 +255,7 @@ def _other_width(k, head): # the message
 @torch.no_grad()
 def fit_ridge_head(
     model:nn.Module, # model that ends in a linear layer; one that needs fitting is fitted first
-    batches, # iterable of (x, y) that can be read again, in the same order; x (b, C, L) or a tuple of inputs, y classes (b,) or numbers (b, *d)
+    batches, # iterable of (x, y) that can be read again, in order; x (b, C, L) or a tuple of inputs, y classes (b,) or numbers (b, *d)
     n_classes:int|None=None, # number of classes (or labels, where y holds 0 and 1 for each); None for a regression
     alphas=np.logspace(-3, 3, 10), # penalties to choose from
     scale:bool|None=None, # divide features by their standard deviation first; None: unless the model does so, `model.scaled_features`

@@ -118,7 +118,8 @@ def attribution_copy(
 
     DeepLift needs a module for each activation and each maximum. In the copy, a layer without weights that is called several times
     becomes several layers, and the overlapping windows of a max-pooling are laid side by side."""
-    model, calls = copy.deepcopy(model), Counter()
+    model = copy.deepcopy(model)
+    calls:Counter[nn.Module] = Counter()
     _replace(model, {l: _DisjointPool(l) for l in get_layers(model, _overlaps)})
     bare = get_layers(model, lambda l: not [*l.parameters(), *l.buffers()])
     hooks = [l.register_forward_pre_hook(lambda l, _: calls.update([l])) for l in bare]

@@ -151,7 +151,7 @@ def _features_for(S, Y, shift, lo, hi, biases, ones, f, end, acc, out):
 # %% ../../../nbs/models/kernels/00_rocket_cpu.ipynb #dd827271
 @jit()
 def _load(x, first, xs, gs, at):
-    "Copy the series `first` to `first + 16` of one channel, (n, L), to `xs` at `at`, and three times them to `gs`; the last series fills a block"
+    "Copy 16 series of one channel, (n, L), from `first` to `xs` at `at`, and three times them to `gs`; the last series fills a block"
     n, L = x.shape
     xs, gs = xs[at:at + L*LANES], gs[at:at + L*LANES]
     for j in range(LANES):

@@ -63,8 +63,8 @@ def _ppv(x, out, dilations, starts, numbers, crops, twos, bounds, channels, bias
 # %% ../../../nbs/models/kernels/01_rocket_cuda.ipynb #d71d4354
 @functools.lru_cache(32)
 def _pairs(dilations, per_dilation, L, device):
-    """For each pair of dilation and kernel: dilation, first feature, number of features, steps cut at both ends, positions of the weights 2;
-    and for each feature the number of steps that count"""
+    """For each pair of dilation and kernel: dilation, first feature, number of features, steps cut at both ends, positions of the
+    weights 2; and for each feature the number of steps that count"""
     kernels = torch.tensor(list(combinations(range(9), 3)), dtype=torch.int32)
     k, rep = torch.arange(84), lambda v: torch.tensor(v, dtype=torch.int32).repeat_interleave(84)
     d, n = rep(dilations), rep(per_dilation)
