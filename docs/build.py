@@ -65,7 +65,8 @@ def run_copies(pages, jobs):
     for p, copy in zip(pages, copies):
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(p.path, copy)
-    with ProcessPoolExecutor(jobs, mp_context=get_context('spawn')) as pool:
+    # a process for each notebook: what one patches into classes of fastai must not reach the next
+    with ProcessPoolExecutor(jobs, mp_context=get_context('spawn'), max_tasks_per_child=1) as pool:
         for p, copy, (_, ok, secs) in zip(pages, copies, pool.map(run_notebook, copies)):
             print(f'  {p.docname}: {"ok" if ok else "FAILED"}, {secs:.1f} s', flush=True)
             yield p, copy, ok
