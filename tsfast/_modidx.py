@@ -1020,6 +1020,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'tsfast.inference._not_finite': ('inference.html#_not_finite', 'tsfast/inference.py'),
                                   'tsfast.inference._other_shape': ('inference.html#_other_shape', 'tsfast/inference.py'),
                                   'tsfast.inference._refuse_batch': ('inference.html#_refuse_batch', 'tsfast/inference.py'),
+                                  'tsfast.inference._side_input': ('inference.html#_side_input', 'tsfast/inference.py'),
                                   'tsfast.inference._side_inputs': ('inference.html#_side_inputs', 'tsfast/inference.py'),
                                   'tsfast.inference.evaluated': ('inference.html#evaluated', 'tsfast/inference.py'),
                                   'tsfast.inference.load_bundle': ('inference.html#load_bundle', 'tsfast/inference.py')},

@@ -190,8 +190,8 @@ def check_config(
     conf = _convert(cfg, _Config)
     if conf.weights.file != WEIGHTS:
         _refuse('weights.file', conf.weights.file, f'{WEIGHTS!r}: a bundle reads nothing else, and nothing outside its folder')
-    names = ['series'] + [o.name for o in conf.inputs or []]
-    if len(set(names)) < len(names): _refuse('inputs', names[1:], 'each name once, and none called series')
+    names = ['series', 'X', 'bs'] + [o.name for o in conf.inputs or []]
+    if len(set(names)) < len(names): _refuse('inputs', names[3:], 'each name once, and none of series, X and bs')
     if type(conf.preprocessing) is not list: _refuse('preprocessing', conf.preprocessing, 'a list')
     for i, o in enumerate(conf.preprocessing): _convert(o, _entry(_kind(SeriesModule, o, f'preprocessing[{i}]')), f'preprocessing[{i}]')
     _check_arguments(conf)

@@ -299,7 +299,9 @@ def _cause(e): # the innermost line that says something
 
 def _export(pipeline, inputs):
     "The graph for any number of series"
-    with torch.no_grad(): return torch.export.export(pipeline, inputs, dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)*len(inputs))
+    batch = {0: torch.export.Dim.DYNAMIC}
+    side = ((batch,)*(len(inputs) - 1),) if len(inputs) > 1 else ()       # of `*side` in `forward`
+    with torch.no_grad(): return torch.export.export(pipeline, inputs, dynamic_shapes=(batch, *side))
 
 def export_program(
     model, # trained learner, or what `load_bundle` gives

@@ -62,6 +62,16 @@ def _refuse_batch(
     if torch.isfinite(seen).all() or p._fills and not torch.isinf(seen).any(): return
     raise ValueError(_not_finite(p, seen, f"Among the series {i} to {i + len(seen) - 1} some have"))
 
+def _side_input(o, v, n):
+    "One input beside the series, as the configuration `o` says"
+    name, want = o['name'], (n, *o['shape'])
+    try: t = torch.as_tensor(v if isinstance(v, Tensor) else np.asarray(v))
+    except TypeError: raise ValueError(f"The input {name!r} holds something other than numbers.") from None
+    if t.shape != want: raise ValueError(f"The input {name!r} has shape {tuple(t.shape)}. Expected {want}, one for each series.")
+    if o['dtype'] == 'int64' and t.is_floating_point(): raise ValueError(f"The input {name!r} has dtype {t.dtype}. Expected whole numbers.")
+    if not torch.isfinite(t).all(): raise ValueError(f"The input {name!r} has missing or infinite values. Replace them first.")
+    return t.to(getattr(torch, o['dtype']))
+
 def _side_inputs(
     wanted, # of the configuration: name, shape and type of each
     side:dict, # what was passed
@@ -72,11 +82,7 @@ def _side_inputs(
     lacking, strange = [o for o in names if o not in side], [o for o in side if o not in names]
     if lacking: raise ValueError(f"The input {lacking[0]!r} is missing. This model takes X and, by name, {', '.join(names)}.")
     if strange: raise ValueError(f"There is no input {strange[0]!r}. This model takes X" + (f" and, by name, {', '.join(names)}." if names else " alone."))
-    out = [torch.as_tensor(np.asarray(side[o['name']])).to(getattr(torch, o['dtype'])) for o in wanted]
-    for o, t in zip(wanted, out):
-        if t.shape == (n, *o['shape']): continue
-        raise ValueError(f"The input {o['name']!r} has shape {tuple(t.shape)}. Expected {(n, *o['shape'])}, one for each series.")
-    return out
+    return [_side_input(o, side[o['name']], n) for o in wanted]
 
 # %% ../nbs/32_inference.ipynb #9c5e0002
 class _Served:

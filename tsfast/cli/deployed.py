@@ -49,11 +49,11 @@ def _flat(o):
 
 def _rows(p, out):
     "The header and the rows of the predictions `out` of the predictor `p`"
-    if p.kind == 'regression':
+    if p.target.activation == 'identity':
         numbers = out.numpy().reshape(len(out), -1)
         return ['prediction'], [[_flat(o if len(o) > 1 else o[0])] for o in numbers]
-    simple = out.ndim == 2      # one vector of probabilities for each series
-    head = ['prediction'] + [f'p({c})' for c in p.classes]*simple
+    simple = out.ndim == 2 and p.classes is not None      # one vector of probabilities for each series
+    head = ['prediction'] + [f'p({c})' for c in (p.classes if simple else ())]
     said = [';'.join(map(str, o)) if isinstance(o, list) else _flat(o) for o in p.decode(out)]
     return head, [[o] + ([f'{v:.6g}' for v in q] if simple else []) for o, q in zip(said, out.tolist())]
 
@@ -109,7 +109,7 @@ def predict(
     header = ['series', *head, *['label']*(y is not None)]
     _write_table([header, *([i, *r, *o] for i, (r, o) in enumerate(zip(rows, labels)))], args.out)
     if args.out is not None: print(f"{len(rows)} predictions of {p.config['architecture']['name']} in {Path(args.out).expanduser()}")
-    if y is not None and p.kind == 'classification' and out.ndim == 2:
+    if y is not None and p.target.activation == 'softmax' and out.ndim == 2:
         print(_agreement(p, p.decode(out), y, args.data), file=sys.stderr if args.out is None else sys.stdout)
 
 # %% ../../nbs/cli/04_deployed.ipynb #0b4aeebe

@@ -19,7 +19,7 @@ from ..core import as_frame, check_kind
 from .datasets import TSDatasets
 from .loader import LOADER_ARGS, StratifiedSampler, TSDataLoader, gives_batches
 from .splits import get_splits
-from .targets import TSRegression, one_column, same_length
+from .targets import one_column, same_length
 from .tensor import TSTensor, draw_forecast, is_forecast, show_target
 
 # %% ../../nbs/data/04c_core.ipynb #a76740d5
@@ -67,7 +67,7 @@ def _default_splits(X, y, tfms):
     "A split for training and one for validation, stratified where y has one label for each series"
     if len(X) < 2: raise ValueError(f"X has {len(X)} series. Expected at least 2: one for training and one for validation.")
     if y is not None: same_length(len(X), y)
-    numbers = tfms is not None and is_listy(tfms) and any(isinstance(o, TSRegression) or o is TSRegression for o in listify(tfms[-1]))
+    numbers = tfms is not None and is_listy(tfms) and any(getattr(o, 'cat', None) is False for o in listify(tfms[-1]))
     labels = one_column(as_frame(y, 'y'))
     return get_splits(len(X) if y is None or numbers or getattr(labels, 'ndim', 1) > 1 else labels)
 

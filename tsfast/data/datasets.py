@@ -16,7 +16,7 @@ from fastcore.basics import listify, patch
 from ..core import as_frame, as_long, as_series, check_series, overlaps, warn_lost_digits
 from .inputs import inputs_like, side_inputs
 from .splits import check_splits
-from .targets import TSMultiLabelClassification, as_targets, infer_target, one_column, refuse_other_order, same_length
+from .targets import as_targets, infer_target, one_column, refuse_other_order, same_length
 from .tensor import TSTensor
 
 # %% ../../nbs/data/04a_datasets.ipynb #a4947941
@@ -166,7 +166,7 @@ def _set_targets(self:TSDatasets, y, tfm):
         self.y = self.target = None; return
     y = as_frame(y, 'y')
     if not tfm: y = one_column(y)
-    if not (tfm and isinstance(tfm[0], TSMultiLabelClassification)): y = as_targets(y, len(self.X))   # lists of labels may be ragged
+    if not (tfm and getattr(tfm[0], 'ragged', False)): y = as_targets(y, len(self.X))   # lists of labels may be ragged
     else: same_length(len(self.X), y)
     if tfm and not (hasattr(tfm[0], 'setup') and hasattr(tfm[0], 'encode')): raise ValueError(_no_target(tfm[0]))
     # by position, whatever the index says; the columns of a frame name classes
