@@ -87,7 +87,8 @@ def test_class_activation_map(arch):
 @pytest.mark.parametrize('arch', FCNS)
 def test_rnn_fcn_arguments(arch):
     ps = inspect.signature(arch).parameters
-    assert list(ps)[:13] == 'c_in c_out seq_len hidden_size rnn_layers bias cell_dropout rnn_dropout bidirectional shuffle fc_dropout conv_layers kss'.split()
+    order = 'c_in c_out seq_len hidden_size rnn_layers bias cell_dropout rnn_dropout bidirectional shuffle fc_dropout conv_layers kss'
+    assert list(ps)[:13] == order.split()
     assert ps['rnn_dropout'].default == 0.8 and ps['shuffle'].default is True
     assert make(arch).rnn.input_size == 12 and make(arch, shuffle=False).rnn.input_size == 3
     assert make(arch, bidirectional=True).head_nf == 2*8 + 8
@@ -122,7 +123,8 @@ def test_squeeze_and_excitation():
 
 @pytest.mark.parametrize('arch', RNNS)
 def test_rnn_arguments(arch):
-    assert list(inspect.signature(arch).parameters)[:8] == 'c_in c_out hidden_size n_layers bias rnn_dropout bidirectional fc_dropout'.split()
+    order = 'c_in c_out hidden_size n_layers bias rnn_dropout bidirectional fc_dropout'
+    assert list(inspect.signature(arch).parameters)[:8] == order.split()
     m = make(arch, n_layers=2, rnn_dropout=0.5, bias=False, bidirectional=True)
     assert (m.rnn.num_layers, m.rnn.dropout, m.rnn.bias, m.rnn.bidirectional, m.head_nf) == (2, 0.5, False, True, 16)
     x = torch.randn(4, 3, 12); assert not torch.equal(m(x), m(x))

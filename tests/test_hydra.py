@@ -34,7 +34,8 @@ def literal(m, x):
 
 
 @pytest.mark.parametrize('backend', ['numba', 'torch'])
-@pytest.mark.parametrize('c_in,L,kw', [(1, 9, {}), (1, 33, {}), (1, 50, dict(k=3, g=5)), (3, 40, dict(clip=False)), (6, 25, dict(use_diff=False)), (5, 17, dict(max_c_in=1, k=1, g=1))])
+@pytest.mark.parametrize('c_in,L,kw', [(1, 9, {}), (1, 33, {}), (1, 50, dict(k=3, g=5)), (3, 40, dict(clip=False)),
+    (6, 25, dict(use_diff=False)), (5, 17, dict(max_c_in=1, k=1, g=1))])
 def test_equals_the_literal_reference(backend, c_in, L, kw):
     kw = dict(k=4, g=4) | kw
     m, x = HydraBackbonePlus(c_in, 2, L, random_state=1, backend=backend, **kw), series(3, c_in, L)
@@ -76,7 +77,8 @@ def test_every_argument_has_an_effect():
     assert raw.min() < 0 and torch.equal(raw.clamp_min(0), z(k=2))
     assert (HydraPlus(5, 3, 40, zero_init=False).head[-1].weight != 0).any() and not HydraPlus(5, 3, 40).head[-1].weight.any()
     assert any(isinstance(o, torch.nn.Dropout) and o.p == 0.3 for o in HydraPlus(5, 3, 40, fc_dropout=0.3).modules())
-    assert not torch.equal(HydraPlus(5, 3, 40, g=8, random_state=0, sparse_scale=False).forward_features(x), HydraPlus(5, 3, 40, g=8, random_state=0).forward_features(x))
+    assert not torch.equal(HydraPlus(5, 3, 40, g=8, random_state=0, sparse_scale=False).forward_features(x),
+        HydraPlus(5, 3, 40, g=8, random_state=0).forward_features(x))
     assert HydraPlus(5, 3, 40, device='meta').backbone.weight.device.type == 'meta'
 
 
@@ -164,7 +166,9 @@ def test_sparse_scaler_literally():
     s = SparseScaler(6).fit(z.split(7))
     r = z.double().sqrt()
     sd = r.std(0) + (z == 0).double().mean(0)**4
-    for j in (0, 1, 2, 5): torch.testing.assert_close(s(z)[:, j].double(), torch.where(z[:, j] == 0, 0., (r[:, j] - r[:, j].mean()) / sd[j]), atol=1e-5, rtol=1e-5)
+    for j in (0, 1, 2, 5):
+        torch.testing.assert_close(s(z)[:, j].double(), torch.where(z[:, j] == 0, 0., (r[:, j] - r[:, j].mean()) / sd[j]),
+            atol=1e-5, rtol=1e-5)
     assert s(z)[:, 3].abs().max() == 0 and s(z)[:, 4].abs().max() < 1e-6
 
 
@@ -219,7 +223,8 @@ def test_errors():
     with pytest.raises(ValueError, match="'torch'"): HydraPlus(1, 2, 20, backend='jax')
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="no device 'cuda'"): HydraPlus(1, 2, 20, device='cuda')
-    with pytest.raises(ValueError, match='float32 series on the CPU'): HydraPlus(1, 2, 20, backend='numba').double()(torch.zeros(1, 1, 20).double())
+    with pytest.raises(ValueError, match='float32 series on the CPU'):
+        HydraPlus(1, 2, 20, backend='numba').double()(torch.zeros(1, 1, 20).double())
 
 
 @pytest.mark.parametrize('name,floor', [('GunPoint', 0.98), ('OSULeaf', 0.96)])

@@ -89,21 +89,26 @@ def test_huber_keeps_order_and_never_broadcasts():
 
 # --- targets with gaps
 
-ELEMENTWISE = [nn.MSELoss, nn.L1Loss(), MSELossFlat(), L1LossFlat(), HuberLossFlat(), LogCoshLoss(), F.smooth_l1_loss, lambda a, b, reduction: (a - b)**2]
+ELEMENTWISE = [nn.MSELoss, nn.L1Loss(), MSELossFlat(), L1LossFlat(), HuberLossFlat(), LogCoshLoss(), F.smooth_l1_loss,
+    lambda a, b, reduction: (a - b)**2]
 
 @pytest.mark.parametrize('loss', ELEMENTWISE)
 @pytest.mark.parametrize('shape', [(12,), (4, 3), (4, 3, 2)])
 def test_masked(loss, shape):
     x, y = torch.randn(shape, requires_grad=True), torch.randn(shape); gone = torch.rand(shape) < 0.4; gone.view(-1)[0] = True
     f = loss() if isinstance(loss, type) else loss
-    per = torch.stack([f(a[None], b[None], **({} if hasattr(f, 'reduction') else dict(reduction='none'))).sum() for a, b in zip(x.flatten(), y.flatten())]).view(shape)
+    per = torch.stack([f(a[None], b[None], **({} if hasattr(f, 'reduction') else dict(reduction='none'))).sum()
+        for a, b in zip(x.flatten(), y.flatten())]).view(shape)
     per = per.masked_fill(gone, 0)
     m = MaskedLoss(loss, 'none'); yn = y.masked_fill(gone, NAN)
     close(m(x, yn), per); assert m(x, yn).shape == shape
     m.reduction = 'sum'; close(m(x, yn), per.sum(), 1e-5)
     m.reduction = 'mean'; close(m(x, yn), per.sum()/(~gone).sum(), 1e-5)
     g = torch.autograd.grad(m(x, yn), x)[0]; assert (g[gone] == 0).all() and (g[~gone] != 0).all()
-    x_nan = x.detach().masked_fill(gone, NAN).requires_grad_(); m(x_nan, yn).backward(); assert x_nan.grad.isfinite().all()   # even where the prediction itself is NaN
+    # even where the prediction itself is NaN
+    x_nan = x.detach().masked_fill(gone, NAN).requires_grad_()
+    m(x_nan, yn).backward()
+    assert x_nan.grad.isfinite().all()
 
 @pytest.mark.parametrize('red', ['mean', 'sum', 'none'])
 def test_masked_batch_without_targets(red):
@@ -115,7 +120,8 @@ def test_masked_settings():
     inner = nn.MSELoss(); MaskedLoss(inner); assert inner.reduction == 'mean'           # the caller's own stays as it is
     close(MaskedLoss()(torch.ones(4, 1), torch.tensor([0., NAN, 0., 0.])), 1.)
     with pytest.raises(ValueError, match='same shape'): MaskedLoss()(torch.zeros(4, 2), torch.zeros(4))
-    with pytest.raises(ValueError, match='for each element'): MaskedLoss(lambda a, b, reduction: ((a - b)**2).mean())(torch.zeros(4), torch.zeros(4))
+    with pytest.raises(ValueError, match='for each element'):
+        MaskedLoss(lambda a, b, reduction: ((a - b)**2).mean())(torch.zeros(4), torch.zeros(4))
     with pytest.raises(ValueError, match='Expected a loss'): MaskedLoss(3)
     x = torch.randn(3); assert MaskedLoss().activation(x) is x and MaskedLoss().decodes(x) is x
     assert pickle.loads(pickle.dumps(MaskedLoss(L1LossFlat())))(x, x) == 0
@@ -142,7 +148,8 @@ def test_classification_learner():
     probs, targ, dec, per = learn.get_preds(with_decoded=True, with_loss=True)
     close(probs.sum(1), torch.ones(60), 1e-5); assert per.shape == (60,) and (dec == targ).float().mean() > 0.9
     p = probs.double().numpy(); p /= p.sum(1, keepdims=True)
-    close(learn.recorder.values[-1][-3:], [skm.log_loss(targ, p), ((p - np.eye(3)[targ])**2).sum(1).mean(), skm.recall_score(targ, dec, average=None).prod()**(1/3)], 1e-4)
+    close(learn.recorder.values[-1][-3:], [skm.log_loss(targ, p), ((p - np.eye(3)[targ])**2).sum(1).mean(),
+        skm.recall_score(targ, dec, average=None).prod()**(1/3)], 1e-4)
 
 # --- metrics
 
@@ -154,10 +161,12 @@ def test_metrics_do_not_depend_on_batches(bs):
     close(evaluate(BrierProba(), x, y, bs), ((p - np.eye(4)[y])**2).sum(1).mean(), 1e-6)
     close(evaluate(GMean(), x, y, bs), skm.recall_score(y, p.argmax(1), average=None, labels=range(3)).prod()**(1/3), 1e-6)
     pred, t = torch.randn(50, 1), torch.randn(50); a, b = pred[:, 0].double().numpy(), t.double().numpy()
-    for m, ref in ((MAPE, np.mean(abs(a-b)/abs(b))), (SMAPE, np.mean(2*abs(a-b)/(abs(a)+abs(b)))), (MAAPE, np.arctan(abs(a-b)/abs(b)).mean()), (MedianAE, np.median(abs(a-b)))):
+    for m, ref in ((MAPE, np.mean(abs(a-b)/abs(b))), (SMAPE, np.mean(2*abs(a-b)/(abs(a)+abs(b)))),
+        (MAAPE, np.arctan(abs(a-b)/abs(b)).mean()), (MedianAE, np.median(abs(a-b)))):
         close(evaluate(m(), pred, t, bs), ref, 1e-6)
 
-@pytest.mark.parametrize('func', [skm.r2_score, skm.mean_absolute_error, skm.mean_absolute_percentage_error, skm.median_absolute_error, skm.root_mean_squared_error])
+@pytest.mark.parametrize('func', [skm.r2_score, skm.mean_absolute_error, skm.mean_absolute_percentage_error, skm.median_absolute_error,
+    skm.root_mean_squared_error])
 @pytest.mark.parametrize('shape', [(30,), (30, 1), (30, 3), (30, 2, 4)])
 def test_several_targets_are_scored_as_scikit_learn_does(func, shape):
     y = torch.randn(shape); y.view(30, -1)[:, -1].mul_(1000); pred = y + torch.randn(shape)
@@ -166,7 +175,8 @@ def test_several_targets_are_scored_as_scikit_learn_does(func, shape):
     y.view(30, -1)[:5, 0] = NAN                                     # each target over the series where it is known
     close(skm_known(func)(pred, y), np.mean([func(a[k:, j], b[k:, j]) for j in range(a.shape[1]) for k in [0 if j else 5]]), 1e-5)
 
-@pytest.mark.parametrize('metric,pred,y,match', [(LogLoss, (8, 3), torch.zeros(8, 3), 'end in Multi'), (BrierProba, (8, 1), torch.zeros(8), 'one class'), (MAPE, (8, 3), torch.zeros(8).long(), 'for numbers')])
+@pytest.mark.parametrize('metric,pred,y,match', [(LogLoss, (8, 3), torch.zeros(8, 3), 'end in Multi'),
+    (BrierProba, (8, 1), torch.zeros(8), 'one class'), (MAPE, (8, 3), torch.zeros(8).long(), 'for numbers')])
 def test_metrics_of_the_wrong_kind(metric, pred, y, match):
     with pytest.raises(ValueError, match=match): metric()(torch.randn(pred), y)
 
@@ -176,9 +186,11 @@ def test_metrics_at_their_limits():
     close(MAAPE()(one, zero), math.pi/2)
     assert math.isnan(MAPE()(one, zero*NAN)) and MAPE()(torch.tensor([5., -1.1]), torch.tensor([NAN, -1.])) == pytest.approx(0.1, abs=1e-6)
     assert evaluate(GMean(), torch.eye(2)[[0, 0]], torch.tensor([0, 1]), 2) == 0
-    sure = torch.tensor([[1000., -1000.]]); assert math.isfinite(evaluate(LogLoss(), sure, torch.tensor([1]), 1)) and evaluate(BrierProba(), sure, torch.tensor([1]), 1) == 2
+    sure = torch.tensor([[1000., -1000.]])
+    assert math.isfinite(evaluate(LogLoss(), sure, torch.tensor([1]), 1)) and evaluate(BrierProba(), sure, torch.tensor([1]), 1) == 2
 
 def test_metrics_pickle_and_have_names():
-    for m, name in ((LogLoss(), 'log_loss'), (BrierProba(), 'brier_proba'), (GMean(), 'g_mean'), (MAPE(), 'mape'), (SMAPE(), 'smape'), (MAAPE(), 'maape'), (MedianAE(), 'median_ae')):
+    for m, name in ((LogLoss(), 'log_loss'), (BrierProba(), 'brier_proba'), (GMean(), 'g_mean'), (MAPE(), 'mape'), (SMAPE(), 'smape'),
+        (MAAPE(), 'maape'), (MedianAE(), 'median_ae')):
         assert pickle.loads(pickle.dumps(m)).name == m.name == name
     assert skm_known(skm.mean_pinball_loss, alpha=0.9)(torch.tensor([0.]), torch.tensor([1.])) == pytest.approx(0.9)

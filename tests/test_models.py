@@ -15,7 +15,8 @@ from tsfast.models.utils import attribution_copy, get_layers
 
 C_IN, L, B = 3, 40, 6
 # widths that keep the tests quick, for whichever architecture has such an argument
-SMALL = dict(nf=8, hidden_size=16, d_model=16, d_ff=16, n_heads=2, n_layers=2, encoder_layers=2, num_features=840, k=4, g=8, rnn_dropout=0., dropout=0.)
+SMALL = dict(nf=8, hidden_size=16, d_model=16, d_ff=16, n_heads=2, n_layers=2, encoder_layers=2, num_features=840, k=4, g=8,
+    rnn_dropout=0., dropout=0.)
 ARCHS = list_models()
 
 
@@ -23,7 +24,8 @@ def make(name, c_out=2, c_in=C_IN, seq_len=L, fit=True, seed=0, **kwargs):
     "A small model of the architecture, fitted where it needs that; a head that would start from zeros has random weights"
     ps = inspect.signature(get_arch(name)).parameters
     with seeded(seed):
-        m = build_ts_model(name, c_in, c_out, seq_len=seq_len, **{**{k: v for k, v in SMALL.items() if k in ps}, **({'random_state': 0} if 'random_state' in ps else {}), **kwargs})
+        m = build_ts_model(name, c_in, c_out, seq_len=seq_len, **{**{k: v for k, v in SMALL.items() if k in ps},
+            **({'random_state': 0} if 'random_state' in ps else {}), **kwargs})
         for p in head_params(m):
             if not p.any(): nn.init.normal_(p, std=.1)
     if fit and not getattr(m, 'fitted', True): m.fit(series(32, c_in, seq_len))
@@ -175,7 +177,8 @@ def test_attribution_copy(arch):
     assert c.state_dict().keys() == m.state_dict().keys() and not any(p is q for p, q in zip(c.parameters(), m.parameters()))
 
 
-@pytest.mark.parametrize('ks,stride,padding,length', [(3, 1, 1, 20), (3, 2, 1, 20), (5, 2, 2, 21), (4, 3, 0, 20), (2, 1, 0, 9), (3, 3, 0, 20), ((3,), (1,), (1,), 20)])
+@pytest.mark.parametrize('ks,stride,padding,length', [(3, 1, 1, 20), (3, 2, 1, 20), (5, 2, 2, 21), (4, 3, 0, 20), (2, 1, 0, 9),
+    (3, 3, 0, 20), ((3,), (1,), (1,), 20)])
 def test_overlapping_windows(ks, stride, padding, length):
     "In a copy for attribution, a maximum over windows that overlap has the same outputs and gradients; other ones stay"
     m, x = nn.Sequential(nn.Conv1d(3, 4, 1), nn.MaxPool1d(ks, stride, padding), nn.ReLU()), series(length=length) - 3
@@ -208,14 +211,19 @@ def test_options(arch):
     with pytest.raises(ValueError, match='into your custom_head'): make(arch, custom_head=Head, fc_dropout=0.5, fit=False)
 
 @pytest.mark.parametrize('arch,kwargs,match', [
-    ('InceptionTime', dict(d=2.5), 'd is 2.5'), ('InceptionTime', dict(d='10'), "d is '10'"), ('InceptionTime', dict(nf=2.5), 'nf is 2.5. Expected a whole number'),
-    ('InceptionTime', dict(fc_dropout='a'), 'Expected a number'), ('RNNAttentionPlus', dict(encoder_layers=-1), 'at least 0'), ('RNNAttentionPlus', dict(n_heads=2.5), 'n_heads is 2.5'),
-    ('RNNAttentionPlus', dict(act=None), 'act is None'), ('RNNAttentionPlus', dict(bidirectional='yes'), 'Expected True or False'), ('DLinear', dict(kernel_size=2.5), 'kernel_size is 2.5'),
-    ('LSTM_FCN', dict(se=-1), 'se is -1'), ('TST', dict(y_range=5), 'low < high'), ('TST', dict(y_range=([0, 0, 0], [1, 1, 1])), r'of shape \(2,\)')], ids=str)
+    ('InceptionTime', dict(d=2.5), 'd is 2.5'), ('InceptionTime', dict(d='10'), "d is '10'"),
+    ('InceptionTime', dict(nf=2.5), 'nf is 2.5. Expected a whole number'),
+    ('InceptionTime', dict(fc_dropout='a'), 'Expected a number'), ('RNNAttentionPlus', dict(encoder_layers=-1), 'at least 0'),
+    ('RNNAttentionPlus', dict(n_heads=2.5), 'n_heads is 2.5'),
+    ('RNNAttentionPlus', dict(act=None), 'act is None'), ('RNNAttentionPlus', dict(bidirectional='yes'), 'Expected True or False'),
+    ('DLinear', dict(kernel_size=2.5), 'kernel_size is 2.5'),
+    ('LSTM_FCN', dict(se=-1), 'se is -1'), ('TST', dict(y_range=5), 'low < high'),
+    ('TST', dict(y_range=([0, 0, 0], [1, 1, 1])), r'of shape \(2,\)')], ids=str)
 def test_arguments_of_the_wrong_kind(arch, kwargs, match):
     with pytest.raises(ValueError, match=match): make(arch, **kwargs)
 
-def test_numbers_of_numpy_are_arguments(): make('TST', n_heads=np.int64(2), dropout=np.float32(.1), d=(np.int32(3),), learn_pe=np.bool_(True))
+def test_numbers_of_numpy_are_arguments():
+    make('TST', n_heads=np.int64(2), dropout=np.float32(.1), d=(np.int32(3),), learn_pe=np.bool_(True))
 
 
 def test_state(arch):
@@ -312,7 +320,8 @@ def test_no_global_generator_is_touched(arch, monkeypatch):
     def build():
         kwargs = {k: v for k, v in (SMALL | dict(zero_init=False)).items() if k in ps}
         return build_ts_model(arch, C_IN, 2, seq_len=L, random_state=3, **kwargs).fit(series(32))
-    seeds = (torch, 'manual_seed'), (torch, 'set_rng_state'), (np.random, 'seed'), (np.random, 'set_state'), (random, 'seed'), (random, 'setstate')
+    seeds = [(torch, 'manual_seed'), (torch, 'set_rng_state'), (np.random, 'seed'), (np.random, 'set_state'),
+             (random, 'seed'), (random, 'setstate')]
     for o, k in seeds:
         monkeypatch.setattr(o, k, lambda *args, name=f'{o.__name__}.{k}': pytest.fail(f'{name} was called'))
     state, np_state, own = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()

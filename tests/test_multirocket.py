@@ -55,7 +55,8 @@ def store_sktime():
     out = {}
     for C in (1, 4):
         X = normal(4, C, 31).astype(np.float64)
-        theirs = (rocket.MultiRocket if C == 1 else rocket.MultiRocketMultivariate)(num_kernels=400, random_state=0).fit(X.astype(np.float32) if C == 1 else X)
+        theirs = (rocket.MultiRocket if C == 1 else rocket.MultiRocketMultivariate)(num_kernels=400, random_state=0).fit(
+            X.astype(np.float32) if C == 1 else X)
         out[f'ref{C}'] = np.asarray(theirs.transform(X.astype(np.float32) if C == 1 else X)).astype(np.float32).reshape(4, 2, 4, -1)
         for k, p in (('raw', theirs.parameter), ('diff', theirs.parameter1)):
             for i, o in enumerate(p): out[f'{k}{C}_{i}'] = np.asarray(o)

@@ -43,7 +43,8 @@ def test_regression(n, p, k, scale, budget):
 
 
 @settings(max_examples=25, deadline=None)
-@given(n=st.integers(3, 40), p=st.integers(1, 60), k=st.integers(1, 3), bs=st.integers(1, 41), budget=st.sampled_from([0, 2000, 2**28]), seed=st.integers(0, 99))
+@given(n=st.integers(3, 40), p=st.integers(1, 60), k=st.integers(1, 3), bs=st.integers(1, 41), budget=st.sampled_from([0, 2000, 2**28]),
+    seed=st.integers(0, 99))
 def test_leaving_one_out_by_hand(n, p, k, bs, budget, seed):
     "The score is that of n regressions on n-1 series each"
     rng = np.random.default_rng(seed)
@@ -122,7 +123,8 @@ class Tiny(FeatureModel):
 def classes(n_classes, n=60, seed=0):
     rng = np.random.default_rng(seed)
     y = rng.integers(0, n_classes, n)
-    return torch.as_tensor(rng.normal(size=(n, 2, 30)) * (1 + 0.3*y)[:, None, None] + y[:, None, None]*0.1, dtype=torch.float32), torch.as_tensor(y)
+    return torch.as_tensor(rng.normal(size=(n, 2, 30)) * (1 + 0.3*y)[:, None, None] + y[:, None, None]*0.1,
+        dtype=torch.float32), torch.as_tensor(y)
 
 
 @pytest.mark.parametrize('n_classes', [2, 4])
@@ -253,9 +255,11 @@ def test_models_that_do_not_end_in_a_linear_layer():
     with pytest.raises(ValueError, match='no linear layer'): fit_ridge_head(XceptionTime(2, 3), batches(x, y), n_classes=3)
     with pytest.raises(ValueError, match='without y_range'): fit_ridge_head(Tiny(2, 1, y_range=(0, 3)), batches(x, y.float()))
     with pytest.raises(ValueError, match='gives 2'): fit_ridge_head(Tiny(2, 2), batches(x, y), n_classes=3)
-    with pytest.raises(ValueError, match='no linear layer with a bias'): fit_ridge_head(nn.Sequential(nn.Flatten(), nn.Linear(60, 3, bias=False)), batches(x, y), n_classes=3)
+    with pytest.raises(ValueError, match='no linear layer with a bias'):
+        fit_ridge_head(nn.Sequential(nn.Flatten(), nn.Linear(60, 3, bias=False)), batches(x, y), n_classes=3)
     with pytest.raises(ValueError, match='Expected \\(batch, features\\)'): fit_ridge_head(nn.Linear(30, 3), batches(x, y), n_classes=3)
-    with pytest.raises(ValueError, match='The solution maps'): set_linear_head(Tiny(2, 3), torch.zeros(2, 8), torch.zeros(2), torch.zeros(8), torch.ones(8))
+    with pytest.raises(ValueError, match='The solution maps'):
+        set_linear_head(Tiny(2, 3), torch.zeros(2, 8), torch.zeros(2), torch.zeros(8), torch.ones(8))
 
 
 # weights of series
@@ -291,7 +295,8 @@ def test_whole_weights_repeat_series(n, p, scale):
     w = weights(n, 'whole')
     for alpha in (0.1, 50.):
         a, b = ridge_loo(batches(z, t), [alpha], scale, sample_weight=w), ridge_loo(batches(z.repeat(w, 0), t.repeat(w, 0)), [alpha], scale)
-        for u, v in ((a.coef, b.coef), (a.intercept, b.intercept), (a.mean, b.mean), (a.var, b.var)): np.testing.assert_allclose(u, v, rtol=1e-6, atol=1e-8)
+        for u, v in ((a.coef, b.coef), (a.intercept, b.intercept), (a.mean, b.mean), (a.var, b.var)):
+            np.testing.assert_allclose(u, v, rtol=1e-6, atol=1e-8)
 
 
 @settings(max_examples=15, deadline=None)
@@ -316,7 +321,8 @@ def test_equal_weights_change_nothing(n, p):
     assert a.alpha == b.alpha and a.n == b.n == n
 
 
-@pytest.mark.parametrize('w,msg', [(np.ones(9), '9 numbers'), (np.ones(11), '11 numbers'), (-np.ones(10), 'from 0 up'), (np.full(10, np.nan), 'finite'), (np.eye(10)[0], 'at least two'),
+@pytest.mark.parametrize('w,msg', [(np.ones(9), '9 numbers'), (np.ones(11), '11 numbers'), (-np.ones(10), 'from 0 up'),
+    (np.full(10, np.nan), 'finite'), (np.eye(10)[0], 'at least two'),
                                    (np.ones((10, 1)), 'shape'), ('balanced', 'Expected numbers')], ids=str)
 def test_weights_that_are_refused(w, msg):
     with pytest.raises(ValueError, match=msg): ridge_loo(batches(*data(10, 4, 1), 3), ALPHAS, sample_weight=w)

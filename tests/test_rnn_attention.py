@@ -25,7 +25,8 @@ def close(a, b, tol=1e-5): torch.testing.assert_close(a, b, atol=tol, rtol=tol)
 # --- the page
 
 def test_page_signature():
-    args = dict(d=None, hidden_size=128, rnn_layers=1, bias=True, rnn_dropout=0, bidirectional=False, encoder_layers=3, n_heads=16, d_k=None, d_v=None, d_ff=256,
+    args = dict(d=None, hidden_size=128, rnn_layers=1, bias=True, rnn_dropout=0, bidirectional=False, encoder_layers=3, n_heads=16,
+        d_k=None, d_v=None, d_ff=256,
                 encoder_dropout=0.1, act='gelu', fc_dropout=0.0, y_range=None, custom_head=None, use_bn=True, flatten=True)
     for arch in FAMILY:
         ps = inspect.signature(arch).parameters
@@ -34,7 +35,8 @@ def test_page_signature():
 
 @pytest.mark.parametrize('arch,args,n', [
     (RNNAttentionPlus, dict(c_in=9, c_out=2, seq_len=500), 541_698), (RNNAttentionPlus, dict(c_in=9, c_out=2, seq_len=60), 429_058),
-    (RNNAttentionPlus, dict(c_in=9, c_out=2, seq_len=60, d=10), 567_572), (RNNAttentionPlus, dict(c_in=9, c_out=2, seq_len=60, d=(3, 10)), 874_812),
+    (RNNAttentionPlus, dict(c_in=9, c_out=2, seq_len=60, d=10), 567_572),
+    (RNNAttentionPlus, dict(c_in=9, c_out=2, seq_len=60, d=(3, 10)), 874_812),
     (RNNAttentionPlus, dict(c_in=3, c_out=4, seq_len=50), 438_532), (LSTMAttentionPlus, dict(c_in=3, c_out=4, seq_len=50), 489_604),
     (GRUAttentionPlus, dict(c_in=3, c_out=4, seq_len=50), 472_580)])
 def test_page_parameters(arch, args, n):
@@ -139,7 +141,8 @@ def test_recurrent_arguments(arch):
     x = torch.randn(4, 3, 10)
     assert make(arch, 3, 2, 10, rnn_layers=2).rnn.num_layers == 2
     m = make(arch, 3, 2, 10, bias=False)
-    assert not [n for n in names(m) if n.startswith('rnn') and 'bias' in n] and [n for n in names(make(arch, 3, 2, 10)) if n.startswith('rnn') and 'bias' in n]
+    assert not [n for n in names(m) if n.startswith('rnn') and 'bias' in n] and [n 
+        for n in names(make(arch, 3, 2, 10)) if n.startswith('rnn') and 'bias' in n]
     assert isinstance(m.rnn, {'RNN': nn.RNN, 'LST': nn.LSTM, 'GRU': nn.GRU}[arch.__name__[:3]])
     m = make(arch, 3, 2, 10, bidirectional=True)
     assert m.head_nf == 32 and m.forward_features(x).shape == (4, 32, 10) and m.encoder.layers[0].ff[0].in_features == 32
@@ -147,7 +150,8 @@ def test_recurrent_arguments(arch):
 
 def takes(arch, names): return set(names) <= set(inspect.signature(arch).parameters)
 
-@pytest.mark.parametrize('arch,kw', [(a, k) for a in (*FAMILY, TST) for k in ('rnn_dropout', 'encoder_dropout', 'fc_dropout', 'dropout') if takes(a, [k])])
+@pytest.mark.parametrize('arch,kw', [(a, k) for a in (*FAMILY, TST) for k in ('rnn_dropout', 'encoder_dropout', 'fc_dropout', 'dropout')
+    if takes(a, [k])])
 def test_dropout(arch, kw):
     base = dict(rnn_layers=2, encoder_dropout=0.) if arch is not TST else dict(dropout=0.)
     x = torch.randn(4, 3, 10)
@@ -162,7 +166,8 @@ def test_dropout(arch, kw):
 
 def test_rnn_dropout_is_that_of_torch():
     assert make(RNNAttentionPlus, 3, 2, 10, rnn_layers=2, rnn_dropout=0.3).rnn.dropout == 0.3
-    with pytest.warns(UserWarning, match='dropout'): make(RNNAttentionPlus, 3, 2, 10, rnn_dropout=0.3)   # torch says that there is nothing to drop between layers
+    # torch says that there is nothing to drop between layers
+    with pytest.warns(UserWarning, match='dropout'): make(RNNAttentionPlus, 3, 2, 10, rnn_dropout=0.3)
 
 @pytest.mark.parametrize('arch', [*FAMILY, TST])
 def test_encoder_arguments(arch):
@@ -221,7 +226,8 @@ def test_custom_head(arch):
 
 # --- masks
 
-@pytest.mark.parametrize('arch,kw', [(a, k) for a in (*FAMILY, TST) for k in (dict(), dict(flatten=False), dict(d=4, use_bn=True), dict(bidirectional=True, rnn_layers=2),
+@pytest.mark.parametrize('arch,kw', [(a, k) for a in (*FAMILY, TST) for k in (dict(), dict(flatten=False), dict(d=4, use_bn=True),
+    dict(bidirectional=True, rnn_layers=2),
                                                                              dict(max_seq_len=4)) if takes(a, k)], ids=str)
 @pytest.mark.parametrize('train', [False, True])
 def test_padding_has_no_effect(arch, kw, train):

@@ -11,6 +11,7 @@ from fastai.callback.all import *
 from fastai.interpret import *
 from fastai.metrics import *
 from .imports import *
+import sys
 from .data.all import *
 from .models.utils import *
 from .models.registry import *

@@ -184,7 +184,7 @@ def check_config(
     if type(cfg) is not dict or cfg.get('format') != FORMAT:
         raise ValueError(f"{CONFIG} does not say that it belongs to a bundle: \"format\": \"{FORMAT}\" is not there. "
                          "Expected a folder written by learn.save_bundle.")
-    v = cfg.get('format_version')
+    v:Any = cfg.get('format_version')
     if type(v) is not int or v < 1: _refuse('format_version', v, 'a whole number from 1 up')
     if v > VERSION: raise ValueError(f"This bundle has format version {v}; this tsfast reads up to {VERSION}. Update tsfast.")
     conf = _convert(cfg, _Config)
@@ -324,7 +324,8 @@ def build_pipeline(
     steps = [_build_step(cfg, tensors, i) for i in range(len(cfg['preprocessing']))]
     target = TSTarget.from_config(cfg['target'], (tensors.get('mean'), tensors.get('std')))
     inputs = ('series', *(o['name'] for o in cfg.get('inputs', ())))
-    res = Pipeline(steps, model, cfg['activation'], cfg['temperature'], *target.statistics, input_names=inputs)
+    mean, std = target.statistics or (None, None)
+    res = Pipeline(steps, model, cfg['activation'], cfg['temperature'], mean, std, inputs)
     extra = [k for k in tensors if k not in res.state_dict()]
     if extra: raise ValueError(f"{WEIGHTS} holds {extra[0][:80]!r}, for which {name} has no place.")
     res.load_state_dict(tensors)

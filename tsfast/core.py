@@ -56,7 +56,7 @@ def is_whole(
     low:int=1, # smallest number that is allowed
 ) -> bool:
     "Is `v` an integer from `low` up, of Python or of numpy? `True` and `False` are not"
-    return isinstance(v, Integral) and not isinstance(v, bool) and bool(v >= low)
+    return isinstance(v, Integral) and not isinstance(v, bool) and int(v) >= low
 
 # %% ../nbs/00_core.ipynb #0e2c91f9
 def default_device() -> torch.device: # 'cuda', then 'mps', then 'cpu'

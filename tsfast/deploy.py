@@ -81,7 +81,8 @@ def learner_pipeline(
     _check_activation(learn, target)
     temperature = getattr(learn.loss_func, 'temperature', None) if isinstance(learn.loss_func, CalibratedLoss) else None
     names = getattr(learn.dls, 'input_names', ('series',))
-    res = Pipeline(_preprocessing(learn), learn.model, target.activation, temperature, *target.statistics, input_names=names)
+    mean, std = target.statistics or (None, None)
+    res = Pipeline(_preprocessing(learn), learn.model, target.activation, temperature, mean, std, names)
     return copy.deepcopy(res).cpu().eval()
 
 # %% ../nbs/31_deploy.ipynb #3aa3b6f2

@@ -27,7 +27,9 @@ class Described:
 
     A family, such as `TSTarget`, has a dict `kinds` of its own. A class of the family that sets `kind` is entered there under that name.
     `schema` names the entries of its configuration with their types, as msgspec checks them; an entry `(type, default)` may be missing"""
-    kind, kinds, schema = None, {}, {}
+    kind:str|None = None
+    kinds:dict = {}     # name: class
+    schema:dict = {}    # name: type, or (type, default)
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

@@ -234,7 +234,8 @@ def _tfms(self:TSNet):
     "The batch transforms"
     tfms = batch_transforms(self.batch_tfms)
     if self.missing is None or gap_fillers(tfms): return tfms     # to fill twice would fill kept padding, too
-    return [*tfms, TSNan2Value(method=self.missing) if isinstance(self.missing, str) else TSNan2Value(self.missing)]
+    how:dict = dict(method=self.missing) if isinstance(self.missing, str) else dict(value=self.missing)
+    return [*tfms, TSNan2Value(**how)]
 
 @patch
 def _takes_missing(self:TSNet): return bool(gap_fillers(self._tfms()))
@@ -351,8 +352,8 @@ def _in_closed_form(self:TSNet, model, n):
 @patch
 def _run_settings(self:TSNet, seed, device):
     "The arguments as settings of a run"
-    stops = dict(schedule='flat', valid_size=self.validation_fraction, patience=self.n_iter_no_change) if self.early_stopping else {}
-    own = {k: getattr(self, k, None) for k in ('epochs', 'bs', 'lr', 'wd', 'label_smoothing')}
+    stops:dict = dict(schedule='flat', valid_size=self.validation_fraction, patience=self.n_iter_no_change) if self.early_stopping else {}
+    own:dict = {k: getattr(self, k, None) for k in ('epochs', 'bs', 'lr', 'wd', 'label_smoothing')}
     return RunSettings(arch_args=self.arch_params or {}, seed=seed, ridge=self.asks_for_ridge(), device=str(device), **own, **stops)
 
 @patch

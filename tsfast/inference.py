@@ -147,7 +147,9 @@ class Predictor(_Served):
         path, # folder that `learn.save_bundle` wrote
         device='cpu', # where to compute
         bs:int=64, # batch size
-    ): self._set(*read_bundle(path), device, bs)
+    ):
+        cfg, pipeline = read_bundle(path)
+        self._set(cfg, pipeline, device, bs)
 
     @classmethod
     def from_parts(cls,

@@ -31,7 +31,7 @@ def expected(
     if kind is bool: return 'True or False'
     if kind is str: return 'text'
     if kind == Schedule: return 'one of ' + ', '.join(SCHEDULE_NAMES)
-    if isinstance(meta := getattr(kind, '__metadata__', (None,))[0], Meta): return meta.title
+    if isinstance(meta := getattr(kind, '__metadata__', (None,))[0], Meta) and meta.title: return meta.title
     if type(None) in get_args(kind): return expected(next(o for o in get_args(kind) if o is not type(None)))
     return f'a {kind.__name__}'
 

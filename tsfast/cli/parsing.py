@@ -46,7 +46,7 @@ def parser(
     verbs:list|None=None, # whose arguments are declared; None: all
 ) -> argparse.ArgumentParser:
     "The parser of all verbs"
-    common = dict(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    common:dict = dict(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     p = _Parser(prog='tsfast', description=_WHAT, epilog=_THREADS, **common)
     p.add_argument('--version', action='version', version=f'tsfast {__version__}')
     p.verbs = p.add_subparsers(dest='verb', metavar='VERB', parser_class=_Parser)

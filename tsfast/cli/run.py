@@ -152,7 +152,7 @@ def check_out(
     "Is `out` free, or may it be used? A `ValueError` says what is there"
     from tsfast.training import read_json
     if out.exists() and not out.is_dir(): raise ValueError(f"{out} is a file. --out names a folder.")
-    if overwrite: return
+    if overwrite: return None
     run = read_json(out/'args.json')
     if resume:
         if run is None or _is_whole(run): return run
@@ -160,6 +160,7 @@ def check_out(
                          "Choose another --out, or start anew with --overwrite.")
     taken = _taken(out, [o.name for o in out.iterdir()] if out.exists() else [])
     if taken: raise ValueError(taken)
+    return None
 
 # %% ../../nbs/cli/02_run.ipynb #f5b0fa83
 class _Lines:

@@ -7,7 +7,7 @@ __all__ = ['cache_dir', 'archive_kinds', 'find_set', 'sets_here', 'data_folders'
            'download_set', 'fetch']
 
 # %% ../../nbs/data/10_archive.ipynb #2e4a8f0f
-import hashlib, importlib.util, json, os, shutil, subprocess, sys, tempfile, time, warnings, zlib
+import hashlib, importlib.util, json, os, runpy, shutil, subprocess, sys, tempfile, time, warnings, zlib
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -29,11 +29,10 @@ def cache_dir() -> Path|None: # the folder, which need not exist yet; None where
 @lru_cache
 def archive_kinds() -> dict: # name -> 'univariate', 'multivariate' or 'regression'
     "Every set of the archives, and its kind"
-    kinds, d = dict.fromkeys(_REGRESSION, 'regression'), _sktime_datasets()
-    with suppress(OSError, AttributeError): # a later sktime may keep its lists elsewhere: local sets still load
-        spec = importlib.util.spec_from_file_location('_sktime_names', d/'tsc_dataset_names.py')
-        names = importlib.util.module_from_spec(spec); spec.loader.exec_module(names)
-        for kind in ('univariate', 'multivariate'): kinds.update(dict.fromkeys(getattr(names, kind), kind))
+    kinds, d = dict.fromkeys(_REGRESSION, 'regression'), _sktime_datasets() or Path()
+    with suppress(OSError, KeyError): # a later sktime may keep its lists elsewhere: local sets still load
+        names = runpy.run_path(str(d/'tsc_dataset_names.py'))
+        for kind in ('univariate', 'multivariate'): kinds.update(dict.fromkeys(names[kind], kind))
     return kinds
 
 def _sktime_datasets():
@@ -67,6 +66,7 @@ def find_set(
             csv = csv or next((o for o in _ls(d) if o.name.lower() == f'{dsid}_train.csv'.lower()), None)
     if half: raise FileNotFoundError(_one_part(*half))
     if csv: raise FileNotFoundError(_other_form(csv))
+    return None
 
 def sets_here(
     path=None, # a folder to look in first
@@ -141,10 +141,10 @@ def load_set(
     "The set in `files`, from the cache if it is up to date"
     file, stamp = _cache_file(files), _stamp(files)
     if file and not parsed and (data := _read_cache(file, stamp, on_disk)): return data
-    data = parsed or read_set(files)
+    X, y, n_train = data = parsed or read_set(files)
     try:
         if file is None: raise OSError("no home directory")
-        _write_cache(file, *data, stamp)
+        _write_cache(file, X, y, n_train, stamp)
     except OSError: # no home, no permission, disk full: the set is there without a cache
         if on_disk: warnings.warn(_no_cache())
         return data
@@ -217,7 +217,8 @@ def download_set(
     "Download a set and put it into the cache; an `OSError` that says where the set was looked for"
     base, tmp = _download_folder()
     with tmp as folder:
-        folder, why = Path(folder), 'nothing came'
+        folder = Path(folder)
+        why:str|Exception = 'nothing came'
         try: fetch(name, folder)
         except Exception as e: why = e # perhaps sktime could not read the files, and `read_ts` can
         files = set_files(folder/name, name)

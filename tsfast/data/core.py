@@ -93,7 +93,7 @@ class TSDataLoaders(DataLoaders):
     ):
         "Loaders over `ds`, with batch transforms fitted on the first"
         device = torch.device(device) if device is not None else default_device()
-        ds = [_as_split(o, i) for i, o in enumerate(ds)]
+        ds = tuple(_as_split(o, i) for i, o in enumerate(ds))
         for o in ds[1:]: _refuse_other_data(ds[0], o)
         tfms = [copy.deepcopy(o) for o in listify(batch_tfms)]   # the caller's stay unfitted, and can serve again
         train = TSDataLoader(ds[0], bs=bs, shuffle=shuffle_train, num_workers=num_workers, drop_last=drop_last, weights=weights,

@@ -59,6 +59,7 @@ class TSDatasets:
     loss_func = property(lambda self: None if self.target is None else self.target.loss_func())
     n_inp = property(lambda self: 1 + len(self.side))
     input_names = property(lambda self: ('series', *self.side))
+    def __len__(self): return len(self.idxs)
     input_shapes = property(lambda self: {'series': self.shape, **{k: tuple(o.shape[1:]) for k, o in self.side.items()}})
 
 # %% ../../nbs/data/04a_datasets.ipynb #e8b99468
@@ -189,9 +190,6 @@ def _no_target(f) -> str: # the message
             "or another TSTarget.")
 
 # %% ../../nbs/data/04a_datasets.ipynb #a37f336a
-@patch
-def __len__(self:TSDatasets): return len(self.idxs)
-
 @patch
 def read(self:TSDatasets,
     rows:Tensor, # numbers of series in the whole data, int64

@@ -65,7 +65,7 @@ def get_regression_data(
 
 # %% ../../nbs/data/00_external.ipynb #a7b990db
 def list_UCR(
-    kind:str=None, # 'univariate', 'multivariate' or 'regression'; default: all
+    kind:str|None=None, # 'univariate', 'multivariate' or 'regression'; default: all
     here:bool=False, # True: only the sets that are on this machine, which need no network
     path=None, # a folder to look in first, as in `get_UCR_data`
 ) -> pd.DataFrame: # one row per set, by name: `kind`, `here`, and the `source` from which it would be loaded
@@ -93,8 +93,8 @@ def _kind(name, files):
 
 # %% ../../nbs/data/00_external.ipynb #92ff7397
 def published_accuracy(
-    dsid:str=None, # name of a set, in any case; default: all
-    method:str=None, # a column of the table, such as 'inceptiontime' or 'minirocket'; default: all
+    dsid:str|None=None, # name of a set, in any case; default: all
+    method:str|None=None, # a column of the table, such as 'inceptiontime' or 'minirocket'; default: all
 ): # the table; one row or column of it, without missing values (empty for unknown sets); with both given a float, or None if unknown
     """Published test accuracies (0 to 1) on the archive's default split.
 

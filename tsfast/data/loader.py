@@ -234,11 +234,11 @@ def _parts(self:TSDataLoader, b): # series, further inputs, targets (none or one
 def _finish(self:TSDataLoader, b, fs):
     "Transform the series, then type series and targets"
     x, side, y = self._parts(b)
-    wrap = self.dataset.target.wrap if y else None
+    typed = tuple(self.dataset.target.wrap(o) for o in y)
     if fs is None:
         self.after_batch.split_idx = self.dataset.split_idx    # the loaders of all splits share the transforms
-        return self.after_batch((x.as_subclass(TSTensor), *side, *(wrap(o) for o in y)))
-    undo = None
+        return self.after_batch((x.as_subclass(TSTensor), *side, *typed))
+    undo:list|None = None
     for i, f in enumerate(fs):
         if f.by_sample:
             undo = undo or [None]*len(fs)
@@ -247,7 +247,7 @@ def _finish(self:TSDataLoader, b, fs):
         else: x = f.on_series(x)
     x = x.as_subclass(TSTensor)
     if undo is not None: x.undo = undo
-    return (x, *side, *(wrap(o) for o in y))
+    return (x, *side, *typed)
 
 @patch
 def transform(self:TSDataLoader,

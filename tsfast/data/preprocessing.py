@@ -6,6 +6,7 @@
 __all__ = ['TSBatchTransform', 'TSScale', 'TSStandardize', 'TSNormalize', 'TSRobustScale', 'TSClip', 'TSNan2Value']
 
 # %% ../../nbs/data/05_preprocessing.ipynb #4b98128b
+from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ class TSBatchTransform(DisplayedTransform):
     by_sample = False       # does the loader keep what `stats` gives of each batch, for `inverse`?
     fills_missing = False   # does it replace NaN?
     keep_padding = False    # and leave that at the end of a series?
-    fn = None
+    fn:Any = None           # a `SeriesModule`
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         own = vars(cls)     # the names of earlier versions
@@ -120,7 +121,8 @@ def _other_length(f, n_steps, known):
 # %% ../../nbs/data/05_preprocessing.ipynb #9e7a0003
 class TSScale(TSBatchTransform):
     "Base of the transforms that subtract and divide"
-    kind, order = 'standard', 90
+    kind:Literal['standard', 'minmax', 'robust'] = 'standard'
+    order = 90
     def __init__(self,
         by_sample:bool=False, # statistics of each series instead of the training split
         by_var:bool|list=False, # statistics for each channel; or a list of groups of channels that share theirs
@@ -234,7 +236,7 @@ class TSNan2Value(TSBatchTransform):
     by_sample = True     # plots show what was missing as missing
     def __init__(self,
         value:float=0., # what to put; with a `method`, only where a channel has nothing but NaN
-        method:str|None=None, # None, or 'mean' or 'median' of the channel of that series
+        method:Literal['mean', 'median']|None=None, # None, or 'mean' or 'median' of the channel of that series
         keep_padding:bool=False, # leave NaN up to the end of a series, for a model that masks it, such as LSTM or TST: `ts_learner` tells it
     ):
         super().__init__()

@@ -19,7 +19,7 @@ def get_splits(
     valid_size:float|int=0.2, # share or number of series for validation (with folds: 1/k of what is not for testing)
     test_size:float|int=0., # share or number of series for testing; 0: no test set
     *,
-    train_size:float|int=None, # share or number of series for training; default: all that are left
+    train_size:float|int|None=None, # share or number of series for training; default: all that are left
     shuffle:bool=True, # False: time order. Train, valid and test follow one another; folds grow, and training ends before validation
     stratify:bool=True, # same share of each class in each set; needs shuffle, and labels: strings, booleans or whole numbers
     groups=None, # (n,) such as patients: no group is in two sets. Sizes are shares of the groups; only folds are stratified as well

@@ -10,7 +10,7 @@ __all__ = ['Label', 'Labels', 'Size', 'Shape', 'ScaledTarget', 'one_column', 're
 # %% ../../nbs/data/03_targets.ipynb #95a0f258
 import copy, math, warnings
 from numbers import Real
-from typing import Annotated
+from typing import Annotated, Any
 import msgspec
 import numpy as np
 import torch
@@ -106,7 +106,10 @@ class TSTarget(Described):
     kinds = {}                # name: class
     activation = 'identity'   # turns outputs into predictions: 'softmax', 'sigmoid' or 'identity'
     ragged = False            # may `y` be lists of different lengths?
-    cat, c, d, vocab = False, None, None, None   # categories? outputs, shape of one target, classes
+    cat, thresh = False, None   # categories? for several labels, the probability above which a class is predicted
+    c:Any = None                # number of outputs
+    d:Any = None                # shape of one target; None: a single value
+    vocab:Any = None            # classes
     dtype = torch.float32
 
     def setup(self, y:np.ndarray): raise NotImplementedError
@@ -443,7 +446,8 @@ def _number_outputs(shape): # c and d: several plain targets are several outputs
 # %% ../../nbs/data/03_targets.ipynb #7a2c0008
 class _Numbers(TSTarget):
     "Targets that are numbers, and how a bundle holds them: statistics are tensors"
-    kind, mean, std = None, None, None
+    kind:str|None = None
+    mean = std = None
     schema = dict(classes=None, shape=Shape, threshold=None, standardized=bool)
 
     def to_config(self):

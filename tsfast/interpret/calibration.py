@@ -51,7 +51,8 @@ def calibration_error(self:Learner,
 ) -> float: # from 0 to 1
     "Mean difference of confidence and accuracy"
     class_names(self, 'The calibration error')
-    return expected_calibration_error(*_confidence(self, X, y, inputs), n_bins)
+    conf, right = _confidence(self, X, y, inputs)
+    return expected_calibration_error(conf, right, n_bins)
 
 def expected_calibration_error(
     conf:np.ndarray, # (n,), confidence in [0, 1]

@@ -175,6 +175,7 @@ def split_head(
     for i, m in enumerate(stages):
         n = _averaging_stages(m, next(iter(stages[i+1:]), None))
         if n: return (stages[:i], stages[i+n:]) if all(isinstance(o, nn.Linear) for o in stages[i+n:]) else None
+    return None
 
 def _averaging_stages(m, following):
     "How many stages, from `m` on, average over time: 0, 1, or 2 for torch's pooling and flattening"

@@ -8,6 +8,7 @@ __all__ = ['recorded', 'TSLearner']
 # %% ../../nbs/learner/02_base.ipynb #e6d7bb86
 import copy
 from contextlib import contextmanager, suppress
+from typing import Any
 import pandas as pd
 import torch
 import fastai.callback.fp16, fastai.callback.hook, fastai.callback.progress     # they give Learner its methods
@@ -39,7 +40,11 @@ def recorded(
 # %% ../../nbs/learner/02_base.ipynb #9d7ba0f7
 class TSLearner(Learner):
     "fastai's `Learner`, with generators of its own where it has a seed, and a first epoch that may be later than 0"
-    seed, _rng, first_epoch, history, fitting = None, None, 0, None, False   # `fitting`: training, and not validating or predicting
+    seed:int|None = None
+    history:Any = None      # data frame of losses and metrics, after training
+    fitting = False         # training, and not validating or predicting?
+    first_epoch = 0
+    _rng:dict|None = None
 
     @property
     def metrics(self): return self._metrics

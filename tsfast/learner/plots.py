@@ -6,7 +6,7 @@
 __all__ = ['plot_top_losses', 'tensorboard_log', 'wandb_process']
 
 # %% ../../nbs/learner/05_plots.ipynb #faa600ab
-from fastai.interpret import plot_top_losses
+from fastai.interpret import plot_top_losses    # the generic function, to which `dispatch` adds
 from fastai.learner import Learner
 from fastcore.basics import patch
 from plum import dispatch
@@ -38,7 +38,7 @@ def plot_metrics(self:Learner,
     return axs
 
 # %% ../../nbs/learner/05_plots.ipynb #2acd253d
-@dispatch
+@dispatch    # type: ignore[no-redef]
 def plot_top_losses(x:TSTensor, y, samples, outs, raws, losses, nrows=None, ncols=None, figsize=None, ax=None, **kwargs):
     "Draw the series with the largest losses, titled with prediction, label, loss and, for one class a series, probability"
     classes = raws.ndim == 2 and not y.is_floating_point()

@@ -43,7 +43,7 @@ def solve_head(
     _refuse_unknown(kwargs)
     if ds.n_inp > 1: raise ValueError(_one_input(ds.input_names))
     loss, w = getattr(learn.loss_func, 'func', learn.loss_func), None
-    if getattr(loss, 'weight', None) is not None or getattr(loss, 'label_smoothing', 0): raise ValueError(_weighted_classes())
+    if getattr(loss, 'weight', None) is not None or getattr(loss, 'label_smoothing', False): raise ValueError(_weighted_classes())
     for cb in learn._grab_cbs(SampleWeights):
         cb.check(ds)
         w = cb.weights[ds.idxs]

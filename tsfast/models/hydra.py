@@ -53,7 +53,7 @@ def group_responses(
     dilation:int, # steps between the weights of a kernel
 ) -> Tensor: # (B, g, k, L)
     "Convolve each series with each kernel; as convolution is linear, the channels of a group are added up first"
-    g, k, n, dtype, wide = *w.shape[:2], x.shape[1], x.dtype, _response_dtype(x)
+    (g, k), n, dtype, wide = w.shape[:2], x.shape[1], x.dtype, _response_dtype(x)
     x, w, channels = x.to(wide), w.to(wide), channels.to(wide)
     x = x if n == 1 else channels @ x                                           # (B, 1 or g, L)
     z = F.conv1d(x, w.reshape(g*k, 1, 9), padding=4*dilation, dilation=dilation, groups=1 if n == 1 else g)

@@ -230,9 +230,12 @@ def ridge_targets(
     y = y.as_subclass(Tensor) if type(y) is not Tensor else y
     if n_classes is None: return as_double(y).reshape(len(y), -1)
     if y.is_floating_point():
-        if y.ndim < 2 or y.shape[-1] != n_classes: raise ValueError(f"The targets are floats with shape {tuple(y.shape)}. Expected integer classes, or (b, {n_classes}) with 0 and 1 for each label.")
+        if y.ndim < 2 or y.shape[-1] != n_classes:
+            raise ValueError(f"The targets are floats with shape {tuple(y.shape)}. "
+                             f"Expected integer classes, or (b, {n_classes}) with 0 and 1 for each label.")
         return (2*as_double(y) - 1).reshape(len(y), -1)
-    if y.numel() and not 0 <= int(y.min()) <= int(y.max()) < n_classes: raise ValueError(f"Classes lie between {int(y.min())} and {int(y.max())}. Expected 0 to {n_classes - 1}.")
+    if y.numel() and not 0 <= int(y.min()) <= int(y.max()) < n_classes:
+        raise ValueError(f"Classes lie between {int(y.min())} and {int(y.max())}. Expected 0 to {n_classes - 1}.")
     return (2*as_double(nn.functional.one_hot(y.long(), n_classes)) - 1).reshape(len(y), -1)
 
 # %% ../../nbs/models/05_ridge.ipynb #de64ded8

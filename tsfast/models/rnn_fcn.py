@@ -63,8 +63,9 @@ class _RNN_FCN(TSModule):
                              "Pass seq_len, or shuffle=False.")
         if se < 0: raise ValueError(f"se is {se}. Expected the reduction of squeeze and excitation, such as 16, or 0 for none.")
         if not 0 <= rnn_dropout < 1: raise ValueError(f"rnn_dropout is {rnn_dropout}. Expected a probability in [0, 1).")
-        self.shuffle, self.seq_len = shuffle, int(seq_len) if shuffle else None
-        self.rnn = make_rnn(self.cell, seq_len if shuffle else c_in, hidden_size, rnn_layers, bias, cell_dropout, bidirectional)
+        n_steps = int(seq_len) if shuffle and seq_len is not None else None      # each is an input, if shuffled
+        self.shuffle, self.seq_len = shuffle, n_steps
+        self.rnn = make_rnn(self.cell, c_in if n_steps is None else n_steps, hidden_size, rnn_layers, bias, cell_dropout, bidirectional)
         self.last, self.rnn_dropout = LastStep(bidirectional), nn.Dropout(rnn_dropout)
         self.convs, self.gap = fcn_body(c_in, conv_layers, kss), GAP1d()
         if se: self.convs = excited(self.convs, conv_layers, se)

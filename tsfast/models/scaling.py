@@ -37,7 +37,7 @@ def _quartiles(x, dims):
 
 def series_stats(
     x:Tensor, # (B, C, L); NaN is left out
-    kind:str='standard', # 'standard': mean and standard deviation; 'minmax': minimum and range; 'robust': median and interquartile range
+    kind:str|None='standard', # 'standard': mean and standard deviation; 'minmax': minimum and range; 'robust': median and interquartile range
     dims:tuple=(1, 2), # dimensions to reduce
 ) -> tuple[Tensor, Tensor]: # shift and scale, with the reduced dimensions kept as 1
     "What to subtract from `x`, and what to divide it by"
@@ -151,8 +151,8 @@ class ScaleSeries(_TrainedScale):
         shift:Tensor|None=None, # `(1, C or 1, L or 1)`; statistics of the training split
         scale:Tensor|None=None, # the same shape
         by_sample:bool=False, # take the statistics from each series instead
-        dims:Places=(1, 2), # dimensions that `by_sample` reduces
-        keep_vars:Places|None=None, # channels that stay as they are, with `by_sample`
+        dims:Places|tuple=(1, 2), # dimensions that `by_sample` reduces
+        keep_vars:Places|list|None=None, # channels that stay as they are, with `by_sample`
         low:float=0., # what the minimum becomes, for 'minmax'
         high:float=1., # what the maximum becomes, for 'minmax'
     ):

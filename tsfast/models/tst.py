@@ -17,6 +17,7 @@ from .registry import register_model
 # %% ../../nbs/models/32_tst.ipynb #7e2710d1
 class _StridedSteps(SequenceModule):
     "`stride` time steps become one step of the encoder, a convolution whose stride is its kernel size"
+    seq_len:int
     def set_stride(self, seq_len:int, max_seq_len:int|None):
         "Set the length of the series, and the stride that brings it down to `max_seq_len` steps at most"
         if max_seq_len is not None and max_seq_len < 1: raise ValueError(f"max_seq_len is {max_seq_len}. Expected at least 1, or None.")

@@ -9,6 +9,7 @@ __all__ = ['RunData', 'find_set', 'archive_data', 'hold_out', 'with_by_var', 'ba
 # %% ../../nbs/training/01_data.ipynb #202cf101
 import inspect
 from dataclasses import dataclass, replace
+from typing import Any
 import numpy as np
 import torch
 from fastcore.basics import listify
@@ -24,10 +25,10 @@ from ..settings import TRANSFORMS, RunSettings, name_and_value
 @dataclass
 class RunData:
     "What a run trains on and is judged by"
-    X:object # (n, C, L): series
-    y:object # n targets
-    splits:tuple|None = None # (train, test) or (train, valid, test): numbers of series; None: all series are for training
-    target:object = None # `TSTarget` that encodes y; None: classes
+    X:Any # (n, C, L): series
+    y:Any # n targets
+    splits:Any = None # (train, test) or (train, valid, test): numbers of series; None: all series are for training
+    target:Any = None # `TSTarget` that encodes y; None: classes
     name:str|None = None # of the data set
 
     def __post_init__(self):
@@ -123,9 +124,9 @@ def run_loaders(
     ds = TSDatasets(data.X, data.y, tfms=[None, data.target], splits=data.splits)
     parts = [ds.subset(i) for i in range(ds.n_subsets)]
     if len(parts) == 1:
-        parts.append(ds[torch.arange(0)])
+        parts.append(ds[torch.arange(0)])    # type: ignore[index]   # `__getitem__` is patched in
         parts[1].split_idx = 1
-    n = len(parts[0])
+    n, bs = len(parts[0]), settings.bs or 64
     if n < 2: raise ValueError(f"{n} series are left for training. Expected at least 2: use more series, or hold fewer out.")
-    return TSDataLoaders.from_dsets(*parts, bs=settings.bs, val_bs=max(settings.bs, val_bs), batch_tfms=tfms,
+    return TSDataLoaders.from_dsets(*parts, bs=bs, val_bs=max(bs, val_bs), batch_tfms=tfms,
                                     device=as_device(settings.device))

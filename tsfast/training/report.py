@@ -195,8 +195,8 @@ def save(self:TrainingRun,
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder/'args.json').exists(): write_json(folder/'args.json', self.describe())
-    with tempfile.TemporaryDirectory(dir=folder, prefix='.writing-') as tmp:
-        tmp = Path(tmp).resolve()
+    with tempfile.TemporaryDirectory(dir=folder, prefix='.writing-') as name:
+        tmp = Path(name).resolve()
         results = self.write_results(tmp, learner)
         for o in sorted(tmp.iterdir(), key=lambda o: o.name == 'results.json'): _move(o, folder/o.name)
     (folder/'checkpoint.pt').unlink(missing_ok=True)

@@ -9,6 +9,7 @@ __all__ = ['SCHEDULES', 'NoValidation', 'BestWeights', 'fit_plateau', 'metric_fo
 import copy, time
 from dataclasses import dataclass
 from contextlib import contextmanager, nullcontext
+from typing import Any
 import msgspec
 import numpy as np
 import pandas as pd
@@ -93,7 +94,8 @@ class TrainingRun:
         **learner_args, # of `ts_learner`, such as metrics, loss_func, sample_weight, cbs
     ):
         self.settings, self.arch, self.tfms, self.val_bs, self.learner_args = settings, arch, tfms, val_bs, learner_args
-        self._data, self._dls, self._learner, self._held_out = data, dls, None, False
+        self._data, self._dls, self._held_out = data, dls, False
+        self._learner:Any = None
         self.seconds, self.added_fill = 0., False     # of training; were missing values replaced without being asked for?
 
     def seeded(self):
