@@ -26,7 +26,8 @@ from tsfast.learner import load_learner, ts_learner
 n, epochs = 40, 3
 rng = np.random.default_rng(0)
 X = (rng.normal(size=(n, 2, 16)) + np.linspace(-1, 1, n)[:, None, None]).astype(np.float32)
-tasks = {'classification': (np.where(X.mean((1, 2)) > 0, 'up', 'down'), None, accuracy), 'regression': (100 + 10*X.mean((1, 2)), TSRegression(standardize=True), rmse)}
+tasks = {'classification': (np.where(X.mean((1, 2)) > 0, 'up', 'down'), None, accuracy),
+         'regression': (100 + 10*X.mean((1, 2)), TSRegression(standardize=True), rmse)}
 
 class Steps(Callback):
     "Counts the steps of the optimiser, and keeps the largest norm of a gradient that goes into one"
@@ -66,7 +67,8 @@ def tensorboard(learn, plain, path):
     events = EventAccumulator(str(log))
     events.Reload()
     tags = events.Tags()
-    assert {'train_loss', 'valid_loss', *learn.metrics.attrgot('name')} <= set(tags['scalars']) and tags['images'] == ['Sample results'] and tags['graph']
+    assert {'train_loss', 'valid_loss', *learn.metrics.attrgot('name')} <= set(tags['scalars'])
+    assert tags['images'] == ['Sample results'] and tags['graph']
     assert [o.value for o in events.Scalars('valid_loss')] == pytest.approx(list(learn.history['valid_loss']))
 
 def csv_logger(learn, plain, path):
@@ -76,12 +78,15 @@ def csv_logger(learn, plain, path):
 def mixup(learn, plain, path): assert not learn.history.equals(plain.history) and np.isfinite(learn.history.to_numpy()).all()
 def accumulation(learn, plain, path): assert learn.steps == epochs*20//8 and plain.steps == epochs*20//4
 def clip(learn, plain, path): assert learn.norm <= .0101 < plain.norm
-def save_model(learn, plain, path): assert (path/'models'/'best.pth').exists() and learn.validate()[0] == pytest.approx(learn.history['valid_loss'].min())
+def save_model(learn, plain, path):
+    assert (path/'models'/'best.pth').exists() and learn.validate()[0] == pytest.approx(learn.history['valid_loss'].min())
 def early_stopping(learn, plain, path): assert len(learn.history) == 2
 def reduce_lr(learn, plain, path): assert learn.opt.hypers[-1]['lr'] == pytest.approx(1e-4)
 
-callbacks = {tensorboard: TensorBoardCallback, csv_logger: CSVLogger, mixup: MixUp, accumulation: lambda: GradientAccumulation(8), clip: lambda: GradientClip(.01),
-             save_model: lambda: SaveModelCallback(fname='best'), early_stopping: lambda: EarlyStoppingCallback(min_delta=100.), reduce_lr: lambda: ReduceLROnPlateau(min_delta=100., factor=10)}
+callbacks = {tensorboard: TensorBoardCallback, csv_logger: CSVLogger, mixup: MixUp, accumulation: lambda: GradientAccumulation(8),
+             clip: lambda: GradientClip(.01),
+             save_model: lambda: SaveModelCallback(fname='best'), early_stopping: lambda: EarlyStoppingCallback(min_delta=100.),
+             reduce_lr: lambda: ReduceLROnPlateau(min_delta=100., factor=10)}
 
 @pytest.mark.parametrize('check', callbacks, ids=lambda o: o.__name__)
 def test_callback(make, tmp_path, check, capsys):
@@ -97,7 +102,8 @@ def test_wandb(make, tmp_path, run):
     assert run.config['architecture'] == 'InceptionTime' and run.config['arguments']['nf'] == 4
     table, = tmp_path.rglob('*.table.json')
     table = json.loads(table.read_text())
-    assert table['columns'] == ['Series', 'Ground_Truth', 'Predictions'] and len(table['data']) == n//2 and all(all(row) for row in table['data'])
+    assert table['columns'] == ['Series', 'Ground_Truth', 'Predictions'] and len(table['data']) == n//2
+    assert all(all(row) for row in table['data'])
     travels(learn, tmp_path)
 
 def travels(learn, path):
@@ -118,7 +124,8 @@ def test_interrupted_logger(make, tmp_path):
     assert load_learner(tmp_path/'learner.pkl').logger is print
     logger.file.close()
 
-@pytest.mark.parametrize('loss', [nn.CrossEntropyLoss(), nn.functional.cross_entropy, nn.NLLLoss(weight=torch.tensor([1., 2.]))], ids=['module', 'function', 'weighted'])
+@pytest.mark.parametrize('loss', [nn.CrossEntropyLoss(), nn.functional.cross_entropy, nn.NLLLoss(weight=torch.tensor([1., 2.]))],
+                         ids=['module', 'function', 'weighted'])
 def test_mixup_with_torchs_losses(loss, tmp_path):
     y, _, _ = tasks['classification']
     dls = get_ts_dls(X, y, bs=8, device='cpu')

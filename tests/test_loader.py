@@ -1,4 +1,4 @@
-"Loaders: each series once and in order, whatever n and bs; nothing left out for good; what people pass as X; predictions that do not depend on the batch size"
+"Loaders: each series once and in order, for all n and bs; none left out for good; forms of X; predictions do not depend on the batch size"
 import copy, pickle, random, re, sys, warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -109,9 +109,12 @@ def test_no_training_series_is_left_out_for_good(n, bs):
     assert seen == set(range(n)) and (len(orders) > 1 or n == 2)
 
 @quick
-@given(st.integers(2, 120), st.integers(2, 150), st.booleans(), st.sampled_from([None, True, False]), st.one_of(st.none(), st.floats(.05, 1.), st.integers(1, 2)), st.booleans())
+@given(st.integers(2, 120), st.integers(2, 150), st.booleans(), st.sampled_from([None, True, False]),
+       st.one_of(st.none(), st.floats(.05, 1.), st.integers(1, 2)), st.booleans())
 def test_length_is_the_number_of_batches(n, bs, shuffle, drop_last, partial_n, weighted):
-    try: dl = two(n, 3, bs=bs, shuffle_train=shuffle, drop_last=drop_last, partial_n=partial_n, weights=np.arange(n) + 1. if weighted else None).train
+    try:
+        dl = two(n, 3, bs=bs, shuffle_train=shuffle, drop_last=drop_last, partial_n=partial_n,
+                 weights=np.arange(n) + 1. if weighted else None).train
     except ValueError as e:     # one series alone is not trained
         assert 'at least two series' in str(e) and (bs == 1 or partial_n in (0.3, 1) or partial_n * n < 1.5)
         return
@@ -148,8 +151,11 @@ class First(nn.Module):
 
 def order_learner(dls): return Learner(dls, First(), loss_func=MSELossFlat())
 
-@pytest.mark.parametrize('kwargs', [{}, dict(drop_last=False), dict(shuffle_train=False), dict(partial_n=20), dict(partial_n=20, shuffle_train=False), dict(weights=np.r_[np.ones(5), np.zeros(48)]),
-                                    dict(sort=True), dict(sampler=range(52, -1, -1)), dict(sampler=StratifiedSampler(np.arange(53) % 2, bs=8))])
+@pytest.mark.parametrize('kwargs',
+                         [{}, dict(drop_last=False), dict(shuffle_train=False), dict(partial_n=20), dict(partial_n=20, shuffle_train=False),
+                          dict(weights=np.r_[np.ones(5), np.zeros(48)]),
+                          dict(sort=True), dict(sampler=range(52, -1, -1)),
+                          dict(sampler=StratifiedSampler(np.arange(53) % 2, bs=8))])
 def test_get_preds_of_training_and_validation(kwargs):
     "Predictions stand in the order of the data set, whatever order training draws"
     n, m = 53, 31
@@ -162,7 +168,8 @@ def test_get_preds_of_training_and_validation(kwargs):
                 assert p.flatten().tolist() == t.flatten().tolist() == list(want)
         p, t = learn.get_preds(dl=dls.train.new(shuffle=False)); assert p.flatten().tolist() == list(range(n))
         p, t = learn.get_preds(dl=dls.train); assert torch.equal(p.flatten(), t.flatten())     # each target beside its own prediction
-        p, t = learn.get_preds(dl=dls.valid.new(shuffle=True, drop_last=False)); assert p.flatten().tolist() == t.flatten().tolist() == list(range(n, n+m))
+        p, t = learn.get_preds(dl=dls.valid.new(shuffle=True, drop_last=False))
+        assert p.flatten().tolist() == t.flatten().tolist() == list(range(n, n+m))
 
 def test_new_keeps_and_changes():
     dls = two(20, 5, bs=4, weights=np.r_[np.ones(3), np.zeros(17)])
@@ -200,11 +207,13 @@ def test_weights_of_all_series_or_of_the_training_split():
     splits = (range(1, 40, 2), range(0, 40, 2))         # training has the odd ones
     w = np.where(np.arange(40) % 4 == 1, 1., 0.)
     for weights in (w, w[1::2], torch.as_tensor(w), pd.Series(w[1::2]), list(w)):
-        dls = get_ts_dls(X, y.astype(str), splits=splits, tfms=[None, TSClassification(vocab=['0', '1'])], weights=weights, bs=5, device='cpu')
+        dls = get_ts_dls(X, y.astype(str), splits=splits, tfms=[None, TSClassification(vocab=['0', '1'])], weights=weights, bs=5,
+                         device='cpu')
         drawn = flat(ids(dls.train))
         assert len(drawn) == 20 and all(i % 4 == 1 for i in drawn)
     for bad in (w[:7], -w, np.zeros(40), np.full(40, np.nan)):
-        with pytest.raises(ValueError, match='weights'): get_ts_dls(X, y, splits=splits, tfms=[None, TSClassification(vocab=[0, 1])], weights=bad, device='cpu')
+        with pytest.raises(ValueError, match='weights'):
+            get_ts_dls(X, y, splits=splits, tfms=[None, TSClassification(vocab=[0, 1])], weights=bad, device='cpu')
 
 def test_weights_are_proportions():
     dl = two(100, 3, bs=50, weights=np.r_[np.full(50, 3.), np.full(50, 1.)]).train; dl.reseed(0)
@@ -240,7 +249,8 @@ def test_stratified_sampler(counts, bs, shuffle, seed):
 
 def test_stratified_sampler_in_a_loader():
     y = np.repeat(['x', 'y'], [60, 20])
-    dls = get_ts_dls(numbered(100), np.r_[y, y[:20]], splits=(range(80), range(80, 100)), tfms=[None, TSClassification(vocab=['x', 'y'])], sampler=StratifiedSampler(y, bs=16), device='cpu')
+    dls = get_ts_dls(numbered(100), np.r_[y, y[:20]], splits=(range(80), range(80, 100)), tfms=[None, TSClassification(vocab=['x', 'y'])],
+                     sampler=StratifiedSampler(y, bs=16), device='cpu')
     out = [t.float().mean().item() for _, t in dls.train]
     assert len(out) == len(dls.train) == 5 and all(abs(o - .25) < .07 for o in out)
     dls.train.reseed(0); a = ids(dls.train); b = ids(dls.train); dls.train.reseed(0)
@@ -282,7 +292,8 @@ def test_kinds_of_X(name, given, want):
     dls = get_ts_dls(given, np.arange(20) % 2, splits=(range(10), range(10, 20)), bs=4, batch_tfms=TSStandardize(), device='cpu')
     for b in dls.train: assert b[0].dtype == torch.float32 and type(b[0]) is TSTensor
     x = torch.cat([dls.valid.decode(b)[0].as_subclass(Tensor) for b in dls.valid])
-    np.testing.assert_allclose(x.numpy(), np.asarray(want[10:], dtype=np.float32), atol=2e-6*max(1, np.abs(np.asarray(want, dtype=float)).max()))
+    np.testing.assert_allclose(x.numpy(), np.asarray(want[10:], dtype=np.float32),
+                               atol=2e-6*max(1, np.abs(np.asarray(want, dtype=float)).max()))
     assert np.array_equal(np.asarray(given), np.asarray(before))                        # the caller's data stays as it is
     n, = {len(b[0]) for b in dls.new_dl(given, bs=20)}; assert n == 20
 
@@ -311,16 +322,18 @@ def memmap(tmp_path):
 def test_memmap(memmap, num_workers, inplace):
     mm, X = memmap
     y = np.arange(50) % 2
-    dls = get_ts_dls(mm, y, splits=(range(30), range(30, 50)), sel_vars=[0, 2], sel_steps=slice(2, None), tfms=[lambda x: x*2, None], inplace=inplace,
-                     batch_tfms=TSStandardize(by_var=True), bs=8, num_workers=num_workers, sort=True, device='cpu')
+    dls = get_ts_dls(mm, y, splits=(range(30), range(30, 50)), sel_vars=[0, 2], sel_steps=slice(2, None), tfms=[lambda x: x*2, None],
+                     inplace=inplace, batch_tfms=TSStandardize(by_var=True), bs=8, num_workers=num_workers, sort=True, device='cpu')
     assert isinstance(dls.train.dataset.X, np.memmap) and (dls.vars, dls.len) == (2, 8)
     want = 2*X[:, [0, 2], 2:]
     x = torch.cat([dls.valid.decode(b)[0].as_subclass(Tensor) for b in dls.valid]).numpy()
     np.testing.assert_allclose(x, want[30:], atol=1e-5)
     np.testing.assert_allclose(dls.train.after_batch.fs[0].fn.shift[0, :, 0], want[:30].mean((0, 2), dtype=np.float64), atol=1e-6)
     got = np.concatenate([dls.train.decode(b)[0].numpy() for b in dls.train.new(drop_last=False)])
-    assert len(got) == 30 and np.abs(got[:, None] - want[None, :30]).max((2, 3)).min(1).max() < 1e-5     # each is one of the training series
-    np.testing.assert_allclose(dls.valid.decode(dls.new_dl(mm[:5]).one_batch())[0].numpy(), want[:5], atol=1e-5)   # selected and transformed as before
+    # each is one of the training series
+    assert len(got) == 30 and np.abs(got[:, None] - want[None, :30]).max((2, 3)).min(1).max() < 1e-5
+    # selected and transformed as before
+    np.testing.assert_allclose(dls.valid.decode(dls.new_dl(mm[:5]).one_batch())[0].numpy(), want[:5], atol=1e-5)
     np.testing.assert_allclose(dls.valid.decode(dls.new_dl(X[:5]).one_batch())[0].numpy(), want[:5], atol=1e-5)
     del dls, mm
 
@@ -329,15 +342,19 @@ def test_memmap_trains_as_an_array_does(memmap, num_workers):
     mm, X = memmap
     y = X.mean((1, 2)) > 0
     def run(X, **k):
-        learn = ts_learner(get_ts_dls(X, y, splits=(range(30), range(30, 50)), bs=8, batch_tfms=TSStandardize(), device='cpu', **k), InceptionTime, nf=4, depth=3, seed=0)
+        learn = ts_learner(get_ts_dls(X, y, splits=(range(30), range(30, 50)), bs=8, batch_tfms=TSStandardize(), device='cpu', **k),
+                           InceptionTime, nf=4, depth=3, seed=0)
         with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-2)
         return learn.model.fc.weight.detach()
     assert torch.equal(run(X), run(mm, num_workers=num_workers))
 
-@pytest.mark.parametrize('sel_vars,sel_steps', [([0, 2], None), (slice(0, 2), slice(None, None, 2)), (1, [0, 1, 5]), (np.array([True, False, True]), np.arange(10) % 3 == 0), ([-1], range(4))])
+@pytest.mark.parametrize('sel_vars,sel_steps',
+                         [([0, 2], None), (slice(0, 2), slice(None, None, 2)), (1, [0, 1, 5]),
+                          (np.array([True, False, True]), np.arange(10) % 3 == 0), ([-1], range(4))])
 def test_selections(memmap, sel_vars, sel_steps):
     mm, X = memmap
-    v, s = np.r_[np.arange(3)[sel_vars]], np.arange(10)[slice(None) if sel_steps is None else list(sel_steps) if isinstance(sel_steps, range) else sel_steps]
+    steps = slice(None) if sel_steps is None else list(sel_steps) if isinstance(sel_steps, range) else sel_steps
+    v, s = np.r_[np.arange(3)[sel_vars]], np.arange(10)[steps]
     want = X[:, v][..., s]
     for data in (X, mm, torch.from_numpy(X)):
         for inplace in (True, False):
@@ -353,7 +370,8 @@ def test_three_splits():
     dls = get_ts_dls(X, y, splits=(range(10), range(10, 18), range(18, 30)), bs=4, batch_tfms=TSStandardize(), device='cpu')
     assert len(dls.loaders) == 3 and [len(o.dataset) for o in dls] == [10, 8, 12]
     x = torch.cat([dls[2].decode(b)[0].as_subclass(Tensor)[:, 0, 0] for b in dls[2]]); torch.testing.assert_close(x, torch.arange(18., 30))
-    learn = order_learner(get_ts_dls(X, y.astype(float), tfms=[None, TSRegression()], splits=(range(10), range(10, 18), range(18, 30)), device='cpu'))
+    learn = order_learner(get_ts_dls(X, y.astype(float), tfms=[None, TSRegression()], splits=(range(10), range(10, 18), range(18, 30)),
+                                     device='cpu'))
     with learn.no_bar(): assert learn.get_preds(ds_idx=2)[0].flatten().tolist() == list(range(18, 30))
 
 def test_default_splits_are_stratified():
@@ -361,8 +379,10 @@ def test_default_splits_are_stratified():
     dls = get_ts_dls(numbered(100), y, device='cpu')
     assert [len(o.dataset) for o in dls] == [80, 20] and (dls.valid.dataset.y[dls.valid.dataset.idxs] == 1).sum() == 4
     dls = get_ts_dls(numbered(50), np.random.default_rng(0).normal(size=50), device='cpu'); assert [len(o.dataset) for o in dls] == [40, 10]
-    dls = get_ts_dls(numbered(50), np.zeros((50, 2)), tfms=[None, TSRegression()], device='cpu'); assert [len(o.dataset) for o in dls] == [40, 10]
-    dls = get_ts_dls(numbered(50), [['a'], ['b', 'a']]*25, tfms=[None, TSMultiLabelClassification()], device='cpu'); assert [len(o.dataset) for o in dls] == [40, 10]
+    dls = get_ts_dls(numbered(50), np.zeros((50, 2)), tfms=[None, TSRegression()], device='cpu')
+    assert [len(o.dataset) for o in dls] == [40, 10]
+    dls = get_ts_dls(numbered(50), [['a'], ['b', 'a']]*25, tfms=[None, TSMultiLabelClassification()], device='cpu')
+    assert [len(o.dataset) for o in dls] == [40, 10]
 
 def test_without_targets():
     dls = get_ts_dls(numbered(30), splits=(range(20), range(20, 30)), bs=8, device='cpu')
@@ -415,7 +435,8 @@ def test_random_transforms_are_for_training(tfm):
 def test_data_sets_made_apart_must_agree():
     X = numbered(6)
     with pytest.raises(ValueError, match='different targets'):
-        TSDataLoaders.from_dsets(TSDatasets(X, list('abcabc')), TSDatasets(X, list('bcbcbc')), device='cpu')      # 'b' would be 1 here and 0 there
+        # 'b' would be 1 here and 0 there
+        TSDataLoaders.from_dsets(TSDatasets(X, list('abcabc')), TSDatasets(X, list('bcbcbc')), device='cpu')
     TSDataLoaders.from_dsets(TSDatasets(X, list('abcabc')), TSDatasets(X, list('cabcab')), device='cpu')
 
 def test_pickle_and_copy():
@@ -446,8 +467,10 @@ def test_looking_does_not_touch_the_order():
 
 
 @pytest.mark.parametrize('kwargs,message', [
-    (dict(batch_tfm=TSStandardize()), "'batch_tfm'"), (dict(foo=3), "'foo'"), (dict(batch_size=3), "'batch_size'"), (dict(bs=1), 'at least two'),
-    (dict(partial_n=1), 'at least two'), (dict(sampler=[0, 1], partial_n=2), 'sampler'), (dict(tfms=[TSStandardize(), None]), 'batch_tfms')], ids=str)
+    (dict(batch_tfm=TSStandardize()), "'batch_tfm'"), (dict(foo=3), "'foo'"), (dict(batch_size=3), "'batch_size'"),
+    (dict(bs=1), 'at least two'),
+    (dict(partial_n=1), 'at least two'), (dict(sampler=[0, 1], partial_n=2), 'sampler'),
+    (dict(tfms=[TSStandardize(), None]), 'batch_tfms')], ids=str)
 def test_slips_are_refused(kwargs, message):
     with pytest.raises(ValueError, match=message): get_ts_dls(np.zeros((20, 1, 5)), np.arange(20) % 2, **kwargs)
 

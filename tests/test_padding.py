@@ -11,7 +11,8 @@ from tsfast.models.scaling import FillNaN, padding_mask
 import tsfast.deploy, tsfast.interpret  # noqa: methods of learners
 
 MASKING = [n for n in list_models() if 'mask_padding' in inspect.signature(get_arch(n)).parameters]
-SMALL = dict(TST=dict(d_model=16, n_heads=4, d_ff=32, n_layers=2)) | {f'{o}AttentionPlus': dict(hidden_size=16, n_heads=4, d_ff=32, encoder_layers=2) for o in ('RNN', 'LSTM', 'GRU')}
+attention = dict(hidden_size=16, n_heads=4, d_ff=32, encoder_layers=2)
+SMALL = dict(TST=dict(d_model=16, n_heads=4, d_ff=32, n_layers=2)) | {f'{o}AttentionPlus': attention for o in ('RNN', 'LSTM', 'GRU')}
 N, C, L = 24, 3, 20
 
 def data(seed=0):
@@ -25,7 +26,8 @@ def data(seed=0):
 
 def learner(arch, epochs=1, tfms=None, **kwargs):
     X, n, y = data()
-    dls = get_ts_dls(X, y, splits=(range(16), range(16, N)), tfms=[None, TSClassification()], batch_tfms=tfms or [TSStandardize(by_var=True), TSNan2Value(keep_padding=True)], bs=8)
+    dls = get_ts_dls(X, y, splits=(range(16), range(16, N)), tfms=[None, TSClassification()],
+                     batch_tfms=tfms or [TSStandardize(by_var=True), TSNan2Value(keep_padding=True)], bs=8)
     learn = ts_learner(dls, arch, seed=0, **{**SMALL.get(arch if isinstance(arch, str) else '', {}), **kwargs})
     with learn.no_bar(), learn.no_logging():
         if epochs: learn.fit_one_cycle(epochs, 1e-3)
@@ -46,7 +48,9 @@ def test_trains_and_ignores_what_pads(arch):
         torch.testing.assert_close(model(x), model(x.masked_fill(mask.unsqueeze(1), 7.), mask=mask), atol=1e-5, rtol=1e-5)
         assert (model(x) - model(x.nan_to_num())).abs().max() > 1e-4
 
-@pytest.mark.parametrize('arch,kw', [(o, {}) for o in ('RNN', 'LSTM', 'GRU')] + [('LSTM', dict(bidirectional=True, n_layers=2)), ('GRU', dict(n_layers=2))]
+@pytest.mark.parametrize('arch,kw',
+                         [(o, {}) for o in ('RNN', 'LSTM', 'GRU')] + [('LSTM', dict(bidirectional=True, n_layers=2)),
+                                                                      ('GRU', dict(n_layers=2))]
                          + [(o, dict(flatten=False)) for o in ('RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus')], ids=str)
 def test_series_alone(arch, kw):
     "A padded series gives what the series cut to its length gives: outputs, embeddings"
@@ -71,7 +75,8 @@ def test_export(arch):
     prog = tsfast.deploy.export_program(learn)
     with torch.no_grad(): torch.testing.assert_close(prog.module()(torch.from_numpy(X)), learn.get_X_preds(X)[0], atol=1e-5, rtol=1e-4)
 
-@pytest.mark.parametrize('arch,method', [('LSTM', 'occlusion'), ('GRUAttentionPlus', 'occlusion'), ('GRUAttentionPlus', 'cam'), ('TST', 'cam')])
+@pytest.mark.parametrize('arch,method',
+                         [('LSTM', 'occlusion'), ('GRUAttentionPlus', 'occlusion'), ('GRUAttentionPlus', 'cam'), ('TST', 'cam')])
 def test_explanations_say_nothing_of_padding(arch, method):
     learn, X, n = learner(arch, epochs=3, **(dict(flatten=False) if method == 'cam' else {}))
     maps = learn.explain(X, method=method)
@@ -108,7 +113,9 @@ def test_instances():
 
 def test_without_padding_nothing_changes():
     m = get_arch('GRU')(C, 2, mask_padding=True).eval(); x = torch.randn(4, C, L)
-    with torch.no_grad(): torch.testing.assert_close(m(x), m.forward_head(m.forward_features(x, torch.zeros(4, L).bool()), torch.zeros(4, L).bool()), atol=1e-6, rtol=1e-6)
+    with torch.no_grad():
+        torch.testing.assert_close(m(x), m.forward_head(m.forward_features(x, torch.zeros(4, L).bool()), torch.zeros(4, L).bool()),
+                                   atol=1e-6, rtol=1e-6)
 
 def test_padding_mask():
     x = torch.zeros(4, 2, 5)
@@ -120,7 +127,8 @@ def test_padding_mask():
 @pytest.mark.parametrize('arch', MASKING)
 def test_a_series_of_nothing(arch):
     "All NaN: there is no answer, but no NaN either, and the others keep theirs"
-    m = get_arch(arch)(C, 2, **(dict(seq_len=L) if arch not in ('RNN', 'LSTM', 'GRU') else {}), **SMALL.get(arch, {}), mask_padding=True).eval()
+    m = get_arch(arch)(C, 2, **(dict(seq_len=L) if arch not in ('RNN', 'LSTM', 'GRU') else {}), **SMALL.get(arch, {}),
+                       mask_padding=True).eval()
     x = torch.randn(4, C, L); x[0] = torch.nan
     with torch.no_grad():
         assert m(x).isfinite().all()
@@ -145,7 +153,8 @@ def test_cutmix_keeps_the_lengths():
     x, y = learn.dls.train.one_batch()
     learn.xb, learn.yb, cut.stack_y = (x,), (y,), True
     cut.before_batch()
-    assert torch.equal(learn.xb[0].isnan(), x.as_subclass(torch.Tensor).isnan()) and ((0 <= cut.lam) & (cut.lam <= 1)).all() and (cut.lam < 1).any()
+    assert torch.equal(learn.xb[0].isnan(), x.as_subclass(torch.Tensor).isnan())
+    assert ((0 <= cut.lam) & (cut.lam <= 1)).all() and (cut.lam < 1).any()
 
 class _Plain(torch.nn.Module):
     def __init__(self, c_in, c_out): super().__init__(); self.head = torch.nn.Linear(c_in, c_out)
@@ -200,7 +209,9 @@ def test_occlusion_of_padding_is_nothing():
 
 def test_resume_notices(tmp_path):
     from tsfast.checkpoint import Checkpoint
-    def run(keep, resume=False): return learner('LSTM', epochs=2, tfms=[TSStandardize(by_var=True), TSNan2Value(keep_padding=keep)], cbs=Checkpoint(tmp_path/'c.pt', resume=resume))
+    def run(keep, resume=False):
+        return learner('LSTM', epochs=2, tfms=[TSStandardize(by_var=True), TSNan2Value(keep_padding=keep)],
+                       cbs=Checkpoint(tmp_path/'c.pt', resume=resume))
     run(True); run(True, resume=True)
     with pytest.raises(ValueError, match='padding'): run(False, resume=True)
 
@@ -214,7 +225,9 @@ def test_modules_from_before():
     del f.__dict__['keep_padding'], m.__dict__['mask_padding']
     assert not f(torch.full((1, C, 4), torch.nan)).isnan().any() and m(torch.zeros(1, C, 4)).shape == (1, 2)
 
-@pytest.mark.parametrize('word,keep', [('nan2value', False), ('nan2value:keep_padding', True), ('nan2value:keep_padding=false', False), ('nan2value:keep_padding=True', True)])
+@pytest.mark.parametrize('word,keep',
+                         [('nan2value', False), ('nan2value:keep_padding', True), ('nan2value:keep_padding=false', False),
+                          ('nan2value:keep_padding=True', True)])
 def test_words_of_the_command_line(word, keep):
     from tsfast.cli import batch_transform
     assert batch_transform(word).keep_padding is keep
@@ -255,7 +268,8 @@ ONE_LENGTH = ['MiniRocket', 'TST']
 def test_predictions_do_not_depend_on_the_other_series(arch, how, tmp_path):
     learn = on_lists(arch)
     if how == 'Predictor': learn.save_bundle(tmp_path/'b')
-    among_others({'get_X_preds': lambda X: learn.get_X_preds(X)[0].numpy(), 'test_dl': lambda X: learn.get_preds(dl=learn.dls.test_dl(list(X)))[0].numpy(),
+    among_others({'get_X_preds': lambda X: learn.get_X_preds(X)[0].numpy(),
+                  'test_dl': lambda X: learn.get_preds(dl=learn.dls.test_dl(list(X)))[0].numpy(),
                   'Predictor': lambda X: load_bundle(tmp_path/'b')(X).numpy()}[how])
 
 def test_padding_comes_before_a_selection_of_steps(tmp_path):
