@@ -88,6 +88,7 @@ def state(self:Checkpoint,
         'recorder': _recorder_state(learn.recorder),
         'callbacks': {k: callback_state(cb) for k, cb in _named(self._others()).items()}}
 
+# %% ../nbs/08_checkpoint.ipynb #517215c2
 @patch
 def restore(self:Checkpoint,
     state:dict, # of `read_checkpoint`
@@ -136,6 +137,7 @@ def _set_generators(self:Checkpoint, state):
     if len(s.get('cuda', [])) != torch.cuda.device_count(): s.pop('cuda', None)
     set_rng_state(s)
 
+# %% ../nbs/08_checkpoint.ipynb #361843b2
 def _recorder_state(rec):
     losses = as_plain(torch.stack(rec.losses)) if rec.losses else torch.empty(0)
     return {'values': as_plain(rec.values), 'iters': as_plain(rec.iters), 'lrs': as_plain(rec.lrs), 'losses': losses,
