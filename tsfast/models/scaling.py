@@ -152,7 +152,7 @@ class ScaleSeries(_TrainedScale):
         scale:Tensor|None=None, # the same shape
         by_sample:bool=False, # take the statistics from each series instead
         dims:Places=(1, 2), # type: ignore[assignment] # dimensions that `by_sample` reduces
-        keep_vars:Places|list|None=None, # channels that stay as they are, with `by_sample`
+        keep_vars:Places|None=None, # channels that stay as they are, with `by_sample`
         low:float=0., # what the minimum becomes, for 'minmax'
         high:float=1., # what the maximum becomes, for 'minmax'
     ):
