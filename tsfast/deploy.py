@@ -41,15 +41,29 @@ def _select(o): # a selection of channels or steps, as `SelectSeries` takes it
 
 def _own_code(f):
     return (f"The series pass {f}, which runs code of its own, and a portable model holds none. Known: the transforms of "
-            "tsfast.data.preprocessing, and those that have nothing but a SeriesModule as `fn`. "
-            "Apply yours to X before get_ts_dls, and before each prediction.")
+            "tsfast.data.preprocessing, and those that have nothing but a SeriesModule as `fn`: a registered class whose `forward`, `stats` "
+            "and `inverse` do all the work. Leave `on_series` and `encodes` out of the transform, or apply it to X before get_ts_dls, and "
+            "before each prediction.")
 
 def _module(f):
     "The module that a transform consists of"
     fn = f if isinstance(f, nn.Module) else getattr(f, 'fn', None)
     runs_more = hasattr(f, 'on_series') and type(f).on_series.__module__ != TSBatchTransform.__module__
-    if runs_more or not isinstance(fn, SeriesModule) or not fn.is_known(): raise ValueError(_own_code(f))
+    if runs_more or not isinstance(fn, SeriesModule) or not fn.is_known(): raise ValueError(_own_code(type(f).__name__))
+    if getattr(f, 'fills_missing', False) and not fn.fills_missing:
+        raise ValueError(f"{type(f).__name__} has fills_missing=True and its module {type(fn).__name__} has not. Set it in both classes.")
     return fn
+
+def _refuse_other_steps(dl, fs):
+    "The modules must give what the loader gives of its first series"
+    ds = dl.dataset
+    if not len(ds) or ds.split_idx == 0: return
+    with torch.no_grad():
+        x = ds.read(ds.idxs[:8])[0].to(dl.device)
+        want = dl.transform(x.clone())
+        for f in fs: x = _module(f)(x)
+    same = x.shape == want.shape and torch.allclose(x, want.to(x), rtol=1e-4, atol=1e-4, equal_nan=True)
+    if not same: raise ValueError(_own_code(', '.join(type(f).__name__ for f in fs)))
 
 def _preprocessing(learn):
     "The modules that series pass before the network, in validation"
@@ -58,7 +72,9 @@ def _preprocessing(learn):
     (v, vs), (s, ss) = _select(ds._vars), _select(ds._steps)
     select = [SelectSeries(v, s, vs, ss)] if v is not None or s is not None else []
     fs = [f for f in dl.after_batch.fs if getattr(f, 'split_idx', None) in (None, 1)]   # random augmentation is for training
-    return select + [_module(f) for f in [*ds._x_tfms, *fs]]
+    steps = [_module(f) for f in [*ds._x_tfms, *fs]]
+    _refuse_other_steps(dl, fs)
+    return select + steps
 
 def _check_activation(learn, target):
     "The activation of the learner's loss must be the one that belongs to the targets"

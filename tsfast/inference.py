@@ -126,7 +126,7 @@ class _Served:
         side, pipeline, out = _side_inputs(self.config.get('inputs', ()), side, len(X)), evaluated(self.pipeline), []
         with torch.inference_mode():
             for i in range(0, len(X), bs):
-                x = as_series(X[i:i + bs])
+                x = as_series(X[i:i + bs]).clone()     # a module of the user's own may work in place
                 seen = select(x)
                 _refuse_batch(self, seen, i, tuple(X.shape))
                 batch = [o.to(self.device) for o in (x, *(o[i:i + bs] for o in side))]

@@ -9,7 +9,7 @@ __all__ = ['commands', 'command', 'UsageError', 'parser', 'main', 'setting', 'at
 # Python's own modules alone, so that --help answers at once; whatever is heavier is imported where it is used
 import argparse, os, re, sys
 from contextlib import suppress
-from .. import __version__
+import tsfast
 from ..threads import set_thread_defaults
 
 # %% ../../nbs/cli/01_parsing.ipynb #ca6d537b
@@ -48,7 +48,7 @@ def parser(
     "The parser of all verbs"
     common:dict = dict(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     p = _Parser(prog='tsfast', description=_WHAT, epilog=_THREADS, **common)
-    p.add_argument('--version', action='version', version=f'tsfast {__version__}')
+    p.add_argument('--version', action='version', version=f'tsfast {tsfast.__version__}')
     p.verbs = p.add_subparsers(dest='verb', metavar='VERB', parser_class=_Parser)
     for verb, (f, add_args) in commands.items():
         doc = [o.strip() for o in f.__doc__.strip().splitlines()]

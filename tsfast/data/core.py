@@ -11,7 +11,7 @@ __all__ = ['get_ts_dls', 'TSDataLoaders', 'gap_fillers', 'refuse_bad_values', 'g
 import copy
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from fastai.data.core import DataLoaders
 from fastai.torch_core import default_device, is_listy
 from fastcore.basics import listify, patch
@@ -96,6 +96,7 @@ class TSDataLoaders(DataLoaders):
         ds = tuple(_as_split(o, i) for i, o in enumerate(ds))
         for o in ds[1:]: _refuse_other_data(ds[0], o)
         tfms = [copy.deepcopy(o) for o in listify(batch_tfms)]   # the caller's stay unfitted, and can serve again
+        for o in tfms: _evaluate(getattr(o, 'fn', None))
         train = TSDataLoader(ds[0], bs=bs, shuffle=shuffle_train, num_workers=num_workers, drop_last=drop_last, weights=weights,
                              partial_n=partial_n, sampler=sampler, sort=sort, after_batch=tfms, **kwargs)
         _fit_tfms(train, ds)
@@ -116,6 +117,9 @@ class TSDataLoaders(DataLoaders):
                 f"target={ds.target}, bs={self.train.bs}, {self.device})")
 
 # %% ../../nbs/data/04c_core.ipynb #e085f36a
+def _evaluate(module): # preprocessing is the same in training and prediction
+    if isinstance(module, nn.Module): module.eval()
+
 def _fit_tfms(train, ds):
     "Fit the batch transforms of `train` on the training split, and look for values that they do not deal with in all splits"
     fs = train.after_batch.fs

@@ -29,15 +29,18 @@ class TSBatchTransform(DisplayedTransform):
         own = vars(cls)     # the names of earlier versions
         if 'undo' in own and 'inverse' not in own: cls.inverse = own['undo']
         if 'handles_nan' in own and 'fills_missing' not in own: cls.fills_missing = own['handles_nan']
-    def on_series(self, x:Tensor) -> Tensor:
-        "Transform plain series"
-        return self.fn(x)
-    def stats(self, x:Tensor):
-        "Statistics of these series, for transforms with `by_sample`; `on_series` and `inverse` get them"
-        return None
-    def inverse(self, x:Tensor, stats=None) -> Tensor:
-        "Bring plain series back, as far as that can be done"
-        return x
+    def on_series(self, x:Tensor, stats:tuple|None=None) -> Tensor:
+        "Transform plain series: `fn(x)`, or `fn(x, stats)` where their statistics are known"
+        return self.fn(x) if stats is None else self.fn(x, stats)
+    def stats(self, x:Tensor) -> tuple|None:
+        "With `by_sample`: the statistics of these series, tensors with one row per series. `on_series` and `inverse` receive them"
+        own = getattr(self.fn, 'stats', None)
+        return None if own is None else own(x)
+    def inverse(self, x:Tensor, stats:tuple|None=None) -> Tensor:
+        "Bring plain series back: `fn.inverse`. Without that, or without the statistics that `by_sample` needs, they stay as they are"
+        own = getattr(self.fn, 'inverse', None)
+        if own is None or self.by_sample and stats is None: return x
+        return own(x) if stats is None else own(x, stats)
     def undo(self, x:Tensor, stats=None) -> Tensor: return self.inverse(x, stats)     # the name of earlier versions
     def encodes(self, x:TSTensor): return self.on_series(x.as_subclass(Tensor)).as_subclass(TSTensor)
     def decodes(self, x:TSTensor): return self.inverse(x.as_subclass(Tensor)).as_subclass(TSTensor)
@@ -175,11 +178,6 @@ class TSScale(TSBatchTransform):
         if not self.by_var and not self.exclude_vars: shift, scale = shift[:1], scale[:1]
         return shift[None].float(), scale[None].float()
 
-    def stats(self, x): return self.fn.stats(x)
-    def on_series(self, x, stats=None): return self.fn(x, stats)
-    def inverse(self, x, stats=None):
-        if self.by_sample and stats is None: return x     # the statistics of these series are gone: they stay scaled
-        return self.fn.inverse(x, stats)
     def check_len(self, n_steps):
         known = self.fn.only_length()
         if known not in (None, n_steps): raise ValueError(_other_length(self, n_steps, known))

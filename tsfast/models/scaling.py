@@ -70,11 +70,13 @@ class SeriesModule(Described, nn.Module):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        ps = [p for p in inspect.signature(cls).parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        try: args = inspect.signature(cls, eval_str=True).parameters     # the types, where annotations are kept as text
+        except NameError: args = inspect.signature(cls).parameters
+        ps = [p for p in args.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         cls.statistics = tuple(p.name for p in ps if _is_tensor(p.annotation))
         types = {p.name: Any if p.annotation is p.empty else p.annotation for p in ps if p.name not in cls.statistics}
         # an argument that older bundles lack has its default
-        cls.schema = {k: t if (o := inspect.signature(cls).parameters[k].default) is inspect.Parameter.empty else (t, o) for k, t in types.items()}
+        cls.schema = {k: t if (o := args[k].default) is inspect.Parameter.empty else (t, o) for k, t in types.items()}
 
     @classmethod
     def kind_name(cls): return None if cls.__name__.startswith('_') else cls.__name__

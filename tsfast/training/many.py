@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
-from .. import __version__
+import tsfast
 from ..core import is_whole
 from ..settings import RunSettings, settings_from
 from .data import RunData
@@ -41,7 +41,7 @@ def run_key(
     run = TrainingRun(settings, data)
     whole = msgspec.to_builtins(run.fill())
     for k in ('device', 'path'): whole.pop(k)
-    parts = msgspec.json.encode([whole, data_digest(run.data), __version__], order='deterministic')
+    parts = msgspec.json.encode([whole, data_digest(run.data), tsfast.__version__], order='deterministic')
     return hashlib.sha256(parts).hexdigest()[:16]
 
 # %% ../../nbs/training/04_many.ipynb #1a179539

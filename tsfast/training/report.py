@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import torch
 from fastcore.basics import patch
-from .. import __version__
+import tsfast
 from ..core import atomic_write, replace_folder
 from ..data.external import published_accuracy
 from ..models.utils import count_parameters
@@ -142,7 +142,7 @@ def read_json(
 
 def _versions():
     libraries = {o: version(o) for o in ('torch', 'fastai', 'numpy')}
-    return dict(tsfast=__version__, python=platform.python_version(), **libraries, platform=platform.platform())
+    return dict(tsfast=tsfast.__version__, python=platform.python_version(), **libraries, platform=platform.platform())
 
 def clear(
     folder:Path, # of a run
