@@ -23,6 +23,7 @@ _SCRIPTS = ('__main__', '__mp_main__')   # a script or notebook may define a cla
 def _taken(cls, name, old):
     return f"{cls.__name__} has the kind {name!r}, which {old.__module__}.{old.__qualname__} has already. Choose another name."
 
+# %% ../nbs/02_described.ipynb #3081ddf4
 class Described:
     """Base of families of classes that describe themselves.
 
