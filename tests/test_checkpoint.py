@@ -32,7 +32,8 @@ def data(): return get_UCR_data('ItalyPowerDemand', split_data=False)
 def loaders(data, **kwargs):
     X, y, splits = data
     kwargs = {'bs': 16, **kwargs}
-    return get_ts_dls(X, y, splits=(splits[0], list(splits[1])[:200]), tfms=[None, TSClassification()], batch_tfms=TSStandardize(), val_bs=256, device='cpu', **kwargs)
+    return get_ts_dls(X, y, splits=(splits[0], list(splits[1])[:200]), tfms=[None, TSClassification()], batch_tfms=TSStandardize(),
+                      val_bs=256, device='cpu', **kwargs)
 
 def quiet(learn):
     learn.remove_cb(learn.progress); learn.logger = lambda o: None
@@ -48,13 +49,16 @@ def learner(data, path=None, seed=0, arch='InceptionTime', dls=None, **kwargs):
     return quiet(ts_learner(dls or loaders(data), arch, metrics=accuracy, seed=seed, path=path, cbs=Steps(), **kwargs))
 
 def same(a, b):
-    for (k, v), (l, w) in zip(a.model.state_dict().items(), b.model.state_dict().items(), strict=True): assert k == l and torch.equal(v, w), k
+    for (k, v), (l, w) in zip(a.model.state_dict().items(), b.model.state_dict().items(), strict=True):
+        assert k == l and torch.equal(v, w), k
     for k in ('values', 'iters', 'lrs', 'losses'): assert getattr(a.recorder, k) == getattr(b.recorder, k), k
     assert a.history.equals(b.history)
     if hasattr(a.recorder, 'hps'): assert a.recorder.hps == b.recorder.hps
     assert as_plain(a.opt.hypers) == as_plain(b.opt.hypers)
 
-def trackers(): return [ReduceLROnPlateau(monitor='train_loss', patience=2, factor=2, min_delta=1.), SaveModelCallback(monitor='accuracy'), EarlyStoppingCallback(monitor='valid_loss', patience=3)]
+def trackers():
+    return [ReduceLROnPlateau(monitor='train_loss', patience=2, factor=2, min_delta=1.), SaveModelCallback(monitor='accuracy'),
+            EarlyStoppingCallback(monitor='valid_loss', patience=3)]
 
 one_cycle = lambda learn, cbs: learn.fit_one_cycle(6, 1e-2, cbs=cbs)
 flat_cos = lambda learn, cbs: learn.fit_flat_cos(6, 1e-2, cbs=cbs)
@@ -100,7 +104,8 @@ def test_tracker_state(data, tmp_path):
     class Look(Callback):
         order = 80
         def before_epoch(self): seen.append([self.epoch, self.opt.hypers[-1]['lr'], *(getattr(self.learn, n).__dict__.get(k) for n, k in
-                                             (('reduce_lr_on_plateau', 'wait'), ('reduce_lr_on_plateau', 'best'), ('early_stopping', 'wait'), ('save_model', 'best'), ('early_stopping', 'best')))])
+                                             (('reduce_lr_on_plateau', 'wait'), ('reduce_lr_on_plateau', 'best'),
+                                              ('early_stopping', 'wait'), ('save_model', 'best'), ('early_stopping', 'best')))])
     plateau(learner(data, tmp_path/'a'), [Look()])
     whole, seen[:] = list(seen), []
     with pytest.raises(KeyboardInterrupt): plateau(learner(data, tmp_path/'b'), [Checkpoint(tmp_path/'c.pt'), BreakOff(4), Look()])
@@ -156,8 +161,10 @@ def test_variants(data, tmp_path, what):
         return learn
     class Jitter(Callback):   # a random callback with generators of its own
         run_valid = False
-        def __init__(self): self.gen, self.np_gen, self.py_gen = torch.Generator().manual_seed(1), np.random.default_rng(1), random.Random(1)
-        def before_batch(self): self.learn.xb = (self.x + .1*torch.randn(self.x.shape, generator=self.gen) + self.np_gen.normal()*.1 + self.py_gen.random()*.1,)
+        def __init__(self):
+            self.gen, self.np_gen, self.py_gen = torch.Generator().manual_seed(1), np.random.default_rng(1), random.Random(1)
+        def before_batch(self):
+            self.learn.xb = (self.x + .1*torch.randn(self.x.shape, generator=self.gen) + self.np_gen.normal()*.1 + self.py_gen.random()*.1,)
     cbs = lambda: [Jitter()] if what == 'augmented' else []
     whole, second = make(), make()
     one_cycle(whole, cbs())
@@ -198,7 +205,8 @@ def test_other_run(data, tmp_path):
     refused('epochs: was 6, is 7', learner(data), lambda o: o.fit_one_cycle(7, 1e-2, cbs=resume()))
     refused('schedule of lr: was', learner(data), lambda o: o.fit_one_cycle(6, 1e-3, cbs=resume()))
     refused('schedule of lr: was there then only', learner(data), lambda o: o.fit(6, 1e-2, cbs=resume()))
-    refused("architecture: was 'InceptionTime', is 'FCN'", quiet(ts_learner(loaders(data), 'FCN', seed=0, metrics=accuracy)), lambda o: one_cycle(o, resume()))
+    refused("architecture: was 'InceptionTime', is 'FCN'", quiet(ts_learner(loaders(data), 'FCN', seed=0, metrics=accuracy)),
+            lambda o: one_cycle(o, resume()))
     refused('parameters: was', learner(data, nf=5), lambda o: one_cycle(o, resume()))
     refused('seed: was 0, is 1', learner(data, seed=1), lambda o: one_cycle(o, resume()))
     refused('batch size: was 16, is 8', learner(data, dls=loaders(data, bs=8)), lambda o: one_cycle(o, resume()))
@@ -240,9 +248,11 @@ def test_others_may_read(data, tmp_path):
     umask = os.umask(0o022)
     try:
         learn = learner(data, tmp_path)
-        with pytest.raises(KeyboardInterrupt): learn.fit(3, 1e-2, cbs=[SaveModelCallback(monitor='accuracy', fname='best'), Checkpoint(tmp_path/'c.pt'), BreakOff(2)])
+        with pytest.raises(KeyboardInterrupt):
+            learn.fit(3, 1e-2, cbs=[SaveModelCallback(monitor='accuracy', fname='best'), Checkpoint(tmp_path/'c.pt'), BreakOff(2)])
         (tmp_path/'models'/'best.pth').unlink()
-        learner(data, tmp_path).fit(3, 1e-2, cbs=[SaveModelCallback(monitor='accuracy', fname='best'), Checkpoint(tmp_path/'c.pt', resume=True)])
+        learner(data, tmp_path).fit(3, 1e-2, cbs=[SaveModelCallback(monitor='accuracy', fname='best'),
+                                                  Checkpoint(tmp_path/'c.pt', resume=True)])
     finally: os.umask(umask)
     assert {oct(o.stat().st_mode & 0o777) for o in (tmp_path/'c.pt', tmp_path/'models'/'best.pth')} == {'0o644'}
 
@@ -317,7 +327,8 @@ SCRIPT = textwrap.dedent('''
 def test_killed_process(repo, data, tmp_path, request, schedule):
     "A process that is killed in the middle of an epoch, and another one, with as many threads, that goes on"
     name = request.node.callspec.id
-    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', SCRIPT, str(repo/'tests'), str(tmp_path), name, str(torch.get_num_threads())], cwd=repo, capture_output=True, text=True)
+    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', SCRIPT, str(repo/'tests'), str(tmp_path), name, str(torch.get_num_threads())],
+                       cwd=repo, capture_output=True, text=True)
     assert r.returncode == -signal.SIGKILL, r.stderr
     assert read_checkpoint(tmp_path/'c.pt')['epoch'] == 3
     second, whole = learner(data, tmp_path/'second'), learner(data, tmp_path/'whole')

@@ -45,7 +45,8 @@ X = rng.normal(size=(N, C, L)).astype(np.float32)
 X[y == 'up', 1, 12:18] += 3; X[y == 'down', 1, 12:18] -= 3
 number = X[:, 1, 12:18].mean(1) * 10 + 100
 SPLITS = range(28), range(28, N)
-ARCHS = dict(InceptionTime=dict(nf=2, depth=3, ks=8), LSTM=dict(hidden_size=4), TST=dict(n_layers=1, d_model=8, n_heads=2, d_ff=8, flatten=False),
+ARCHS = dict(InceptionTime=dict(nf=2, depth=3, ks=8), LSTM=dict(hidden_size=4),
+             TST=dict(n_layers=1, d_model=8, n_heads=2, d_ff=8, flatten=False),
              MiniRocket=dict(num_features=168, random_state=0), HydraPlus=dict(k=2, g=4, random_state=0))
 FEATURES = ('MiniRocket', 'HydraPlus')      # models whose features are not trained
 TOL = dict(atol=1e-2, rtol=1e-2) if not OTHER else dict(atol=1e-5, rtol=1e-4)     # cuDNN convolves in TF32
@@ -102,7 +103,8 @@ def validates(learn, path):
 
 def predicts(learn, path):
     there, here = learn, on_cpu(learn, path)
-    for f in (lambda l: l.get_X_preds(X)[0], lambda l: l.get_X_preds(X, y, with_loss=True)[3], lambda l: l.get_X_preds(X, with_input=True)[0].as_subclass(torch.Tensor), lambda l: l.predict(X[0])[2]):
+    for f in (lambda l: l.get_X_preds(X)[0], lambda l: l.get_X_preds(X, y, with_loss=True)[3],
+              lambda l: l.get_X_preds(X, with_input=True)[0].as_subclass(torch.Tensor), lambda l: l.predict(X[0])[2]):
         a, b = f(there), f(here)
         on(torch.device('cpu'), a); close(a, b)
     assert there.predict(X[0])[0] == there.get_X_preds(X[:1])[2][0]
@@ -122,7 +124,8 @@ def plots_top_losses(learn, path):
 def confuses(learn, path):
     interp = ClassificationInterpretation.from_learner(learn)
     interp.plot_confusion_matrix(); interp.plot_top_losses(2); interp.print_classification_report(); interp.most_confused()
-    for name in ('plot_confusion_matrix', 'plot_probabilities', 'plot_roc', 'plot_calibration'): getattr(learn, name)(); getattr(learn, name)(X, y)
+    for name in ('plot_confusion_matrix', 'plot_probabilities', 'plot_roc', 'plot_calibration'):
+        getattr(learn, name)(); getattr(learn, name)(X, y)
 
 def explains(learn, path):
     methods = ['occlusion'] + ['cam']*(split_head(learn.model) is not None)
@@ -200,9 +203,11 @@ def resumes(learn, path):
     close(second.get_X_preds(X)[0], whole.get_X_preds(X)[0])
     assert len(second.history) == 3
 
-@pytest.mark.parametrize('flow', [validates, predicts, shows_batches, plots_top_losses, confuses, explains, ranks, calibrates, embeds, saves, exports, bundles, solves, finds_rates, resumes],
+@pytest.mark.parametrize('flow', [validates, predicts, shows_batches, plots_top_losses, confuses, explains, ranks, calibrates, embeds,
+                                  saves, exports, bundles, solves, finds_rates, resumes],
                          ids=lambda f: f.__name__)
-@pytest.mark.filterwarnings('ignore:.* of the .* predictions are correct:UserWarning', 'ignore:.* is ill-defined:sklearn.exceptions.UndefinedMetricWarning')   # after one epoch
+@pytest.mark.filterwarnings('ignore:.* of the .* predictions are correct:UserWarning',
+                            'ignore:.* is ill-defined:sklearn.exceptions.UndefinedMetricWarning')   # after one epoch
 def test_classifier(learn, flow, tmp_path): flow(learn, tmp_path)
 
 @pytest.mark.parametrize('arch', ['InceptionTime', 'MiniRocket'])     # two, as exporting takes seconds
@@ -210,7 +215,8 @@ def test_exported_graphs(device, arch, tmp_path):
     "From a learner, or from a bundle on the device: the graph is one for the CPU"
     learn = trained(loaders(), arch)
     p = learn.get_X_preds(X)[0]
-    for o in (learn, load_bundle(learn.save_bundle(tmp_path/'b'), device)): close(export_program(o, tmp_path/'m.pt2').module()(torch.from_numpy(X)), p)
+    for o in (learn, load_bundle(learn.save_bundle(tmp_path/'b'), device)):
+        close(export_program(o, tmp_path/'m.pt2').module()(torch.from_numpy(X)), p)
     on(device, *learn.model.state_dict().values())
     if arch == 'InceptionTime':
         pytest.importorskip('onnx'); pytest.importorskip('onnxscript')
@@ -219,10 +225,13 @@ def test_exported_graphs(device, arch, tmp_path):
 
 # other data, other targets, other transforms
 KINDS = dict(   # y, its transform, metrics
-    regression=lambda: (number, TSRegression(), mae), standardized=lambda: (number, TSRegression(standardize=True), mae), far=lambda: (number + 1e7, TSRegression(standardize=True), skm_known(mean_absolute_error)),
-    several=lambda: (np.stack([number, -number], 1), TSRegression(standardize=True), mae), forecast=lambda: (X[..., :4] * 3, TSRegression(), mae),
+    regression=lambda: (number, TSRegression(), mae), standardized=lambda: (number, TSRegression(standardize=True), mae),
+    far=lambda: (number + 1e7, TSRegression(standardize=True), skm_known(mean_absolute_error)),
+    several=lambda: (np.stack([number, -number], 1), TSRegression(standardize=True), mae),
+    forecast=lambda: (X[..., :4] * 3, TSRegression(), mae),
     missing=lambda: (np.where(np.arange(N) % 5 == 0, np.nan, number), TSRegression(standardize=True, allow_nan=True), None),
-    labels=lambda: ([['a']*(o != 'up') + ['b']*(o != 'down') for o in y], TSMultiLabelClassification(), None), steps=lambda: (np.where(X[:, 1] > 0, 'a', 'b'), TSClassification(), accuracy))
+    labels=lambda: ([['a']*(o != 'up') + ['b']*(o != 'down') for o in y], TSMultiLabelClassification(), None),
+    steps=lambda: (np.where(X[:, 1] > 0, 'a', 'b'), TSClassification(), accuracy))
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_targets(device, kind, tmp_path):
@@ -234,14 +243,18 @@ def test_targets(device, kind, tmp_path):
     assert str(learn.predict(X[0])[0]) == str(here.predict(X[0])[0])
     if kind != 'missing': learn.get_X_preds(X, t, with_loss=True)
     predictor = Predictor(learn.save_bundle(tmp_path/'b'), device)
-    close(predictor(X), Predictor(tmp_path/'b')(X)); close(torch.as_tensor(predictor(X)).reshape(-1), learn.get_X_preds(X)[0].reshape(-1)); predictor.predict(X)
+    close(predictor(X), Predictor(tmp_path/'b')(X))
+    close(torch.as_tensor(predictor(X)).reshape(-1), learn.get_X_preds(X)[0].reshape(-1)); predictor.predict(X)
     if kind in ('regression', 'standardized', 'far'): learn.feature_importance(score='mae', n_repeats=1, progress=False)
     if kind in ('regression', 'standardized', 'labels'): learn.explain(X[:3], labels='a' if kind == 'labels' else None); learn.fit_ridge()
 
 RANDOM = [TSNoise(p=1.), TSRandomScale(p=.5), TSMagWarp(p=.5), TSTimeWarp(p=.5), TSWindowSlice(p=.5)]
-TFMS = dict(standardize=[TSStandardize()], by_sample=[TSStandardize(by_sample=True, by_var=True, exclude_vars=[0])], by_step=[TSStandardize(by_step=True, by_var=True)],
-            normalize=[TSNormalize(by_var=True, exclude_vars=[1])], sample_range=[TSNormalize(by_sample=True)], robust=[TSRobustScale()], sample_robust=[TSRobustScale(by_sample=True)],
-            given=[TSStandardize(mean=np.zeros(C), std=np.ones(C))], random=[TSStandardize(), TSClip(), *RANDOM], mean=[TSStandardize(), TSNan2Value(method='mean')], median=[TSNan2Value(method='median'), TSStandardize()])
+TFMS = dict(standardize=[TSStandardize()], by_sample=[TSStandardize(by_sample=True, by_var=True, exclude_vars=[0])],
+            by_step=[TSStandardize(by_step=True, by_var=True)],
+            normalize=[TSNormalize(by_var=True, exclude_vars=[1])], sample_range=[TSNormalize(by_sample=True)], robust=[TSRobustScale()],
+            sample_robust=[TSRobustScale(by_sample=True)],
+            given=[TSStandardize(mean=np.zeros(C), std=np.ones(C))], random=[TSStandardize(), TSClip(), *RANDOM],
+            mean=[TSStandardize(), TSNan2Value(method='mean')], median=[TSNan2Value(method='median'), TSStandardize()])
 
 @pytest.mark.parametrize('tfms', TFMS)
 def test_transforms(device, tfms, tmp_path):
@@ -281,18 +294,23 @@ def test_kept_padding(device, arch, tmp_path):
     dls = loaders(x, batch_tfms=[TSStandardize(by_var=True), TSNan2Value(keep_padding=True)])
     learn = trained(dls, arch, **(dict(hidden_size=4, rnn_layers=1, n_heads=2) if arch == 'GRUAttentionPlus' else {}))
     close(learn.get_X_preds(x)[0], on_cpu(learn, tmp_path).get_X_preds(x)[0])
-    learn.explain(x[:3], method='occlusion', window=6, stride=6); learn.feature_importance(n_repeats=1, progress=False); learn.plot_explanation(x[:2], method='occlusion', window=6, stride=6); learn.show_results(); learn.plot_top_losses(2)
+    learn.explain(x[:3], method='occlusion', window=6, stride=6)
+    learn.feature_importance(n_repeats=1, progress=False)
+    learn.plot_explanation(x[:2], method='occlusion', window=6, stride=6); learn.show_results(); learn.plot_top_losses(2)
     if arch is not Masks: close(Predictor(learn.save_bundle(tmp_path/'b'), device)(x), learn.get_X_preds(x)[0])
     with pytest.raises(ValueError, match='does not mask'): trained(dls, own(), epochs=0)
 
-LOSSES = dict(class_weight=dict(class_weight='balanced'), smoothing=dict(label_smoothing=.1), sample_weight=dict(sample_weight=np.arange(1, N + 1)), focal=dict(loss_func=FocalLoss(weight=[1., 2., 3.])),
-              torch=dict(loss_func=nn.CrossEntropyLoss(weight=torch.tensor([1., 2., 3.]))), mixup=dict(cbs=MixUp()), cutmix=dict(cbs=CutMix1d()), brier=dict(metrics=[BrierProba(), GMean()]))
+LOSSES = dict(class_weight=dict(class_weight='balanced'), smoothing=dict(label_smoothing=.1),
+              sample_weight=dict(sample_weight=np.arange(1, N + 1)), focal=dict(loss_func=FocalLoss(weight=[1., 2., 3.])),
+              torch=dict(loss_func=nn.CrossEntropyLoss(weight=torch.tensor([1., 2., 3.]))), mixup=dict(cbs=MixUp()),
+              cutmix=dict(cbs=CutMix1d()), brier=dict(metrics=[BrierProba(), GMean()]))
 
 @pytest.mark.parametrize('case', LOSSES)
 def test_losses(device, case, tmp_path):
     learn = trained(loaders(), **LOSSES[case])
     learn.validate(); learn.plot_top_losses(2); learn.show_results()
-    if 'cbs' not in LOSSES[case]: close(learn.get_X_preds(X, y, with_loss=True)[3].mean(), learn.get_X_preds(X, y, bs=7, with_loss=True)[3].mean())
+    if 'cbs' not in LOSSES[case]:
+        close(learn.get_X_preds(X, y, with_loss=True)[3].mean(), learn.get_X_preds(X, y, bs=7, with_loss=True)[3].mean())
     here = on_cpu(learn, tmp_path)
     close(here.get_X_preds(X, y, with_loss=True)[3], learn.get_X_preds(X, y, with_loss=True)[3])
 
@@ -300,33 +318,42 @@ def test_losses(device, case, tmp_path):
 def test_losses_of_numbers(device, loss):
     trained(loaders(y=number, tfms=[None, TSRegression(standardize=True)]), loss_func=loss(), metrics=mae).plot_top_losses(2)
 
-DRAWS = dict(plain={}, weights=dict(weights=np.arange(1, 29)), part=dict(partial_n=.5), sampler=dict(sampler=StratifiedSampler(y[:28], bs=8, random_state=0)), sort=dict(sort=True), by_batch=dict(inplace=False))
+DRAWS = dict(plain={}, weights=dict(weights=np.arange(1, 29)), part=dict(partial_n=.5),
+             sampler=dict(sampler=StratifiedSampler(y[:28], bs=8, random_state=0)), sort=dict(sort=True), by_batch=dict(inplace=False))
 
 @pytest.mark.parametrize('kind,draws', [(k, 'plain') for k in ('array', 'tensor', 'memmap')] + [('there', o) for o in DRAWS])
 def test_where_series_lie(device, kind, draws, tmp_path):
     "An array, a tensor on the CPU or on the device, or a file: batches are on the device, and hold the same series"
     if kind == 'memmap': np.save(tmp_path/'x.npy', X)
-    data = dict(array=lambda: X, tensor=lambda: torch.from_numpy(X), there=lambda: torch.from_numpy(X).to(device), memmap=lambda: np.load(tmp_path/'x.npy', mmap_mode='r'))[kind]()
+    data = dict(array=lambda: X, tensor=lambda: torch.from_numpy(X), there=lambda: torch.from_numpy(X).to(device),
+                memmap=lambda: np.load(tmp_path/'x.npy', mmap_mode='r'))[kind]()
     target = torch.from_numpy(number).to(device) if kind == 'there' else number
     dls = loaders(data, target, tfms=[None, TSRegression()], **DRAWS[draws])
     for xb, yb in dls.train: on(device, xb, yb)
-    close(torch.cat([b[0].as_subclass(torch.Tensor) for b in dls.valid]).cpu(), dls.valid.transform(torch.from_numpy(X[28:]).to(device)).cpu())
+    close(torch.cat([b[0].as_subclass(torch.Tensor) for b in dls.valid]).cpu(),
+          dls.valid.transform(torch.from_numpy(X[28:]).to(device)).cpu())
     close(dls.train_ds[0][0].as_subclass(torch.Tensor).cpu(), X[0]); repr(dls); repr(dls.train_ds); repr(xb)
     dls.show_batch(); dls.train_ds[0][0].show()
     learn = trained(dls)
     p = learn.get_X_preds(X)[0]
     close(learn.get_X_preds(data)[0], p); close(learn.get_X_preds(data, target, with_loss=True)[0], p)
     if kind != 'memmap':
-        learn.explain(data[:2]); learn.plot_explanation(data[:2], target[:2]); learn.plot_explanation(data[:2], by_channel=True, window=8, stride=8); learn.embeddings(data[:2]); learn.feature_importance(data, target, n_repeats=1, progress=False)
+        learn.explain(data[:2])
+        learn.plot_explanation(data[:2], target[:2])
+        learn.plot_explanation(data[:2], by_channel=True, window=8, stride=8)
+        learn.embeddings(data[:2]); learn.feature_importance(data, target, n_repeats=1, progress=False)
         learn.plot_top_losses(2, data, target)
-    close(Predictor(learn.save_bundle(tmp_path/'b'), device)(data).reshape(-1), p.reshape(-1)); close(to_predictor(learn)(data).reshape(-1), p.reshape(-1))
+    close(Predictor(learn.save_bundle(tmp_path/'b'), device)(data).reshape(-1), p.reshape(-1))
+    close(to_predictor(learn)(data).reshape(-1), p.reshape(-1))
     learn.save_bundle(tmp_path/'b')
 
 def test_classes_on_the_device(device):
     codes = torch.from_numpy(np.arange(N) % 3).to(device)
     learn = trained(loaders(torch.from_numpy(X).to(device), codes), class_weight='balanced', sample_weight=torch.ones(N, device=device))
     learn.get_X_preds(X, codes); learn.plot_confusion_matrix(X, codes); learn.plot_top_losses(2)
-    learn.explain(X[:4], labels=codes[:4]); learn.plot_explanation(X[:4], codes, labels=codes[:4], max_n=2); learn.feature_importance(X, codes, n_repeats=1, progress=False); learn.calibration_error(X, codes)
+    learn.explain(X[:4], labels=codes[:4])
+    learn.plot_explanation(X[:4], codes, labels=codes[:4], max_n=2)
+    learn.feature_importance(X, codes, n_repeats=1, progress=False); learn.calibration_error(X, codes)
     dl = get_ts_dl(torch.from_numpy(X).to(device), codes, batch_tfms=TSStandardize())
     for xb, yb in dl: on(device, xb, yb)
     trained(learn.dls, epochs=0, sample_weight=torch.ones(N, device=device)).fit_ridge()
@@ -362,11 +389,14 @@ def test_feature_models(device, arch, kind):
     there.backbone.backend = 'torch'; close(there.features(data), here.features(X))
     there.reset_head(2); there.to(device); on(device, *there.state_dict().values())
 
-@pytest.mark.parametrize('params', [dict(class_weight='balanced'), dict(arch='MiniRocket', ridge=True), dict(early_stopping=True, n_iter_no_change=1), dict(n_estimators=2, missing=0.), dict(loss_func=FocalLoss(weight=[1., 2., 3.])), dict(arch=own())],
+@pytest.mark.parametrize('params', [dict(class_weight='balanced'), dict(arch='MiniRocket', ridge=True),
+                                    dict(early_stopping=True, n_iter_no_change=1), dict(n_estimators=2, missing=0.),
+                                    dict(loss_func=FocalLoss(weight=[1., 2., 3.])), dict(arch=own())],
                          ids=lambda p: '-'.join(p))
 def test_estimators(device, params, tmp_path):
     arch = params.get('arch', 'InceptionTime')
-    est = TSNetClassifier(**{**dict(epochs=1, bs=8, random_state=0, device=device, arch_params=ARCHS.get(arch) if isinstance(arch, str) else None), **params}).fit(X, y)
+    est = TSNetClassifier(**{**dict(epochs=1, bs=8, random_state=0, device=device,
+                                    arch_params=ARCHS.get(arch) if isinstance(arch, str) else None), **params}).fit(X, y)
     p = est.predict_proba(X)
     for x in (torch.from_numpy(X), torch.from_numpy(X).to(device)): close(est.predict_proba(x), p)
     data = pickle.dumps(est)
@@ -377,7 +407,8 @@ def test_estimators(device, params, tmp_path):
     est.learner_.explain(X[:2])
 
 def test_estimators_of_numbers(device):
-    reg = TSNetRegressor(arch_params=ARCHS['InceptionTime'], epochs=1, bs=8, random_state=0, device=device).fit(X, number, sample_weight=np.arange(1., N + 1))
+    reg = TSNetRegressor(arch_params=ARCHS['InceptionTime'], epochs=1, bs=8, random_state=0, device=device)
+    reg.fit(X, number, sample_weight=np.arange(1., N + 1))
     p = reg.predict(X)
     data = pickle.dumps(reg)
     with elsewhere.absent(): close(pickle.loads(data).set_params(device='cpu').predict(X), p)
@@ -388,13 +419,16 @@ def test_estimators_of_numbers(device):
 def test_the_stand_in_is_strict(device):
     a, b = torch.randn(3, 4, device=device), torch.randn(3, 4)
     at = torch.tensor([2, 0])
-    for f in (lambda: a + b, lambda: b + a, lambda: a @ b.T, lambda: torch.cat([a, b]), lambda: torch.stack([a, b]), lambda: torch.where(a > 0, a, b), lambda: b[at.to(device)], lambda: b.add_(a), lambda: b[0, 0].add_(a[0, 0]),
-              lambda: a.gather(1, torch.zeros(3, 1, dtype=torch.long)), lambda: nn.Linear(4, 2)(a), lambda: nn.functional.cross_entropy(a, torch.tensor([0, 1, 2])), lambda: torch.add(a, a, out=torch.empty(3, 4)),
+    for f in (lambda: a + b, lambda: b + a, lambda: a @ b.T, lambda: torch.cat([a, b]), lambda: torch.stack([a, b]),
+              lambda: torch.where(a > 0, a, b), lambda: b[at.to(device)], lambda: b.add_(a), lambda: b[0, 0].add_(a[0, 0]),
+              lambda: a.gather(1, torch.zeros(3, 1, dtype=torch.long)), lambda: nn.Linear(4, 2)(a),
+              lambda: nn.functional.cross_entropy(a, torch.tensor([0, 1, 2])), lambda: torch.add(a, a, out=torch.empty(3, 4)),
               lambda: a.masked_fill(b > 0, 0.), lambda: a.index_select(0, at), lambda: nn.Conv1d(3, 2, 1)(a), lambda: nn.LSTM(4, 2)(a)):
         with pytest.raises(RuntimeError, match='same device|should be either on cpu|on the cpu'): f()
     for f in (a.numpy, lambda: np.asarray(a)):
         with pytest.raises(TypeError, match="can't convert"): f()
-    on(device, a + torch.tensor(1.), a[at], a.to(device), a[b > 0], torch.as_tensor([1.], device=device), torch.zeros_like(a), a.new_ones(2), a.double(), a.clone().copy_(b))
+    on(device, a + torch.tensor(1.), a[at], a.to(device), a[b > 0], torch.as_tensor([1.], device=device), torch.zeros_like(a),
+       a.new_ones(2), a.double(), a.clone().copy_(b))
     on(torch.device('cpu'), b.clone().copy_(a), a.cpu(), torch.randn(2).to(a).cpu())
     a[1:, 0] = b[1:, 0]; close(a[1:, 0].cpu(), b[1:, 0])
     a[:, 1].zero_(); assert a.cpu()[:, 1].eq(0).all() and a.tolist()[0][1] == 0 and a[0, 1].item() == 0
@@ -405,5 +439,6 @@ def test_the_stand_in_is_strict(device):
 def test_on_another_device(repo, tmp_path):
     "All of the above once more, in a process whose fastest device is the stand-in"
     env = {**os.environ, 'TSFAST_TEST_DEVICE': elsewhere.NAME, 'PYTHONPATH': os.pathsep.join([str(repo), os.environ.get('PYTHONPATH', '')])}
-    done = subprocess.run([sys.executable, '-m', 'pytest', '-q', '--tb=short', '-p', 'no:cacheprovider', f'--basetemp={tmp_path}/t', __file__], env=env, cwd=repo, capture_output=True, text=True, timeout=1200)
+    done = subprocess.run([sys.executable, '-m', 'pytest', '-q', '--tb=short', '-p', 'no:cacheprovider', f'--basetemp={tmp_path}/t',
+                           __file__], env=env, cwd=repo, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

@@ -44,11 +44,13 @@ numbers = 5 - 2*height
 
 # the checks of the libraries
 
-SGD = {'check_sample_weight_equivalence_on_dense_data': 'batches are drawn at random: a weight of 2 and a series that is there twice agree in expectation only'}
+SGD = {'check_sample_weight_equivalence_on_dense_data':
+       'batches are drawn at random: a weight of 2 and a series that is there twice agree in expectation only'}
 
 SMALL = dict(arch='FCN', arch_params=dict(layers=[8, 8, 8]), epochs=4, bs=32, lr=3e-2, device='cpu', random_state=0)
 
-@pytest.mark.parametrize('est', [TSNetClassifier(**SMALL), TSNetRegressor(**{**SMALL, 'epochs': 8, 'bs': 16, 'lr': 2e-2})], ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize('est', [TSNetClassifier(**SMALL), TSNetRegressor(**{**SMALL, 'epochs': 8, 'bs': 16, 'lr': 2e-2})],
+                         ids=lambda o: type(o).__name__)
 def test_sklearn_check(est):
     # of scikit-learn's checks one is skipped: array API input, which needs an environment variable before scipy is imported
     res = sklearn_check(est, expected_failed_checks=SGD, on_skip=None)
@@ -67,8 +69,10 @@ def test_sktime_check(name):
 
 # seeds
 
-@pytest.mark.parametrize('est', [TSNetClassifier(**FAST), TSNetRegressor(**FAST), TSNetClassifier(**{**FAST, 'arch': 'HydraPlus', 'arch_params': dict(k=2, g=4)}, ridge=True),
-                                 TSNetClassifier(**FAST, early_stopping=True, n_estimators=2)], ids=['classifier', 'regressor', 'ridge', 'stopped'])
+@pytest.mark.parametrize('est', [TSNetClassifier(**FAST), TSNetRegressor(**FAST),
+                                 TSNetClassifier(**{**FAST, 'arch': 'HydraPlus', 'arch_params': dict(k=2, g=4)}, ridge=True),
+                                 TSNetClassifier(**FAST, early_stopping=True, n_estimators=2)],
+                         ids=['classifier', 'regressor', 'ridge', 'stopped'])
 def test_same_seed_same_bits(est):
     t = numbers if isinstance(est, TSNetRegressor) else y
     before = rng_state()
@@ -131,7 +135,8 @@ def test_kinds_of_input():
     "Arrays, tensors, lists, memory maps, sktime's panels: the same series, the same result"
     from sktime.datatypes import convert_to
     want = TSNetClassifier(**FAST).fit(X, y).predict_proba(X)
-    for o in (torch.from_numpy(X), X.astype(np.float64), X.tolist(), *(convert_to(X, k, as_scitype='Panel') for k in ('nested_univ', 'pd-multiindex', 'df-list'))):
+    for o in (torch.from_numpy(X), X.astype(np.float64), X.tolist(),
+              *(convert_to(X, k, as_scitype='Panel') for k in ('nested_univ', 'pd-multiindex', 'df-list'))):
         np.testing.assert_array_equal(TSNetClassifier(**FAST).fit(o, pd.Series(y, index=range(100, 100 + N))).predict_proba(o), want)
     flat = TSNetClassifier(**FAST).fit(X[:, 0], y)
     assert flat.n_features_in_ == L and not hasattr(TSNetClassifier(**FAST).fit(X, y), 'n_features_in_')
@@ -223,7 +228,8 @@ def test_lists_of_unequal_lengths(kind):
     padded = X.copy(); padded[1::2, :, 15:] = np.nan
     if kind == 'two dimensions': padded = padded[:, :1]
     est = TSNetClassifier(**FAST, missing=0.).fit(_ragged(kind), y)
-    np.testing.assert_array_equal(est.predict_proba(_ragged(kind)), TSNetClassifier(**FAST, missing=0.).fit(padded, y).predict_proba(padded))
+    np.testing.assert_array_equal(est.predict_proba(_ragged(kind)),
+                                  TSNetClassifier(**FAST, missing=0.).fit(padded, y).predict_proba(padded))
 
 
 @pytest.mark.parametrize('kind', PANELS)
@@ -246,7 +252,8 @@ def test_the_remedy_for_gaps_is_missing(kind, tmp_path):
     gaps = X.copy(); gaps[:2, 0, 3] = np.nan
     np.save(tmp_path/'X.npy', gaps)
     gaps = np.load(tmp_path/'X.npy', mmap_mode='r') if kind == 'memory map' else kind(gaps)
-    for work in (TSNetClassifier(**FAST).fit, TSNetClassifier(**FAST, early_stopping=True).fit, lambda o, y: TSNetClassifier(**FAST).fit(X, y).predict(o)):
+    for work in (TSNetClassifier(**FAST).fit, TSNetClassifier(**FAST, early_stopping=True).fit,
+                 lambda o, y: TSNetClassifier(**FAST).fit(X, y).predict(o)):
         with pytest.raises(ValueError, match='2 of the 48 series of X have missing values.*missing=0.'): work(gaps, y)
     TSNetClassifier(**FAST, batch_tfms=[TSStandardize(), TSNan2Value()]).fit(gaps, y).predict(gaps)
 
@@ -262,12 +269,15 @@ def test_errors():
     with pytest.raises(KeyError, match='InceptionTime'): TSNetClassifier('InceptionTim').fit(X, y)
     with pytest.raises(ValueError, match='diverged'): TSNetRegressor(**{**FAST, 'lr': 1e30}).fit(X, numbers)
     for share in (0.01, 0.99):
-        with pytest.raises(ValueError, match=f'validation_fraction={share}'): TSNetClassifier(**FAST, early_stopping=True, validation_fraction=share).fit(X, y)
+        with pytest.raises(ValueError, match=f'validation_fraction={share}'):
+            TSNetClassifier(**FAST, early_stopping=True, validation_fraction=share).fit(X, y)
 
 
-NUMBERS = dict(n_estimators=[0, 1.5, None], epochs=[0, 2., -1], bs=[0, 1, 2.5], lr=[0, -1, np.inf, np.nan, slice(1e-4, 1e-3)], wd=[-1, np.nan], validation_fraction=[0, 1, 1., 2, -0.1, None],
+NUMBERS = dict(n_estimators=[0, 1.5, None], epochs=[0, 2., -1], bs=[0, 1, 2.5], lr=[0, -1, np.inf, np.nan, slice(1e-4, 1e-3)],
+               wd=[-1, np.nan], validation_fraction=[0, 1, 1., 2, -0.1, None],
                n_iter_no_change=[0, 1.5, None], missing=[np.nan, 'mode'], label_smoothing=[-0.1, 1])
-OTHERS = dict(arch=[3, ['FCN']], arch_params=[3, 'a', {1: 2}], batch_tfms=[3, 'a', [len, 3]], loss_func=[3, 'a', torch.nn.CrossEntropyLoss], cbs=[3, 'a', [BestWeights(), 3], int],
+OTHERS = dict(arch=[3, ['FCN']], arch_params=[3, 'a', {1: 2}], batch_tfms=[3, 'a', [len, 3]], loss_func=[3, 'a', torch.nn.CrossEntropyLoss],
+              cbs=[3, 'a', [BestWeights(), 3], int],
               ridge=['no', 1, None], early_stopping=['no', 1, None], class_weight=[{'a': 'x'}, [1, 'x', 2], [None, 1, 1]])
 BAD = [(k, v) for k, vs in {**{k: [True, 'a', *v] for k, v in NUMBERS.items()}, **OTHERS}.items() for v in vs]
 
@@ -282,13 +292,16 @@ def test_arguments(name, value):
 
 def test_arguments_of_numpy():
     "What a search draws"
-    own = dict(epochs=np.int64(1), bs=np.int32(8), lr=np.float32(1e-2), wd=np.float32(0.), n_estimators=np.int64(1), missing=np.float32(0), validation_fraction=np.float32(0.25),
-               early_stopping=np.bool_(True), n_iter_no_change=np.int64(2), label_smoothing=np.float32(0.1), class_weight=np.ones(3), random_state=np.int64(0))
+    own = dict(epochs=np.int64(1), bs=np.int32(8), lr=np.float32(1e-2), wd=np.float32(0.), n_estimators=np.int64(1), missing=np.float32(0),
+               validation_fraction=np.float32(0.25),
+               early_stopping=np.bool_(True), n_iter_no_change=np.int64(2), label_smoothing=np.float32(0.1), class_weight=np.ones(3),
+               random_state=np.int64(0))
     TSNetClassifier(**{**FAST, **own}).fit(X, y).predict(X)
     TSNetClassifier(**{**FAST, 'epochs': 1}, class_weight=torch.ones(3)).fit(X, y)
 
 
-@pytest.mark.parametrize('device', ['foo', 1.5, pytest.param('cuda', marks=pytest.mark.skipif(torch.cuda.is_available(), reason='there is one'))])
+@pytest.mark.parametrize('device', [
+    'foo', 1.5, pytest.param('cuda', marks=pytest.mark.skipif(torch.cuda.is_available(), reason='there is one'))])
 def test_devices(device):
     with pytest.raises(ValueError, match='no device'): TSNetClassifier(**{**FAST, 'device': device}).fit(X, y)
     with pytest.raises(ValueError, match='no device'): TSNetClassifier(**FAST).fit(X, y).set_params(device=device).predict(X)
@@ -300,7 +313,8 @@ def test_no_learner_before_fit(cls):
     assert not hasattr(cls(), 'learner_')
 
 
-@pytest.mark.parametrize('labels', [[1, 'a', None], ['a', None], ['a', 1], [1, None], [None, None], [{}, {}], [1, 2, pd.NA], [True, 'a']], ids=str)
+@pytest.mark.parametrize('labels', [[1, 'a', None], ['a', None], ['a', 1], [1, None], [None, None], [{}, {}], [1, 2, pd.NA], [True, 'a']],
+                         ids=str)
 def test_labels_of_mixed_types(labels):
     labels = pd.Series((labels*N)[:N], dtype=object)
     for t in (labels, labels.to_numpy()):     # numpy makes text of a list of numbers and text
@@ -361,7 +375,8 @@ class GivenLosses(Callback):
 @pytest.mark.parametrize('losses, best', [([3, 2, 1, 1.5], 2), ([1, 2], 0), ([5, 6, 6, 4, 5], 3), ([2, 2, 2], 0)], ids=str)
 def test_early_stopping(losses, best):
     "Four epochs after the best one, whose weights come back"
-    est = TSNetClassifier(**{**FAST, 'epochs': 20}, early_stopping=True, n_iter_no_change=4, validation_fraction=0.25, cbs=GivenLosses(losses)).fit(X, y)
+    est = TSNetClassifier(**{**FAST, 'epochs': 20}, early_stopping=True, n_iter_no_change=4, validation_fraction=0.25,
+                          cbs=GivenLosses(losses)).fit(X, y)
     assert len(est.history_) == best + 1 + 4
     seen = est.learner_.given_losses.seen_weights
     assert torch.equal(next(est.learner_.model.parameters()), seen[best]) and not torch.equal(seen[best], seen[-1])
@@ -430,7 +445,8 @@ def test_closed_form_by_default(params):
         np.testing.assert_array_equal(auto.predict(X), asked.predict(X))
 
 
-@pytest.mark.parametrize('params', [dict(epochs=1), dict(lr=1e-3), dict(early_stopping=True), dict(loss_func=FocalLoss()), dict(class_weight='balanced'), dict(label_smoothing=0.1),
+@pytest.mark.parametrize('params', [dict(epochs=1), dict(lr=1e-3), dict(early_stopping=True), dict(loss_func=FocalLoss()),
+                                    dict(class_weight='balanced'), dict(label_smoothing=0.1),
                                     dict(cbs=BestWeights), dict(ridge=False), dict(arch='FCN', arch_params=dict(layers=[4, 4, 4])),
                                     dict(arch_params=dict(num_features=84, custom_head=lambda nf, c: torch.nn.Linear(nf, c)))])
 def test_trained_where_the_closed_form_has_no_place(params):
@@ -468,7 +484,8 @@ def test_weights_in_closed_form():
         np.testing.assert_allclose(solve().fit(X, wrong, sample_weight=w)._outputs(X), a, atol=1e-6 if cls is TSNetClassifier else 1e-4)
 
 
-@pytest.mark.parametrize('make', [lambda: BaggingClassifier(TSNetClassifier(**ROCKET), 2, random_state=0), lambda: AdaBoostClassifier(TSNetClassifier(**ROCKET, ridge=True), n_estimators=2, random_state=0),
+@pytest.mark.parametrize('make', [lambda: BaggingClassifier(TSNetClassifier(**ROCKET), 2, random_state=0),
+                                  lambda: AdaBoostClassifier(TSNetClassifier(**ROCKET, ridge=True), n_estimators=2, random_state=0),
                                   lambda: BaggingRegressor(TSNetRegressor(**ROCKET, ridge=True), 2, random_state=0)])
 def test_ensembles_that_weight(make):
     est = make()
@@ -481,7 +498,8 @@ def test_ensembles_that_weight(make):
 def _in_threads(f, n=8):
     with ThreadPoolExecutor(n) as pool: return list(pool.map(lambda _: f(), range(3*n)))
 
-@pytest.mark.parametrize('est', [TSNetClassifier(**FAST, n_estimators=2), TSNetRegressor(**FAST), TSNetClassifier(**ROCKET), TSNetClassifier(**FAST, cbs=BF16), TSNetClassifier(**FAST, missing='mean')],
+@pytest.mark.parametrize('est', [TSNetClassifier(**FAST, n_estimators=2), TSNetRegressor(**FAST), TSNetClassifier(**ROCKET),
+                                 TSNetClassifier(**FAST, cbs=BF16), TSNetClassifier(**FAST, missing='mean')],
                          ids=['classifier', 'regressor', 'ridge', 'callback', 'missing'])
 def test_threads_share_an_estimator(est):
     est.fit(X, numbers if isinstance(est, TSNetRegressor) else y)
@@ -497,7 +515,8 @@ def test_prediction_seeds_nothing(monkeypatch):
     "Not even for a moment: another thread may draw just then"
     est = TSNetClassifier(**FAST).fit(X, y)
     def stop(*args): raise AssertionError('a global generator is seeded')
-    for module, names in ((random, ('seed', 'setstate', 'random')), (np.random, ('seed', 'set_state', 'rand')), (torch, ('manual_seed', 'set_rng_state', 'randperm'))):
+    for module, names in ((random, ('seed', 'setstate', 'random')), (np.random, ('seed', 'set_state', 'rand')),
+                          (torch, ('manual_seed', 'set_rng_state', 'randperm'))):
         for k in names: monkeypatch.setattr(module, k, stop)
     est.predict(X), est.predict_proba(X)
 
@@ -541,7 +560,8 @@ def test_copy_on_another_device():
 # among the tools of scikit-learn
 
 def test_search_and_pipelines():
-    search = GridSearchCV(TSNetClassifier(**FAST), {'lr': [1e-3, 1e-2], 'arch_params': [dict(layers=[4, 4, 4])]}, cv=2, scoring='neg_log_loss').fit(X, y)
+    search = GridSearchCV(TSNetClassifier(**FAST), {'lr': [1e-3, 1e-2], 'arch_params': [dict(layers=[4, 4, 4])]}, cv=2,
+                          scoring='neg_log_loss').fit(X, y)
     assert np.isfinite(search.best_score_)
     assert len(cross_val_score(TSNetRegressor(**FAST), X, numbers, cv=3)) == 3
     assert make_pipeline(FunctionTransformer(np.diff), TSNetClassifier(**FAST)).fit(X, y).predict(X).shape == (N,)
@@ -576,7 +596,8 @@ def test_monitor_that_is_not_recorded():
 
 def test_class_with_one_series():
     lonely = np.where(np.arange(N) == 3, 'z', y)
-    with pytest.raises(ValueError, match="class 'z' has one series only. Use early_stopping=False") as e: TSNetClassifier(**FAST, early_stopping=True).fit(X, lonely)
+    with pytest.raises(ValueError, match="class 'z' has one series only. Use early_stopping=False") as e:
+        TSNetClassifier(**FAST, early_stopping=True).fit(X, lonely)
     assert 'stratify' not in str(e.value)
 
 
@@ -600,7 +621,8 @@ def test_arguments_of_the_architecture():
         assert cls().set_params(arch_params__nf=4).arch_params == dict(nf=4)
         assert est.set_params(arch_params=dict(nf=8), arch_params__depth=6).arch_params == dict(nf=8, depth=6)
         with pytest.raises(ValueError, match='nonsense'): cls().set_params(nonsense=4)
-    search = GridSearchCV(TSNetClassifier(epochs=1, device='cpu', random_state=0, arch_params=dict(depth=3)), {'arch_params__nf': [1, 2]}, cv=2).fit(X, y)
+    search = GridSearchCV(TSNetClassifier(epochs=1, device='cpu', random_state=0, arch_params=dict(depth=3)), {'arch_params__nf': [1, 2]},
+                          cv=2).fit(X, y)
     assert search.best_estimator_.learner_.model.init_args['nf'] in (1, 2) and search.best_estimator_.arch_params['depth'] == 3
     pipe = make_pipeline(FunctionTransformer(), TSNetClassifier()).set_params(tsnetclassifier__arch_params__nf=3)
     assert pipe[-1].arch_params == dict(nf=3)
@@ -619,8 +641,10 @@ def test_labels_of_text():
 
 def test_panels_out_of_order():
     panel = _panel('pd-multiindex')
-    for bad, text in ((panel.sample(frac=1, random_state=0), 'Sort them: X.sort_index'), (pd.concat([panel, panel.iloc[:2]]).sort_index(), 'Series 0 of the panel has more than one row for the time 0'),
-                      ([o[::-1] if i == 2 else o for i, o in enumerate(_panel('df-list'))], 'Series 2 of the panel has rows that are not in the order of time')):
+    for bad, text in ((panel.sample(frac=1, random_state=0), 'Sort them: X.sort_index'),
+                      (pd.concat([panel, panel.iloc[:2]]).sort_index(), 'Series 0 of the panel has more than one row for the time 0'),
+                      ([o[::-1] if i == 2 else o for i, o in enumerate(_panel('df-list'))],
+                       'Series 2 of the panel has rows that are not in the order of time')):
         with pytest.raises(ValueError, match=text) as e: TSNetClassifier(**FAST).fit(bad, y)
         assert len(str(e.value)) < 200 and '\n' not in str(e.value)
 
@@ -662,7 +686,8 @@ def test_sktime_tags_are_honest():
     from tsfast.sktime_estimators import TSNetSktimeClassifier, TSNetSktimeRegressor
     gaps = X.copy(); gaps[0, 0, 3] = np.nan
     for cls, t in ((TSNetSktimeClassifier, y), (TSNetSktimeRegressor, numbers)):
-        assert set(cls().get_params()) == set({TSNetSktimeClassifier: TSNetClassifier, TSNetSktimeRegressor: TSNetRegressor}[cls]().get_params())
+        assert set(cls().get_params()) == set({TSNetSktimeClassifier: TSNetClassifier,
+                                               TSNetSktimeRegressor: TSNetRegressor}[cls]().get_params())
         assert cls.get_class_tag('capability:multivariate') and not cls.get_class_tag('capability:missing_values')
         with pytest.raises(ValueError, match='missing values'): cls(**FAST).fit(gaps, t)
         est = cls(**FAST, missing=0.)
@@ -671,7 +696,8 @@ def test_sktime_tags_are_honest():
         assert not est.set_params(missing=None).get_tag('capability:missing_values')
 
 
-@pytest.mark.parametrize('params,text', [(dict(arch_params={'lr': 1}), "arch_params holds 'lr'"), (dict(arch_params={'seed': 1}), "arch_params holds 'seed'"),
+@pytest.mark.parametrize('params,text', [(dict(arch_params={'lr': 1}), "arch_params holds 'lr'"),
+                                         (dict(arch_params={'seed': 1}), "arch_params holds 'seed'"),
                                          (dict(loss_func=FocalLoss(), class_weight='balanced'), 'class_weight is for the default loss')])
 def test_settings_that_would_be_lost(params, text):
     with pytest.raises(ValueError, match=text): TSNetClassifier(**{**FAST, **params}).fit(X, y)

@@ -10,8 +10,6 @@ import numpy as np
 import msgspec
 
 # %% ../nbs/02_described.ipynb #5d2a1c05
-_SCRIPTS = ('__main__', '__mp_main__')   # a script or notebook may define a class again
-
 def as_plain_data(
     v, # None, bool, number, text, or a tuple, list or numpy array of them
 ): # the same as JSON gives it back: lists for tuples and arrays
@@ -19,9 +17,13 @@ def as_plain_data(
     if isinstance(v, (np.ndarray, np.generic)): v = v.tolist()
     return [as_plain_data(o) for o in v] if isinstance(v, (tuple, list)) else v
 
+# %% ../nbs/02_described.ipynb #24f8443a
+_SCRIPTS = ('__main__', '__mp_main__')   # a script or notebook may define a class again
+
 def _taken(cls, name, old):
     return f"{cls.__name__} has the kind {name!r}, which {old.__module__}.{old.__qualname__} has already. Choose another name."
 
+# %% ../nbs/02_described.ipynb #3081ddf4
 class Described:
     """Base of families of classes that describe themselves.
 
@@ -69,4 +71,5 @@ class Described:
         "The type of the configuration: `kwargs` are those of `msgspec.defstruct`"
         fields = [(k, *v) if isinstance(v, tuple) else (k, v) for k, v in cls.schema.items()]
         required = [o for o in fields if len(o) == 2]
-        return msgspec.defstruct(f'{cls.__name__}Config', required + [o for o in fields if len(o) > 2], forbid_unknown_fields=True, **kwargs)
+        fields = required + [o for o in fields if len(o) > 2]
+        return msgspec.defstruct(f'{cls.__name__}Config', fields, forbid_unknown_fields=True, **kwargs)

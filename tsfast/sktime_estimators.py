@@ -31,6 +31,7 @@ def _quick():
     small = dict(arch='FCN', arch_params={'layers': [4, 4, 4]}, epochs=1, bs=64, lr=1e-2, device='cpu')
     return [small, dict(small, n_estimators=2, missing=0.)]
 
+# %% ../nbs/34_sktime.ipynb #4b745dfc
 class TSNetSktimeClassifier(NestedArguments, BaseClassifier):
     """`TSNetClassifier` as a classifier of sktime; the fitted one is `estimator_`
 
@@ -66,6 +67,7 @@ class TSNetSktimeClassifier(NestedArguments, BaseClassifier):
         "Arguments for sktime's checks"
         return _quick()
 
+# %% ../nbs/34_sktime.ipynb #2f60fdf4
 class TSNetSktimeRegressor(NestedArguments, BaseRegressor):
     """`TSNetRegressor` as a regressor of sktime; the fitted one is `estimator_`
 

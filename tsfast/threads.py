@@ -37,7 +37,7 @@ def cpu_quota(
 def usable_cores(
     root='/', # folder in which `proc` and `sys` are
 ) -> int: # at least 1
-    "Cores that this process may use: those of its affinity, or fewer where a quota leaves it less; a quota is rounded to the nearest number"
+    "Cores that this process may use: those of its affinity, or fewer where a quota, rounded to the nearest number, leaves it less"
     n = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else math.inf   # macOS and Windows have none
     return max(1, round(min(n, os.cpu_count() or 1, cpu_quota(root))))
 
@@ -46,13 +46,16 @@ def default_threads() -> int:
     "Threads for torch where the user asks for no number: the usable cores, and at most 4"
     return min(usable_cores(), 4)
 
-_IDLE = dict(OMP_WAIT_POLICY='PASSIVE', KMP_BLOCKTIME='0')   # idle threads sleep: for libgomp, in torch's Linux wheels; for the libomp and libiomp5 of others
+# idle threads sleep: for libgomp, in torch's Linux wheels; for the libomp and libiomp5 of others
+_IDLE = dict(OMP_WAIT_POLICY='PASSIVE', KMP_BLOCKTIME='0')
 _OWN_IDLE = {*_IDLE, 'GOMP_SPINCOUNT', 'KMP_LIBRARY'}
 
 def set_thread_defaults(
     threads:int|None=None, # default: `default_threads()`
 ) -> dict: # the variables that were set, with their values
-    "Set the environment variables that torch and numba read when they are loaded: the number of threads, and that idle ones sleep. What the user has set stays"
+    """Set the environment variables that torch and numba read when they are loaded: the number of threads, and that idle ones sleep.
+
+    What the user has set stays"""
     n = os.environ.get('OMP_NUM_THREADS', '').split(',')[0].strip()          # it may be a list, a number for each level
     n = n or str(default_threads() if threads is None else threads)
     new = dict(OMP_NUM_THREADS=n, **({'NUMBA_NUM_THREADS': n} if n.isdigit() else {}))

@@ -131,6 +131,11 @@ def alone(
         yield
     finally: os.close(folder)
 
+# %% ../../nbs/cli/02_run.ipynb #35d9aaa2
+def _no_run(out) -> str: # the message
+    return (f"{out} holds no run to resume: the settings are missing from its args.json, in whole or in part. "
+            "Choose another --out, or start anew with --overwrite.")
+
 def _taken(out, names):
     "Why a run cannot be started in `out`; None where it can"
     if 'results.json' in names: return f"{out} holds a finished run. Choose another --out, or replace it with --overwrite."
@@ -157,8 +162,7 @@ def check_out(
     run = read_json(out/'args.json')
     if resume:
         if run is None or _is_whole(run): return run
-        raise ValueError(f"{out} holds no run to resume: the settings are missing from its args.json, in whole or in part. "
-                         "Choose another --out, or start anew with --overwrite.")
+        raise ValueError(_no_run(out))
     taken = _taken(out, [o.name for o in out.iterdir()] if out.exists() else [])
     if taken: raise ValueError(taken)
     return None
@@ -174,6 +178,7 @@ class _Lines:
         figures = '  '.join(f'{k} {v:.4f}' if isinstance(v, float) else f'{k} {v}' for k, v in values if k != 'time')
         print(f'epoch {done:>{len(str(n))}} of {n}  {figures}', flush=True)
 
+# %% ../../nbs/cli/02_run.ipynb #787860e1
 def _filled_with(specs):
     "What is put for missing values after these transforms, as a sentence"
     means = dict(standardize='mean', robust='median')
@@ -230,6 +235,7 @@ def _fit(run, out, resumed):
     learn.logger = print   # of the learner's class; a learner that is saved needs nothing of the command line
     return run.seconds
 
+# %% ../../nbs/cli/02_run.ipynb #7a43ecb9
 def _report(run, out, learner):
     "Write the results and show them"
     results = run.save(out, learner)
@@ -246,6 +252,9 @@ def _interrupted(out):
     return "interrupted before there was anything to keep"
 
 # %% ../../nbs/cli/02_run.ipynb #5112a640
+def _not_solvable(arch) -> str: # the message
+    return f"--ridge is for models with fixed features, such as MiniRocket; {arch} is trained by its gradient. Leave it out."
+
 def _made(s):
     "The run with its learner"
     from tsfast.settings import settings_from
@@ -254,11 +263,11 @@ def _made(s):
     if 'matplotlib.pyplot' not in sys.modules: os.environ.setdefault('MPLBACKEND', 'Agg')   # pictures go to files
     run = TrainingRun(settings_from(s))
     if s['ridge'] and not hasattr(run.learner().model, 'fitted'):
-        raise ValueError(f"--ridge is for models with fixed features, such as MiniRocket; {s['arch']} is trained by its gradient. "
-                         "Leave it out.")
+        raise ValueError(_not_solvable(s['arch']))
     run.learner()
     return run
 
+# %% ../../nbs/cli/02_run.ipynb #1d1163ad
 @command('train', _train_args)
 def train(
     args, # parsed command line

@@ -63,6 +63,7 @@ def get_ts_dls(
     return TSDataLoaders.from_dsets(*(dsets.subset(i) for i in range(dsets.n_subsets)), path=path, bs=bs, val_bs=val_bs,
                                     batch_tfms=batch_tfms, num_workers=num_workers, device=device, **order, **kwargs)
 
+# %% ../../nbs/data/04c_core.ipynb #90a1f0cf
 def _default_splits(X, y, tfms):
     "A split for training and one for validation, stratified where y has one label for each series"
     if len(X) < 2: raise ValueError(f"X has {len(X)} series. Expected at least 2: one for training and one for validation.")
@@ -211,6 +212,7 @@ def new_dl(self:TSDataLoaders,
     if len(ds): refuse_bad_values(ds, last.after_batch.fs, 'new data')
     return last.new(ds, bs=last.bs if bs is None else bs, **{'shuffle': False, 'drop_last': False, **kwargs})
 
+# %% ../../nbs/data/04c_core.ipynb #cefcb9af
 @patch
 def test_dl(self:TSDataLoaders,
     test_items, # series (n, C, L), or `TSDatasets`, or a list of single series (C, L) or of (series, further inputs, target)

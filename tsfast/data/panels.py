@@ -19,19 +19,23 @@ def panel_kind(
     if getattr(X.index, 'nlevels', 1) > 1: return 'pd-multiindex'
     return 'nested_univ' if X.size and any(np.ndim(o) == 1 for o in X.iloc[0]) else None
 
+# %% ../../nbs/data/08_panels.ipynb #0a9ba956
+def _same_time(i, time) -> str: # the message
+    return (f"Series {i} of the panel has more than one row for the time {time}. "
+            "Expected one row for each step: drop or average the others.")
+
+def _check_time(index, i):
+    "Refuse steps that are out of order or there twice"
+    if index.has_duplicates: raise ValueError(_same_time(i, index[index.duplicated()][0]))
+    if not index.is_monotonic_increasing:
+        raise ValueError(f"Series {i} of the panel has rows that are not in the order of time. Sort them, with sort_index().")
+
+# %% ../../nbs/data/08_panels.ipynb #3cb35a49
 def _not_a_panel(X, kind, e) -> str: # the message
     "A panel that sktime cannot convert"
     if kind == 'pd-multiindex' and not X.index.is_monotonic_increasing:
         return "X has rows that are not in the order of series and time. Sort them: X.sort_index()."
     return f"X is no panel of the form {kind!r}: {' '.join(str(e).split())[:200]}"
-
-def _check_time(index, i):
-    "Refuse steps that are out of order or there twice"
-    if index.has_duplicates:
-        raise ValueError(f"Series {i} of the panel has more than one row for the time {index[index.duplicated()][0]}. "
-                         "Expected one row for each step: drop or average the others.")
-    if not index.is_monotonic_increasing:
-        raise ValueError(f"Series {i} of the panel has rows that are not in the order of time. Sort them, with sort_index().")
 
 def _no_panel(X) -> str: # the message
     return (f"X is a {type(X).__name__}. Expected a panel: a frame whose cells are series, a frame with an index of (series, time), "
@@ -57,6 +61,7 @@ def panel_frames(
         _check_time(o.index, i)
     return X
 
+# %% ../../nbs/data/08_panels.ipynb #09c73d23
 def padded_frames(
     frames:list, # with one column per channel
 ) -> np.ndarray: # (n, C, L), float32
@@ -73,6 +78,7 @@ def panel_to_array(
     "A panel of sktime as one array"
     return padded_frames(panel_frames(X))
 
+# %% ../../nbs/data/08_panels.ipynb #0694f92e
 def stacked_series(
     X, # series in any form
 ): # an array (n, …) where that can be made; else `X`

@@ -153,16 +153,23 @@ def warn_of_metrics(
     if in_float32: warnings.warn(_in_float32(in_float32), stacklevel=stacklevel + 1)
 
 # %% ../../nbs/learner/08_checks.ipynb #4e648654
+def _one_series(shape, dls) -> str: # the message
+    return (f"X has shape {shape}, which are {shape[0]} series of one channel; those of the training have {dls.vars}. "
+            f"Expected (n, {dls.vars}, {dls.len}). One series of shape (channels, length) is passed as x[None], such as X[0][None].")
+
 def refuse_one_series(
     X, # series to predict, of any kind
     dls, # `TSDataLoaders`
 ):
     "A `ValueError` for two dimensions where the series have several channels: they would be read as series of one channel"
     shape = tuple(getattr(X, 'shape', ()))
-    if len(shape) == 2 and dls.vars > 1:
-        raise ValueError(f"X has shape {shape}, which are {shape[0]} series of one channel; those of the training have {dls.vars}. "
-                         f"Expected (n, {dls.vars}, {dls.len}). "
-                         "One series of shape (channels, length) is passed as x[None], such as X[0][None].")
+    if len(shape) == 2 and dls.vars > 1: raise ValueError(_one_series(shape, dls))
+
+def _other_length(model, seq_len, pads) -> str: # the message
+    mend = "Crop or resample X"
+    if pads and seq_len < model.seq_len: mend = "Pad X with NaN at the end (a list of series is padded), or resample it,"
+    return (f"{type(model).__name__} was built for series of {model.seq_len} steps, and X has {seq_len}. "
+            f"{mend} to {model.seq_len} steps, or train an architecture that takes any length, such as InceptionTime.")
 
 def refuse_length(
     model, # any model
@@ -172,9 +179,4 @@ def refuse_length(
     "A `ValueError` where `model` says that it takes no series of this length; one of another kind is tried"
     if not isinstance(model, TSModule): return
     if model.seq_len is None: model.check_len(seq_len)
-    elif model.seq_len != seq_len:
-        mend = "Crop or resample X"
-        if pads and seq_len < model.seq_len: mend = "Pad X with NaN at the end (a list of series is padded), or resample it,"
-        raise ValueError(f"{type(model).__name__} was built for series of {model.seq_len} steps, and X has {seq_len}. "
-                         f"{mend} to {model.seq_len} steps, "
-                         "or train an architecture that takes any length, such as InceptionTime.")
+    elif model.seq_len != seq_len: raise ValueError(_other_length(model, seq_len, pads))

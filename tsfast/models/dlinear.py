@@ -37,8 +37,9 @@ class _LinearOverTime(nn.Module):
 # %% ../../nbs/models/34_dlinear.ipynb #23bd3b15
 @register_model
 class DLinear(TSModule):
-    """Linear forecaster of trend and remainder: `(B, c_in, seq_len)` to `(B, c_in, h)` for `d=(c_in, h)`, all channels with the same weights.
-    Any other output comes from one linear layer over all values"""
+    """Linear forecaster of trend and remainder: `(B, c_in, seq_len)` to `(B, c_in, h)` for `d=(c_in, h)`.
+
+    All channels have the same weights. Any other output comes from one linear layer over all values"""
     head_names = ('head',)
     @takes_head_args
     def __init__(self,

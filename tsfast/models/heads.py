@@ -140,7 +140,8 @@ def json_value(
     return NotPlain(repr(v))
 
 # %% ../../nbs/models/02_heads.ipynb #1560837a
-_kinds:dict[Any, tuple[Any, str]] = {bool: ((bool, np.bool_), 'True or False'), int: (numbers.Integral, 'a whole number'), float: (numbers.Real, 'a number')}
+_kinds:dict[Any, tuple[Any, str]] = {bool: ((bool, np.bool_), 'True or False'), int: (numbers.Integral, 'a whole number'),
+                                     float: (numbers.Real, 'a number')}
 
 def check_args(
     sig:inspect.Signature, # signature of the function that is called

@@ -12,16 +12,17 @@ from torch import nn, Tensor
 from .moments import as_double
 
 # %% ../../nbs/models/08_linear_heads.ipynb #ed80d7d0
+def _no_linear(model, fc) -> str: # the message
+    return (f"The head of {type(model).__name__} has no linear layer{'' if fc is None else ' with a bias'}. "
+            "A closed-form solution needs a model that ends in nn.Linear: pass another custom_head, or train the head step by step.")
+
 def last_linear(
     model:nn.Module, # any model
     root:nn.Module, # its head, or the model itself
 ) -> nn.Linear:
     "The last linear layer of `root`. Raises a `ValueError` where there is none, or none with a bias"
     fc = next((m for m in reversed(list(root.modules())) if isinstance(m, nn.Linear)), None)
-    if fc is None or fc.bias is None:
-        raise ValueError(f"The head of {type(model).__name__} has no linear layer{'' if fc is None else ' with a bias'}. "
-                         "A closed-form solution needs a model that ends in nn.Linear: "
-                         "pass another custom_head, or train the head step by step.")
+    if fc is None or fc.bias is None: raise ValueError(_no_linear(model, fc))
     return fc
 
 def norm_before(
@@ -37,6 +38,7 @@ def norm_before(
         if before and isinstance(before[-1], nn.BatchNorm1d) and before[-1].track_running_stats: found = before[-1]
     return found
 
+# %% ../../nbs/models/08_linear_heads.ipynb #a94d4231
 def set_norm(
     norm:nn.BatchNorm1d, # the normalisation before a linear layer; it is changed
     coef:Tensor, # (k, p), for the features before `norm`

@@ -140,8 +140,8 @@ def input_order(
 ) -> list[int]: # positions in `names`, in the order of the parameters of `model.forward`
     """Which inputs `model.forward` takes, and in which order.
 
-    A `forward` with `*args`, or without a signature that Python can read, takes all inputs as they come. A required parameter without an input, an input without a parameter, and an
-    input that cannot be passed by position, are a `ValueError`"""
+    A `forward` with `*args`, or without a signature that Python can read, takes all inputs as they come. A required parameter without
+    an input, an input without a parameter, and an input that cannot be passed by position, are a `ValueError`"""
     names = list(names)
     try: ps = list(inspect.signature(model.forward).parameters.values())
     except (TypeError, ValueError): return list(range(len(names)))

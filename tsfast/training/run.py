@@ -81,6 +81,7 @@ def metric_for(
     "The metric that the epochs are reported with"
     return accuracy if classes else mae
 
+# %% ../../nbs/training/02_run.ipynb #52150ad6
 class TrainingRun:
     "One training run: what to train, on what, and how long. Each step is made once, when it is first asked for"
     def __init__(self,
@@ -120,31 +121,35 @@ class TrainingRun:
         if isinstance(self.arch, nn.Module): res.arch = copy.deepcopy(self.arch)
         return res
 
-    def fill(self) -> RunSettings:
-        "The settings, complete"
-        data, s = self.data, self.settings
-        name = s.dsid if data.name is None else data.name
-        self.settings = filled(msgspec.structs.replace(s, dsid=name), len(data.train), arch=self.arch, classes=data.classes)
-        return self.settings
+# %% ../../nbs/training/02_run.ipynb #e74a63ef
+@patch
+def fill(self:TrainingRun) -> RunSettings:
+    "The settings, complete"
+    data, s = self.data, self.settings
+    name = s.dsid if data.name is None else data.name
+    self.settings = filled(msgspec.structs.replace(s, dsid=name), len(data.train), arch=self.arch, classes=data.classes)
+    return self.settings
 
-    def dls(self):
-        "The data loaders: training split first"
-        if self._dls is not None: return self._dls
-        tfms = batch_transforms(self.settings.batch_tfms) if self.tfms is None else self.tfms
-        self.added_fill = self.tfms is None and not any(isinstance(o, TSNan2Value) for o in tfms) and lacks_values(self.data.X)
-        if self.added_fill: tfms = [*tfms, TSNan2Value()]
-        with self.seeded(): self._dls = run_loaders(self.data, self.fill(), tfms, self.val_bs)
-        return self._dls
+@patch
+def dls(self:TrainingRun):
+    "The data loaders: training split first"
+    if self._dls is not None: return self._dls
+    tfms = batch_transforms(self.settings.batch_tfms) if self.tfms is None else self.tfms
+    self.added_fill = self.tfms is None and not any(isinstance(o, TSNan2Value) for o in tfms) and lacks_values(self.data.X)
+    if self.added_fill: tfms = [*tfms, TSNan2Value()]
+    with self.seeded(): self._dls = run_loaders(self.data, self.fill(), tfms, self.val_bs)
+    return self._dls
 
-    def learner(self) -> TSLearner:
-        "The learner; its model is built with the seed of the settings"
-        if self._learner is not None: return self._learner
-        dls, s = self.dls(), self.fill()
-        args = dict(metrics=metric_for(self.data.classes)) | self.learner_args
-        if args.get('loss_func') is None and not s.ridge: args['label_smoothing'] = s.label_smoothing
-        arch = s.arch if self.arch is None else self.arch
-        with self.seeded(): self._learner = ts_learner(dls, arch, seed=s.seed, wd=s.wd, **args, **s.arch_args)
-        return self._learner
+@patch
+def learner(self:TrainingRun) -> TSLearner:
+    "The learner; its model is built with the seed of the settings"
+    if self._learner is not None: return self._learner
+    dls, s = self.dls(), self.fill()
+    args = dict(metrics=metric_for(self.data.classes)) | self.learner_args
+    if args.get('loss_func') is None and not s.ridge: args['label_smoothing'] = s.label_smoothing
+    arch = s.arch if self.arch is None else self.arch
+    with self.seeded(): self._learner = ts_learner(dls, arch, seed=s.seed, wd=s.wd, **args, **s.arch_args)
+    return self._learner
 
 # %% ../../nbs/training/02_run.ipynb #8a348a4a
 _replacing = contextmanager(replacing_yield)
@@ -164,6 +169,11 @@ def _callbacks(settings, cbs, validate):
     more = [] if settings.patience is None else [BestWeights(settings.patience)]
     return [*more, *([] if validate else [NoValidation()]), *cbs]
 
+# %% ../../nbs/training/02_run.ipynb #a712b698
+def _diverged(lr) -> str: # the message
+    return (f"The training diverged: there are weights that are not finite. Lower the learning rate (lr={lr:g}), "
+            "or look for extreme values in X and y.")
+
 @patch
 def train(self:TrainingRun,
     cbs=(), # further callbacks of this training
@@ -180,9 +190,7 @@ def train(self:TrainingRun,
         elif closed_form: _solve(learn)
         else: SCHEDULES[s.schedule](learn, s.epochs, s.lr, _callbacks(s, cbs, validate), 'valid_loss' if s.valid_size else 'train_loss')
     self.seconds += time.monotonic() - start
-    if not all(torch.isfinite(p).all() for p in learn.model.parameters()):
-        raise ValueError(f"The training diverged: there are weights that are not finite. Lower the learning rate (lr={s.lr:g}), "
-                         "or look for extreme values in X and y.")
+    if not all(torch.isfinite(p).all() for p in learn.model.parameters()): raise ValueError(_diverged(s.lr))
     return self
 
 # %% ../../nbs/training/02_run.ipynb #62ca2751
