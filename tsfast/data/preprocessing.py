@@ -47,77 +47,6 @@ class TSBatchTransform(DisplayedTransform):
         "Move the statistics to `device`"
         if self.fn is not None: self.fn.to(device)
 
-# %% ../../nbs/data/05_preprocessing.ipynb #26ad2dd2
-def _groups(by_var, exclude, n):
-    "Which channels share statistics: a list of lists"
-    rest = [i for i in range(n) if i not in exclude]
-    if not isinstance(by_var, (list, tuple)): return [[i] for i in rest] if by_var else [rest]
-    groups = [[int(i) for i in (g if isinstance(g, (list, tuple)) else [g])] for g in by_var]
-    flat = sum(groups, [])
-    if len(set(flat)) < len(flat) or any(not 0 <= i < n for i in flat):
-        raise ValueError(f"by_var is {by_var}. Expected groups of channel numbers below {n}, each channel in one group.")
-    if set(flat) & set(exclude):
-        raise ValueError(f"by_var is {by_var} and exclude_vars is {exclude}. A channel that stays as it is cannot be in a group.")
-    return groups + [[i] for i in rest if i not in flat]
-
-def _as_3d(o): # a number, one for each channel, (C, L) or (1, C, L) as (1, C or 1, L or 1)
-    o = torch.as_tensor(o, dtype=torch.float32)
-    return o.reshape(1, -1, 1) if o.ndim == 1 else o.reshape((1,)*(3 - o.ndim) + tuple(o.shape))
-
-def _check_known(shift, scale):
-    if not torch.isfinite(shift).all(): raise ValueError(f"The value to subtract is {shift.squeeze().tolist()}. Expected finite numbers.")
-    if not ((scale > 0) & torch.isfinite(scale)).all():
-        raise ValueError(f"The scale to divide by is {scale.squeeze().tolist()}. Expected positive numbers.")
-
-def _broadcast(shift, scale, n_vars, n_steps): # both with the same shape: (1, C, 1) or (1, C, L)
-    try: shape = torch.broadcast_shapes(shift.shape, scale.shape, (1, n_vars, 1))
-    except RuntimeError: shape = None
-    if shape not in ((1, n_vars, 1), (1, n_vars, n_steps)):
-        raise ValueError(f"What to subtract has shape {tuple(shift.shape)} and what to divide by {tuple(scale.shape)}. "
-                         f"Expected shapes that broadcast to (1, {n_vars}, {n_steps}): a number, or one for each channel or step.")
-    return shift.expand(shape), scale.expand(shape)
-
-# %% ../../nbs/data/05_preprocessing.ipynb #9e7a0002
-def _standard(chunks, groups, axes):
-    "Mean and standard deviation"
-    acc = [(0., 0., 0.)]*len(groups)
-    for x in chunks():
-        for i, g in enumerate(groups):
-            v = x[:, g].astype(np.float64)
-            ok = ~np.isnan(v); n = ok.sum(axes); v = np.where(ok, v, 0.)
-            mean = v.sum(axes) / np.maximum(n, 1)
-            acc[i] = merge_moments(acc[i], (n, mean, (np.where(ok, v - mean, 0.)**2).sum(axes)))
-    return [(mean, np.sqrt(m2/np.maximum(n, 1))) for n, mean, m2 in acc]
-
-def _minmax(chunks, groups, axes):
-    "Minimum and range"
-    low, high = [np.inf]*len(groups), [-np.inf]*len(groups)
-    for x in chunks():
-        for i, g in enumerate(groups):
-            low[i] = np.minimum(low[i], np.where(np.isnan(x[:, g]), np.inf, x[:, g]).min(axes))
-            high[i] = np.maximum(high[i], np.where(np.isnan(x[:, g]), -np.inf, x[:, g]).max(axes))
-    return [(l, h - l) for l, h in zip(low, high)]
-
-def _robust(chunks, groups, axes):
-    "Median and interquartile range; needs the training split in memory, one group of channels at a time"
-    for g in groups:
-        v = np.concatenate([x[:, g] for x in chunks()]).astype(np.float64)
-        ok = ~np.isnan(v).all(axes, keepdims=True)
-        q = np.nanquantile(np.where(ok, v, 0.), [.25, .5, .75], axis=axes)
-        yield q[1], q[2] - q[0]
-
-_STATISTICS = dict(standard=_standard, minmax=_minmax, robust=_robust)
-
-def _chunks(ds, before):
-    "The series of a split as numpy arrays, a chunk at a time, after the transforms that come first"
-    for x in ds.chunks():
-        for f in before: x = f.on_series(x) if hasattr(f, 'on_series') else f(x.as_subclass(TSTensor)).as_subclass(Tensor)
-        yield x.cpu().numpy()
-
-def _other_length(f, n_steps, known):
-    return (f"The series have {n_steps} steps, and {type(f).__name__} has statistics for each of {known} steps. "
-            f"Expected series of {known} steps; for other lengths train with by_step=False.")
-
 # %% ../../nbs/data/05_preprocessing.ipynb #9e7a0003
 class TSScale(TSBatchTransform):
     "Base of the transforms that subtract and divide"
@@ -133,11 +62,8 @@ class TSScale(TSBatchTransform):
         **kwargs, # of `ScaleSeries`
     ):
         super().__init__()
-        self.given, groups = shift is not None, isinstance(by_var, (list, tuple))
-        if by_sample and by_step: raise ValueError("by_sample and by_step together leave one value for each statistic. Choose one.")
-        if by_sample and groups: raise ValueError("Groups of channels have statistics of the training split alone: leave by_sample out.")
-        if by_sample and self.given: raise ValueError("Statistics that are given, and by_sample, exclude each other. Choose one.")
-        if self.given != (scale is not None): raise ValueError("Give both what to subtract and what to divide by, or neither.")
+        self.given = shift is not None
+        _check_choice(by_sample, by_var, by_step, self.given, scale is not None)
         self.by_sample, self.by_var, self.by_step, self.kwargs = by_sample, by_var, by_step, kwargs
         self.exclude_vars = [int(o) for o in np.atleast_1d(exclude_vars)] if exclude_vars is not None else []
         if self.given:
@@ -165,13 +91,7 @@ class TSScale(TSBatchTransform):
     def _found(self, ds, before):
         "Statistics of the series: (1, C or 1, L or 1)"
         groups = _groups(self.by_var, self.exclude_vars, ds.vars)
-        shape, axes = (ds.vars, ds.len if self.by_step else 1), (0, 1) if self.by_step else (0, 1, 2)
-        shift, scale = np.zeros(shape), np.ones(shape)
-        with np.errstate(invalid='ignore', over='ignore'):     # infinities are refused, with a message, after this pass
-            found = _STATISTICS[self.kind](lambda: _chunks(ds, before), groups, axes)
-            for g, (m, s) in zip(groups, found): shift[g], scale[g] = m, s
-        shift, scale = torch.from_numpy(np.nan_to_num(shift, nan=0., posinf=0., neginf=0.)), torch.from_numpy(scale)
-        scale = safe_scale(scale, shift)
+        shift, scale = _found(self.kind, ds, before, groups, self.by_step)
         if not self.by_var and not self.exclude_vars: shift, scale = shift[:1], scale[:1]
         return shift[None].float(), scale[None].float()
 
@@ -219,6 +139,97 @@ class TSRobustScale(TSScale):
         exclude_vars=None, # channels that stay as they are
     ): super().__init__(by_sample, by_var, by_step, exclude_vars)
 
+# %% ../../nbs/data/05_preprocessing.ipynb #26ad2dd2
+def _groups(by_var, exclude, n):
+    "Which channels share statistics: a list of lists"
+    rest = [i for i in range(n) if i not in exclude]
+    if not isinstance(by_var, (list, tuple)): return [[i] for i in rest] if by_var else [rest]
+    groups = [[int(i) for i in (g if isinstance(g, (list, tuple)) else [g])] for g in by_var]
+    flat = sum(groups, [])
+    if len(set(flat)) < len(flat) or any(not 0 <= i < n for i in flat):
+        raise ValueError(f"by_var is {by_var}. Expected groups of channel numbers below {n}, each channel in one group.")
+    if set(flat) & set(exclude):
+        raise ValueError(f"by_var is {by_var} and exclude_vars is {exclude}. A channel that stays as it is cannot be in a group.")
+    return groups + [[i] for i in rest if i not in flat]
+
+def _check_choice(by_sample, by_var, by_step, shift_given, scale_given):
+    "Refuse arguments of `TSScale` that exclude each other"
+    if by_sample and by_step: raise ValueError("by_sample and by_step together leave one value for each statistic. Choose one.")
+    if by_sample and isinstance(by_var, (list, tuple)):
+        raise ValueError("Groups of channels have statistics of the training split alone: leave by_sample out.")
+    if by_sample and shift_given: raise ValueError("Statistics that are given, and by_sample, exclude each other. Choose one.")
+    if shift_given != scale_given: raise ValueError("Give both what to subtract and what to divide by, or neither.")
+
+# %% ../../nbs/data/05_preprocessing.ipynb #9e7b0002
+def _as_3d(o): # a number, one for each channel, (C, L) or (1, C, L) as (1, C or 1, L or 1)
+    o = torch.as_tensor(o, dtype=torch.float32)
+    return o.reshape(1, -1, 1) if o.ndim == 1 else o.reshape((1,)*(3 - o.ndim) + tuple(o.shape))
+
+def _check_known(shift, scale):
+    if not torch.isfinite(shift).all(): raise ValueError(f"The value to subtract is {shift.squeeze().tolist()}. Expected finite numbers.")
+    if not ((scale > 0) & torch.isfinite(scale)).all():
+        raise ValueError(f"The scale to divide by is {scale.squeeze().tolist()}. Expected positive numbers.")
+
+def _broadcast(shift, scale, n_vars, n_steps): # both with the same shape: (1, C, 1) or (1, C, L)
+    try: shape = torch.broadcast_shapes(shift.shape, scale.shape, (1, n_vars, 1))
+    except RuntimeError: shape = None
+    if shape not in ((1, n_vars, 1), (1, n_vars, n_steps)):
+        raise ValueError(f"What to subtract has shape {tuple(shift.shape)} and what to divide by {tuple(scale.shape)}. "
+                         f"Expected shapes that broadcast to (1, {n_vars}, {n_steps}): a number, or one for each channel or step.")
+    return shift.expand(shape), scale.expand(shape)
+
+# %% ../../nbs/data/05_preprocessing.ipynb #9e7a0002
+def _standard(chunks, groups, axes):
+    "Mean and standard deviation"
+    acc = [(0., 0., 0.)]*len(groups)
+    for x in chunks():
+        for i, g in enumerate(groups):
+            v = x[:, g].astype(np.float64)
+            ok = ~np.isnan(v); n = ok.sum(axes); v = np.where(ok, v, 0.)
+            mean = v.sum(axes) / np.maximum(n, 1)
+            acc[i] = merge_moments(acc[i], (n, mean, (np.where(ok, v - mean, 0.)**2).sum(axes)))
+    return [(mean, np.sqrt(m2/np.maximum(n, 1))) for n, mean, m2 in acc]
+
+def _minmax(chunks, groups, axes):
+    "Minimum and range"
+    low, high = [np.inf]*len(groups), [-np.inf]*len(groups)
+    for x in chunks():
+        for i, g in enumerate(groups):
+            low[i] = np.minimum(low[i], np.where(np.isnan(x[:, g]), np.inf, x[:, g]).min(axes))
+            high[i] = np.maximum(high[i], np.where(np.isnan(x[:, g]), -np.inf, x[:, g]).max(axes))
+    return [(l, h - l) for l, h in zip(low, high)]
+
+def _robust(chunks, groups, axes):
+    "Median and interquartile range; needs the training split in memory, one group of channels at a time"
+    for g in groups:
+        v = np.concatenate([x[:, g] for x in chunks()]).astype(np.float64)
+        ok = ~np.isnan(v).all(axes, keepdims=True)
+        q = np.nanquantile(np.where(ok, v, 0.), [.25, .5, .75], axis=axes)
+        yield q[1], q[2] - q[0]
+
+# %% ../../nbs/data/05_preprocessing.ipynb #9e7b0003
+_STATISTICS = dict(standard=_standard, minmax=_minmax, robust=_robust)
+
+def _chunks(ds, before):
+    "The series of a split as numpy arrays, a chunk at a time, after the transforms that come first"
+    for x in ds.chunks():
+        for f in before: x = f.on_series(x) if hasattr(f, 'on_series') else f(x.as_subclass(TSTensor)).as_subclass(Tensor)
+        yield x.cpu().numpy()
+
+def _found(kind, ds, before, groups, by_step):
+    "Statistics of a split, of the same values for each group of channels: (C, L or 1)"
+    shape, axes = (ds.vars, ds.len if by_step else 1), (0, 1) if by_step else (0, 1, 2)
+    shift, scale = np.zeros(shape), np.ones(shape)
+    with np.errstate(invalid='ignore', over='ignore'):     # infinities are refused, with a message, after this pass
+        found = _STATISTICS[kind](lambda: _chunks(ds, before), groups, axes)
+        for g, (m, s) in zip(groups, found): shift[g], scale[g] = m, s
+    shift, scale = torch.from_numpy(np.nan_to_num(shift, nan=0., posinf=0., neginf=0.)), torch.from_numpy(scale)
+    return shift, safe_scale(scale, shift)
+
+def _other_length(f, n_steps, known):
+    return (f"The series have {n_steps} steps, and {type(f).__name__} has statistics for each of {known} steps. "
+            f"Expected series of {known} steps; for other lengths train with by_step=False.")
+
 # %% ../../nbs/data/05_preprocessing.ipynb #b6861a4e
 class TSClip(TSBatchTransform):
     "Limit values to `[low, high]`"
@@ -230,6 +241,7 @@ class TSClip(TSBatchTransform):
         super().__init__()
         self.low, self.high, self.fn = low, high, ClipSeries(low, high)
 
+# %% ../../nbs/data/05_preprocessing.ipynb #9e7b0001
 class TSNan2Value(TSBatchTransform):
     "Replace missing values, after scaling by default: 0 is then the mean"
     order, fills_missing = 99, True
@@ -237,7 +249,7 @@ class TSNan2Value(TSBatchTransform):
     def __init__(self,
         value:float=0., # what to put; with a `method`, only where a channel has nothing but NaN
         method:Literal['mean', 'median']|None=None, # None, or 'mean' or 'median' of the channel of that series
-        keep_padding:bool=False, # leave NaN up to the end of a series, for a model that masks it, such as LSTM or TST: `ts_learner` tells it
+        keep_padding:bool=False, # keep NaN at the end of a series, for models that mask it, such as LSTM or TST; `ts_learner` tells them
     ):
         super().__init__()
         self.value, self.method, self.keep_padding, self.fn = value, method, keep_padding, FillNaN(value, method, keep_padding)
