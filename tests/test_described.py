@@ -87,7 +87,7 @@ def test_schema_of_a_new_kind(tmp_path):
 def test_a_subclass_without_a_name_is_no_kind(tmp_path):
     "It may decode otherwise, and the name would lead to its base"
     class Mine(TSClassification): pass
-    with pytest.raises(ValueError, match='`kind` of their own'): make(t=Mine()).save_bundle(tmp_path/'b')
+    with pytest.raises(ValueError, match='its own `kind`'): make(t=Mine()).save_bundle(tmp_path/'b')
 
 def test_a_name_is_taken_once():
     with pytest.raises(ValueError, match='has already'): type('Other', (TSTarget,), dict(kind='classification'))

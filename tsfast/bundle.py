@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'VERSION', 'CONFIG', 'WEIGHTS', 'Count', 'read_bundle', 'read_config', 'config_digest', 'read_tensors',
-           'check_config', 'build_model', 'build_pipeline', 'side_inputs']
+           'check_config', 'build_pipeline', 'build_model', 'side_inputs']
 
 # %% ../nbs/29_bundle.ipynb #8b3d0003
 import hashlib, inspect, json, math, re, stat
@@ -30,35 +30,11 @@ CONFIG, WEIGHTS = 'config.json', 'model.safetensors'
 def read_bundle(
     path, # folder that `learn.save_bundle` wrote
 ) -> tuple: # configuration (dict) and `Pipeline`, in evaluation mode on the CPU
-    "Read a bundle; whatever is wrong with it is a `ValueError` or an `OSError`"
+    "Read a bundle; a bundle that cannot be read raises a `ValueError` or an `OSError`"
     cfg = read_config(path)
     return cfg, build_pipeline(cfg, read_tensors(path, cfg))
 
-def _read(
-    folder, # the bundle
-    name:str, # name of the file in it
-    most:int, # the file has at most so many bytes
-) -> bytes:
-    "A plain file that lies in `folder` itself"
-    f = folder/name
-    try: mode = f.lstat().st_mode
-    except FileNotFoundError: raise FileNotFoundError(f"There is no {name} in {folder}. Expected a folder written by learn.save_bundle.") from None
-    if stat.S_ISLNK(mode): raise ValueError(f"{name} in {folder} is a link. A bundle reads nothing outside its folder: copy the file.")
-    if not stat.S_ISREG(mode): raise OSError(f"{name} in {folder} is not a plain file.")
-    if f.stat().st_size > most: raise ValueError(f"{name} in {folder} has {f.stat().st_size} bytes. Expected {most} at most.")
-    return f.read_bytes()
-
-def _no_constant(s): raise ValueError(f"it holds {s}, which is no number")
-def _finite(s): return float(s) if math.isfinite(float(s)) else _no_constant(s[:40])
-def _once(pairs): # libraries take the last of several equal keys
-    if len(dict(pairs)) < len(pairs): raise ValueError("it has a key twice")
-    return dict(pairs)
-
-def _no_folder(folder):
-    above = ', the one above it' if folder.name in (CONFIG, WEIGHTS) else ''
-    return (f"{folder} is a file. Expected the folder that learn.save_bundle wrote{above}; "
-            f"a file that learn.export wrote is read by load_learner({str(folder)!r}).")
-
+# %% ../nbs/29_bundle.ipynb #8b3d1002
 def read_config(
     path, # folder of the bundle
 ) -> dict:
@@ -88,9 +64,11 @@ def read_tensors(
     want = cfg['weights']
     data = _read(Path(path), WEIGHTS, want['bytes'])
     if len(data) != want['bytes']:
-        raise ValueError(f"{WEIGHTS} has {len(data)} bytes; {CONFIG} says {want['bytes']}. The file is cut short, or belongs to another bundle.")
+        raise ValueError(f"{WEIGHTS} has {len(data)} bytes; {CONFIG} says {want['bytes']}. "
+                         "The file is cut short, or belongs to another bundle.")
     if hashlib.sha256(data).hexdigest() != want['sha256']:
-        raise ValueError(f"{WEIGHTS} is not the file that was written: its checksum differs from the one in {CONFIG}. Copy the bundle again.")
+        raise ValueError(f"{WEIGHTS} is not the file that was written: its checksum differs from the one in {CONFIG}. "
+                         "Copy the bundle again.")
     try:
         tensors = load(data)
         meta = json.loads(data[8:8 + int.from_bytes(data[:8], 'little')]).get('__metadata__', {})
@@ -98,6 +76,80 @@ def read_tensors(
     if meta.get('config_sha256') != config_digest(cfg):
         raise ValueError(f"{CONFIG} has been changed since it was written: its checksum differs from the one in {WEIGHTS}.")
     return tensors
+
+# %% ../nbs/29_bundle.ipynb #8b3d1001
+def _read(
+    folder, # the bundle
+    name:str, # name of the file in it
+    most:int, # the file has at most so many bytes
+) -> bytes:
+    "A plain file that lies in `folder` itself"
+    f = folder/name
+    try: mode = f.lstat().st_mode
+    except FileNotFoundError: raise FileNotFoundError(_no_file(name, folder)) from None
+    if stat.S_ISLNK(mode): raise ValueError(f"{name} in {folder} is a link. A bundle reads nothing outside its folder: copy the file.")
+    if not stat.S_ISREG(mode): raise OSError(f"{name} in {folder} is not a plain file.")
+    if f.stat().st_size > most: raise ValueError(f"{name} in {folder} has {f.stat().st_size} bytes. Expected {most} at most.")
+    return f.read_bytes()
+
+def _no_file(name, folder): return f"There is no {name} in {folder}. Expected a folder written by learn.save_bundle."
+def _no_constant(s): raise ValueError(f"it holds {s}, which is no number")
+def _finite(s): return float(s) if math.isfinite(float(s)) else _no_constant(s[:40])
+def _once(pairs):
+    "An object of JSON; of equal keys, most libraries take the last"
+    if len(dict(pairs)) < len(pairs): raise ValueError("it has a key twice")
+    return dict(pairs)
+
+def _no_folder(folder):
+    above = ', the one above it' if folder.name in (CONFIG, WEIGHTS) else ''
+    return (f"{folder} is a file. Expected the folder that learn.save_bundle wrote{above}; "
+            f"a file that learn.export wrote is read by load_learner({str(folder)!r}).")
+
+# %% ../nbs/29_bundle.ipynb #8b3d0011
+def check_config(
+    cfg, # what `config.json` holds
+) -> dict: # `cfg`
+    "Refuse a configuration whose types or values cannot be correct, with a `ValueError`"
+    if type(cfg) is not dict or cfg.get('format') != FORMAT:
+        raise ValueError(f"{CONFIG} does not say that it belongs to a bundle: \"format\": \"{FORMAT}\" is not there. "
+                         "Expected a folder written by learn.save_bundle.")
+    v:Any = cfg.get('format_version')
+    if type(v) is not int or v < 1: _refuse('format_version', v, 'a whole number from 1 up')
+    if v > VERSION: raise ValueError(f"This bundle has format version {v}; this tsfast reads up to {VERSION}. Update tsfast.")
+    conf = _convert(cfg, _Config)
+    if conf.weights.file != WEIGHTS:
+        _refuse('weights.file', conf.weights.file, f'{WEIGHTS!r}: a bundle reads nothing else, and nothing outside its folder')
+    names = ['series', 'X', 'bs'] + [o.name for o in conf.inputs or []]
+    if len(set(names)) < len(names): _refuse('inputs', names[3:], 'each name once, and none of series, X and bs')
+    if type(conf.preprocessing) is not list: _refuse('preprocessing', conf.preprocessing, 'a list')
+    for i, o in enumerate(conf.preprocessing): _convert(o, _entry(_kind(SeriesModule, o, f'preprocessing[{i}]')), f'preprocessing[{i}]')
+    _check_arguments(conf)
+    _check_target(conf)
+    return cfg
+
+# %% ../nbs/29_bundle.ipynb #8b3d1004
+def _check_arguments(conf):
+    "Arguments are plain, of a size that a network can have, and for these series"
+    args = conf.architecture.arguments
+    for k, o in args.items(): _convert(o, _SEED if k == 'random_state' else _ARGUMENT, f'architecture.arguments.{k[:40]}')
+    channels, length = conf.series.channels, conf.series.length
+    if args.get('c_in') != channels: _refuse('architecture.arguments.c_in', args.get('c_in'), f'{channels}, as in series')
+    if args.get('seq_len') not in (None, length): _refuse('architecture.arguments.seq_len', args['seq_len'], f'{length}, as in series')
+    _convert(args.get('c_out'), Count, 'architecture.arguments.c_out')
+
+def _check_target(conf):
+    "The target is of a known kind, and the outputs of the architecture are what it needs"
+    cls, args = _kind(TSTarget, conf.target, 'target'), conf.architecture.arguments
+    _convert(conf.target, _entry(cls), 'target')
+    try: target = TSTarget.from_config(conf.target)
+    except Exception as e: raise ValueError(f"{CONFIG}: target: {str(e)[:300] or type(e).__name__}") from None
+    if conf.activation != target.activation: _refuse('activation', conf.activation, f'{target.activation} for {cls.kind}')
+    if conf.temperature is not None and target.activation != 'softmax':
+        _refuse('temperature', conf.temperature, 'null; only a softmax has one')
+    try: got = output_shape(args['c_out'], args.get('d'))
+    except (TypeError, ValueError, OverflowError) as e: raise ValueError(f"{CONFIG}: architecture.arguments.d: {e}") from None
+    want = tuple(target.output_shape)
+    if got != want: raise ValueError(f"{CONFIG}: the architecture gives outputs of shape {('B', *got)}; the target needs {('B', *want)}.")
 
 # %% ../nbs/29_bundle.ipynb #8b3d0009
 Count = Annotated[int, Meta(ge=1, le=2**24)]
@@ -142,7 +194,7 @@ class _Config(_Closed):
 def _refuse(where, seen, expected): raise ValueError(f"{CONFIG}: {where} is {str(seen)[:80]!r}. Expected {expected}.")
 
 def _at(cfg, path):
-    "What stands at a place that msgspec names, such as `.series.length` or `[0].kind`"
+    "The value at a place that msgspec names, such as `.series.length` or `[0].kind`"
     for name, i in re.findall(r'\.(\w+)|\[(\d+)\]', path): cfg = cfg[name or int(i)]
     return cfg
 
@@ -168,63 +220,104 @@ def _kind(family, o, where):
     if type(o) is not dict: _refuse(where, o, 'an object')
     name = o.get('kind')
     if type(name) is str and name in family.kinds: return family.kinds[name]
-    _refuse(f'{where}.kind', name, f'one of {", ".join(family.kinds)}; import the module that defines it, if it is one of your own')
+    _refuse(f'{where}.kind', name, f'one of {", ".join(family.kinds)}; if it is one of your own, import the module that defines it')
 
 @lru_cache(maxsize=256)
 def _entry(cls):
     "The type of an entry of the configuration for this kind"
-    if not issubclass(cls, SeriesModule): return cls.struct(tag=cls.kind_name(), tag_field='kind')
-    return msgspec.defstruct(f'{cls.__name__}Entry', [('arguments', cls.struct())], tag=cls.kind_name(), tag_field='kind', forbid_unknown_fields=True)
+    tag = dict(tag=cls.kind_name(), tag_field='kind')
+    if not issubclass(cls, SeriesModule): return cls.struct(**tag)
+    return msgspec.defstruct(f'{cls.__name__}Entry', [('arguments', cls.struct())], forbid_unknown_fields=True, **tag)
 
-# %% ../nbs/29_bundle.ipynb #8b3d0011
-def check_config(
-    cfg, # what `config.json` holds
-) -> dict: # `cfg`
-    "Refuse a configuration whose types or values cannot be correct, with a `ValueError`"
-    if type(cfg) is not dict or cfg.get('format') != FORMAT:
-        raise ValueError(f"{CONFIG} does not say that it belongs to a bundle: \"format\": \"{FORMAT}\" is not there. "
-                         "Expected a folder written by learn.save_bundle.")
-    v:Any = cfg.get('format_version')
-    if type(v) is not int or v < 1: _refuse('format_version', v, 'a whole number from 1 up')
-    if v > VERSION: raise ValueError(f"This bundle has format version {v}; this tsfast reads up to {VERSION}. Update tsfast.")
-    conf = _convert(cfg, _Config)
-    if conf.weights.file != WEIGHTS:
-        _refuse('weights.file', conf.weights.file, f'{WEIGHTS!r}: a bundle reads nothing else, and nothing outside its folder')
-    names = ['series', 'X', 'bs'] + [o.name for o in conf.inputs or []]
-    if len(set(names)) < len(names): _refuse('inputs', names[3:], 'each name once, and none of series, X and bs')
-    if type(conf.preprocessing) is not list: _refuse('preprocessing', conf.preprocessing, 'a list')
-    for i, o in enumerate(conf.preprocessing): _convert(o, _entry(_kind(SeriesModule, o, f'preprocessing[{i}]')), f'preprocessing[{i}]')
-    _check_arguments(conf)
-    _check_target(conf)
-    return cfg
+# %% ../nbs/29_bundle.ipynb #8b3d1005
+def build_pipeline(
+    cfg:dict, # a configuration that `check_config` has passed
+    tensors:dict, # its tensors
+) -> Pipeline: # in evaluation mode, on the CPU
+    "The pipeline that a configuration describes, with these tensors"
+    name, model = cfg['architecture']['name'], build_model(cfg, tensors)
+    steps = [_build_step(cfg, tensors, i) for i in range(len(cfg['preprocessing']))]
+    target = TSTarget.from_config(cfg['target'], (tensors.get('mean'), tensors.get('std')))
+    inputs = ('series', *(o['name'] for o in cfg.get('inputs', ())))
+    mean, std = target.statistics or (None, None)
+    res = Pipeline(steps, model, cfg['activation'], cfg['temperature'], mean, std, inputs)
+    extra = [k for k in tensors if k not in res.state_dict()]
+    if extra: raise ValueError(f"{WEIGHTS} holds {extra[0][:80]!r}, for which {name} has no place.")
+    res.load_state_dict(tensors)
+    try:
+        with local_seed(0): _try_forward(res.eval(), cfg, sum(t.nbytes for t in tensors.values()))
+    except Exception as e:
+        series, why = ' × '.join(str(cfg['series'][k]) for k in ('channels', 'length')), str(e)[:300] or type(e).__name__
+        raise ValueError(f"{name}, with the arguments in {CONFIG}, cannot predict series of {series}: {why}") from None
+    return res
 
-def _check_arguments(conf):
-    "Arguments are plain, of a size that a network can have, and for these series"
-    args = conf.architecture.arguments
-    for k, o in args.items(): _convert(o, _SEED if k == 'random_state' else _ARGUMENT, f'architecture.arguments.{k[:40]}')
-    channels, length = conf.series.channels, conf.series.length
-    if args.get('c_in') != channels: _refuse('architecture.arguments.c_in', args.get('c_in'), f'{channels}, as in series')
-    if args.get('seq_len') not in (None, length): _refuse('architecture.arguments.seq_len', args['seq_len'], f'{length}, as in series')
-    _convert(args.get('c_out'), Count, 'architecture.arguments.c_out')
+# %% ../nbs/29_bundle.ipynb #8b3d0016
+def _part(tensors, prefix): return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
 
-def _check_target(conf):
-    "The target is of a known kind, and the outputs of the architecture are what it needs"
-    cls, args = _kind(TSTarget, conf.target, 'target'), conf.architecture.arguments
-    _convert(conf.target, _entry(cls), 'target')
-    try: target = TSTarget.from_config(conf.target)
-    except Exception as e: raise ValueError(f"{CONFIG}: target: {str(e)[:300] or type(e).__name__}") from None
-    if conf.activation != target.activation: _refuse('activation', conf.activation, f'{target.activation} for {cls.kind}')
-    if conf.temperature is not None and target.activation != 'softmax': _refuse('temperature', conf.temperature, 'null; only a softmax has one')
-    try: got = output_shape(args['c_out'], args.get('d'))
-    except (TypeError, ValueError, OverflowError) as e: raise ValueError(f"{CONFIG}: architecture.arguments.d: {e}") from None
-    want = tuple(target.output_shape)
-    if got != want: raise ValueError(f"{CONFIG}: the architecture gives outputs of shape {('B', *got)}; the target needs {('B', *want)}.")
+def _build_step(cfg, tensors, i):
+    "One module of the preprocessing"
+    series, o = cfg['series'], cfg['preprocessing'][i]
+    given = series.get('input', {})
+    try:
+        f = SeriesModule.from_config(o, _part(tensors, f'preprocessing.{i}.'))
+        f.check_series(series['channels'], series['length'], (given.get('channels'), given.get('length')))
+    except Exception as e: raise ValueError(f"{CONFIG}: preprocessing[{i}] cannot be built: {str(e)[:300] or type(e).__name__}") from None
+    return f
+
+# %% ../nbs/29_bundle.ipynb #8b3d1003
+def build_model(
+    cfg:dict, # a configuration that `check_config` has passed
+    tensors:dict, # its tensors
+) -> nn.Module: # on the CPU, with first weights
+    "The network that a configuration describes; a `ValueError`, before memory is taken, where it does not fit the tensors"
+    name, (cls, args) = cfg['architecture']['name'], _architecture(cfg)
+    try: meta = _on_meta(cls, args, len(tensors))
+    except Exception as e:
+        raise ValueError(f"{name} cannot be built with the arguments in {CONFIG}: {str(e)[:300] or type(e).__name__}") from None
+    if meta is not None: _compare(name, meta, tensors)
+    try:
+        with torch.device('cpu'): model = _construct(cls, args)
+    except Exception as e:
+        raise ValueError(f"{name} cannot be built with the arguments in {CONFIG}: {str(e)[:300] or type(e).__name__}") from None
+    if meta is None: _compare(name, model, tensors)
+    return model
+
+# %% ../nbs/29_bundle.ipynb #8b3d0015
+def _compare(name, model, tensors):
+    "Every tensor of the model is in the file, with its shape and type, and nothing else is"
+    want = {f'model.{k}': v for k, v in model.state_dict().items()}
+    for k, v in want.items():
+        t = tensors.get(k)
+        if t is None: raise ValueError(f"{WEIGHTS} lacks {k!r}, which {name} needs.")
+        if t.shape != v.shape or t.dtype != v.dtype:
+            raise ValueError(f"{WEIGHTS}: {k} is {t.dtype} of shape {tuple(t.shape)}; {name} needs {v.dtype} of shape {tuple(v.shape)}.")
+    extra = next((k for k in tensors if k.startswith('model.') and k not in want), None)
+    if extra: raise ValueError(f"{WEIGHTS} holds {extra[:80]!r}, for which {name} has no place.")
+    hidden = sum(o.nbytes for o in model.buffers()) - sum(v.nbytes for v in want.values())     # buffers that are not saved
+    if hidden > 2**26 + 16*sum(t.nbytes for t in tensors.values()):
+        raise ValueError(f"{name} takes far more memory than the weights of the bundle hold.")
+
+def _unknown_architecture(why):
+    return f"Unknown architecture in the bundle. {why} If it is one of your own, import the module that registers it first."
+
+def _architecture(cfg):
+    "Class and arguments of the network"
+    name = cfg['architecture']['name']
+    try: cls = get_arch(name)
+    except KeyError as e: raise ValueError(_unknown_architecture(e.args[0])) from None
+    ps, where = inspect.signature(cls).parameters, runs_where(cls)
+    args = {k: v for k, v in cfg['architecture']['arguments'].items() if k not in where or k not in ps}
+    unknown = [k for k in args if k not in ps and not any(p.kind == p.VAR_KEYWORD for p in ps.values())]
+    if unknown:
+        version = cfg['versions'].get('tsfast')
+        raise ValueError(f"{CONFIG}: {name} has no argument {unknown[0]!r}. Is the bundle from another version of tsfast ({version})?")
+    return cls, args
 
 # %% ../nbs/29_bundle.ipynb #8b3d0014
 _MAKERS = {'empty', 'zeros', 'ones', 'full', 'rand', 'randn', 'randint', 'randperm', 'arange', 'linspace', 'eye'}
 
 class _NoMemory(TorchFunctionMode):     # not a dispatch mode: that would load torch's compiler
-    "Inside `torch.device('meta')`: what asks for the CPU by name gets no memory either, and endless constructions end"
+    "Inside `torch.device('meta')`: tensors made on a named device take no memory either, and endless constructions end"
     def __init__(self,
         calls:int, # of functions of torch
     ):
@@ -249,95 +342,15 @@ def _on_meta(
     cls:type, # architecture
     args:dict, # its arguments
     n:int, # number of tensors in the bundle
-): # the network without memory; None for a class of one's own that looks at the numbers it draws
+): # the network without memory; None for a user's class that reads the numbers it draws
     "Build an architecture on torch's meta device"
     try:
         with torch.device('meta'), _NoMemory(5000 + 100*n): return _construct(cls, args)
     except (NotImplementedError, RuntimeError) as e:
         if cls.__module__.startswith('tsfast.') or 'meta' not in str(e): raise
 
-# %% ../nbs/29_bundle.ipynb #8b3d0015
-def _compare(name, model, tensors):
-    "Every tensor of the model is in the file, with its shape and type, and nothing else is"
-    want = {f'model.{k}': v for k, v in model.state_dict().items()}
-    for k, v in want.items():
-        t = tensors.get(k)
-        if t is None: raise ValueError(f"{WEIGHTS} lacks {k!r}, which {name} needs.")
-        if t.shape != v.shape or t.dtype != v.dtype:
-            raise ValueError(f"{WEIGHTS}: {k} is {t.dtype} of shape {tuple(t.shape)}; {name} needs {v.dtype} of shape {tuple(v.shape)}.")
-    extra = next((k for k in tensors if k.startswith('model.') and k not in want), None)
-    if extra: raise ValueError(f"{WEIGHTS} holds {extra[:80]!r}, for which {name} has no place.")
-    hidden = sum(o.nbytes for o in model.buffers()) - sum(v.nbytes for v in want.values())     # buffers that are not saved
-    if hidden > 2**26 + 16*sum(t.nbytes for t in tensors.values()):
-        raise ValueError(f"{name} takes far more memory than the weights of the bundle hold.")
-
-def _architecture(cfg):
-    "Class and arguments of the network"
-    name = cfg['architecture']['name']
-    try: cls = get_arch(name)
-    except KeyError as e:
-        raise ValueError(f"Unknown architecture in the bundle. {e.args[0]} If it is one of your own, import the module that registers it first.") from None
-    ps, where = inspect.signature(cls).parameters, runs_where(cls)
-    args = {k: v for k, v in cfg['architecture']['arguments'].items() if k not in where or k not in ps}
-    unknown = [k for k in args if k not in ps and not any(p.kind == p.VAR_KEYWORD for p in ps.values())]
-    if unknown:
-        version = cfg['versions'].get('tsfast')
-        raise ValueError(f"{CONFIG}: {name} has no argument {unknown[0]!r}. Is the bundle from another version of tsfast ({version})?")
-    return cls, args
-
-def build_model(
-    cfg:dict, # a configuration that `check_config` has passed
-    tensors:dict, # its tensors
-) -> nn.Module: # on the CPU, with first weights
-    "The network that a configuration describes; a `ValueError` before memory is taken, where it does not go with the tensors"
-    name, (cls, args) = cfg['architecture']['name'], _architecture(cfg)
-    try: meta = _on_meta(cls, args, len(tensors))
-    except Exception as e:
-        raise ValueError(f"{name} cannot be built with the arguments in {CONFIG}: {str(e)[:300] or type(e).__name__}") from None
-    if meta is not None: _compare(name, meta, tensors)
-    try:
-        with torch.device('cpu'): model = _construct(cls, args)
-    except Exception as e:
-        raise ValueError(f"{name} cannot be built with the arguments in {CONFIG}: {str(e)[:300] or type(e).__name__}") from None
-    if meta is None: _compare(name, model, tensors)
-    return model
-
-# %% ../nbs/29_bundle.ipynb #8b3d0016
-def _part(tensors, prefix): return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-
-def _build_step(cfg, tensors, i):
-    "One module of the preprocessing"
-    series, o = cfg['series'], cfg['preprocessing'][i]
-    given = series.get('input', {})
-    try:
-        f = SeriesModule.from_config(o, _part(tensors, f'preprocessing.{i}.'))
-        f.check_series(series['channels'], series['length'], (given.get('channels'), given.get('length')))
-    except Exception as e: raise ValueError(f"{CONFIG}: preprocessing[{i}] cannot be built: {str(e)[:300] or type(e).__name__}") from None
-    return f
-
-def build_pipeline(
-    cfg:dict, # a configuration that `check_config` has passed
-    tensors:dict, # its tensors
-) -> Pipeline: # in evaluation mode, on the CPU
-    "The pipeline that a configuration describes, with these tensors"
-    name, model = cfg['architecture']['name'], build_model(cfg, tensors)
-    steps = [_build_step(cfg, tensors, i) for i in range(len(cfg['preprocessing']))]
-    target = TSTarget.from_config(cfg['target'], (tensors.get('mean'), tensors.get('std')))
-    inputs = ('series', *(o['name'] for o in cfg.get('inputs', ())))
-    mean, std = target.statistics or (None, None)
-    res = Pipeline(steps, model, cfg['activation'], cfg['temperature'], mean, std, inputs)
-    extra = [k for k in tensors if k not in res.state_dict()]
-    if extra: raise ValueError(f"{WEIGHTS} holds {extra[0][:80]!r}, for which {name} has no place.")
-    res.load_state_dict(tensors)
-    try:
-        with local_seed(0): _try_forward(res.eval(), cfg, sum(t.nbytes for t in tensors.values()))
-    except Exception as e:
-        series, why = ' × '.join(str(cfg['series'][k]) for k in ('channels', 'length')), str(e)[:300] or type(e).__name__
-        raise ValueError(f"{name}, with the arguments in {CONFIG}, cannot predict series of {series}: {why}") from None
-    return res
-
 # %% ../nbs/29_bundle.ipynb #8b3d0018
-def _each(o): # what stands in nested lists and tuples
+def _each(o): # the items of nested lists and tuples
     if isinstance(o, (list, tuple)):
         for v in o: yield from _each(v)
     else: yield o
@@ -384,9 +397,9 @@ def side_inputs(
 def _try_forward(pipeline, cfg, nbytes):
     "One series through the network, on a budget: its arguments may ask for what its weights do not show"
     model, channels, length = pipeline.model, cfg['series']['channels'], cfg['series']['length']
-    if hasattr(model, 'fitted'): return      # fixed features, each of which stands in a buffer
+    if hasattr(model, 'fitted'): return      # fixed features, which are buffers of the model
     if takes_length(model, length) is None: length = max(min(length, 1024, 2**20//channels), min(length, getattr(model, 'min_len', 1)))
     wide = sum(math.prod(o['shape']) for o in cfg.get('inputs', ()))
-    if channels*length + wide > 2**22: return       # who has series of 16 MB has the memory for their feature maps
+    if channels*length + wide > 2**22: return       # series of 16 MB: their feature maps may be as large
     inputs = torch.zeros(1, channels, length, dtype=torch.float32), *side_inputs(cfg, 1)
     with torch.inference_mode(), _ForwardBudget(nbytes, channels, length + wide): pipeline.run(*inputs)

@@ -27,66 +27,9 @@ def evaluated(
     hooks = (h for m in model.modules() for k, o in vars(m).items() if k.endswith('_hooks') for h in o.values())
     return copy.deepcopy(model, {id(o): o for o in (*model.parameters(), *model.buffers(), *hooks)}).eval()
 
-# %% ../nbs/32_inference.ipynb #b3bddff1
-def _check_bs(bs):
-    if not is_whole(bs): raise ValueError(f"bs is {bs!r}. Expected a positive number of series.")
-
-def _bound_to_length(pipeline, target, length):
-    "Why only series of the trained length can be predicted; None where any length will do"
-    if any(f.only_length() is not None for f in pipeline.preprocessing): return 'its scaling has statistics for each step'
-    if target.by_step: return 'it gives a label for each step'
-    if takes_length(pipeline.model, length) is not None: return f'a {type(pipeline.model).__name__} is built for one length'
-
-def _other_shape(p, shape, length):
-    why = f'; {p._bound}' if p._bound and length != p.shape[1] else ''
-    want = ', '.join(map(str, p.shape if None in p.input_shape else p.input_shape))
-    mend = " Pad shorter series with NaN at the end, or pass them as a list of series, which is padded."
-    return (f"X has shape {shape}. Expected (n, {want}), the channels and length of the training series{why}."
-            + mend*bool(why and length < p.shape[1] and p._fills))
-
-def _not_finite(p, seen, which):
-    if torch.isinf(seen).any(): return f"{which} infinite values. Replace them first, with NaN or with np.clip."
-    mend = "" if p._bound else "; series of unequal length, which are padded with NaN, can be predicted one length at a time"
-    return f"{which} missing values (NaN), and this model was trained without a transform that deals with them. Fill them first{mend}."
-
-def _refuse_batch(
-    p, # `Predictor`
-    seen:Tensor, # (B, C', L'): what is left of a batch after the selection
-    i:int, # number of its first series
-    shape:tuple, # of all series
-):
-    "Refuse series that the model cannot take"
-    channels, n = seen.shape[1:]
-    if channels != p.shape[0] or shape[1] != (p.input_shape[0] or shape[1]) or n != p.shape[1] and p._bound:
-        raise ValueError(_other_shape(p, shape, n))
-    if torch.isfinite(seen).all() or p._fills and not torch.isinf(seen).any(): return
-    raise ValueError(_not_finite(p, seen, f"Among the series {i} to {i + len(seen) - 1} some have"))
-
-def _side_input(o, v, n):
-    "One input beside the series, as the configuration `o` says"
-    name, want = o['name'], (n, *o['shape'])
-    try: t = torch.as_tensor(v if isinstance(v, Tensor) else np.asarray(v))
-    except TypeError: raise ValueError(f"The input {name!r} holds something other than numbers.") from None
-    if t.shape != want: raise ValueError(f"The input {name!r} has shape {tuple(t.shape)}. Expected {want}, one for each series.")
-    if o['dtype'] == 'int64' and t.is_floating_point(): raise ValueError(f"The input {name!r} has dtype {t.dtype}. Expected whole numbers.")
-    if not torch.isfinite(t).all(): raise ValueError(f"The input {name!r} has missing or infinite values. Replace them first.")
-    return t.to(getattr(torch, o['dtype']))
-
-def _side_inputs(
-    wanted, # of the configuration: name, shape and type of each
-    side:dict, # what was passed
-    n:int, # number of series
-) -> list[Tensor]: # in order
-    "The inputs beside the series, checked"
-    names = [o['name'] for o in wanted]
-    lacking, strange = [o for o in names if o not in side], [o for o in side if o not in names]
-    if lacking: raise ValueError(f"The input {lacking[0]!r} is missing. This model takes X and, by name, {', '.join(names)}.")
-    if strange: raise ValueError(f"There is no input {strange[0]!r}. This model takes X" + (f" and, by name, {', '.join(names)}." if names else " alone."))
-    return [_side_input(o, side[o['name']], n) for o in wanted]
-
 # %% ../nbs/32_inference.ipynb #9c5e0002
 class _Served:
-    "A pipeline with its configuration, and the batches that go through it"
+    "A pipeline with its configuration, on a device"
     def _set(self, cfg, pipeline, device, bs):
         _check_bs(bs)
         self.config, self.bs, self.shape, self.pipeline = cfg, int(bs), (cfg['series']['channels'], cfg['series']['length']), pipeline
@@ -108,13 +51,16 @@ class _Served:
         for o in (self.pipeline.preprocessing, self.pipeline.model): o.to(self.device)
         return self
 
+# %% ../nbs/32_inference.ipynb #9c5e1002
+class _Batches(_Served):
+    "The batches that go through a pipeline"
     def _series(self, X):
         "The series in one array or tensor, and the selection of the model"
         raw = as_frame(X)
         X = as_long(raw, self.input_shape[1] or 0 if self._fills else 0)
         if not len(X): raise ValueError(f"X has shape {tuple(X.shape)}: no series to predict.")
         select = next((o for o in self.pipeline.preprocessing if isinstance(o, SelectSeries)), SelectSeries())
-        if X.shape[1] == (self.input_shape[0] or X.shape[1]):     # else it is refused
+        if X.shape[1] == (self.input_shape[0] or X.shape[1]):     # else `_refuse_batch` raises
             warn_lost_digits(raw if hasattr(raw, 'columns') or getattr(raw, 'dtype', object) == object else X, select.sel_vars)
         return X, select
 
@@ -141,7 +87,7 @@ class _Served:
         raise ValueError(f"{name} was trained on series of {self.shape[1]} steps, and cannot take {length}: {why}") from None
 
 # %% ../nbs/32_inference.ipynb #9c5e0004
-class Predictor(_Served):
+class Predictor(_Batches):
     "A trained model with its preprocessing, its classes and its units: `Predictor(folder)(X)`. Many threads may share one"
     def __init__(self,
         path, # folder that `learn.save_bundle` wrote
@@ -169,22 +115,23 @@ class Predictor(_Served):
     def model(self) -> nn.Module: return self.pipeline.model
 
     def __call__(self,
-        X, # (n, C, L): series in the user's units; array, tensor, memory map or wide frame; of any length that the network takes; or a list of series
+        X, # series in the user's units: (n, C, L) array, tensor, memory map or wide frame, or a list; of any length that the network takes
         bs:int|None=None, # batch size
         **side, # inputs beside the series, (n, …) each, by name, where the model has any
     ) -> Tensor: # probabilities, or numbers in the user's units, on the CPU
         """What `learn.get_X_preds(X, bs=bs)[0]` gives.
 
-        Where the preprocessing fills missing values, the series of a list are padded with NaN to the length of `input_shape`: a series
-        gives the same alone and among others. Only series longer than those of the training set a length for all"""
+        Where the preprocessing fills missing values, the series of a list are padded with NaN to the length of `input_shape`, so that
+        a prediction does not depend on the other series; only longer series change the length for all"""
         return self.pipeline.finish(self._batches(X, bs, side, Pipeline.outputs))
 
     def predict_proba(self, X, bs:int|None=None, **side) -> np.ndarray: # (n, classes), or (n, *shape, classes); in the order of `classes`
         "Probabilities of the classes"
-        if self.target.activation == 'identity': raise ValueError("This model predicts numbers, which have no probabilities. Use predict(X).")
+        if self.target.activation == 'identity':
+            raise ValueError("This model predicts numbers, which have no probabilities. Use predict(X).")
         return self(X, bs, **side).numpy()
 
-    def predict(self, X, bs:int|None=None, **side): # labels (n,) or (n, *shape); a list of labels for each series of a multi-label model; or numbers
+    def predict(self, X, bs:int|None=None, **side): # labels or numbers, (n,) or (n, *shape); of several labels per series a list of lists
         "Labels in the user's vocabulary, or numbers in the user's units"
         return self.decode(self(X, bs, **side))
 
@@ -195,15 +142,12 @@ class Predictor(_Served):
         return self.target.decode(y)
 
     def embeddings(self, X, bs:int|None=None, **side) -> np.ndarray: # (n, head_nf)
-        "What the network makes of each series before its head"
+        "The features of each series before the head of the network"
         return self._batches(X, bs, side, Pipeline.features).numpy()
 
-    def __repr__(self):
-        s, t = self.config['series'], self.target
-        shape = t.output_shape
-        out = f"{len(t.vocab)} classes" if t.vocab else f"numbers of shape {shape}" if shape != (1,) else 'a number'
-        return f"Predictor({self.config['architecture']['name']}, series of {s['channels']} × {s['length']} to {out}, {self.device})"
+    def __repr__(self): return f"Predictor({_says(self)})"
 
+# %% ../nbs/32_inference.ipynb #9c5e1003
 def load_bundle(
     path, # folder that `learn.save_bundle` wrote
     device='cpu', # where to compute
@@ -211,3 +155,69 @@ def load_bundle(
 ) -> Predictor: # its `model` can be trained on: `ts_learner(dls, load_bundle(path).model)`
     "Read a bundle"
     return Predictor(path, device, bs)
+
+# %% ../nbs/32_inference.ipynb #b3bddff1
+def _says(p): # for `repr`
+    s, t, name = p.config['series'], p.target, p.config['architecture']['name']
+    shape = t.output_shape
+    out = f"{len(t.vocab)} classes" if t.vocab else f"numbers of shape {shape}" if shape != (1,) else 'a number'
+    return f"{name}, series of {s['channels']} × {s['length']} to {out}, {p.device}"
+
+def _check_bs(bs):
+    if not is_whole(bs): raise ValueError(f"bs is {bs!r}. Expected a positive number of series.")
+
+def _bound_to_length(pipeline, target, length):
+    "Why only series of the trained length can be predicted; None where any length will do"
+    if any(f.only_length() is not None for f in pipeline.preprocessing): return 'its scaling has statistics for each step'
+    if target.by_step: return 'it gives a label for each step'
+    if takes_length(pipeline.model, length) is not None: return f'a {type(pipeline.model).__name__} is built for one length'
+
+def _other_shape(p, shape, length):
+    why = f'; {p._bound}' if p._bound and length != p.shape[1] else ''
+    want = ', '.join(map(str, p.shape if None in p.input_shape else p.input_shape))
+    mend = " Pad shorter series with NaN at the end, or pass them as a list of series, which is padded."
+    return (f"X has shape {shape}. Expected (n, {want}), the channels and length of the training series{why}."
+            + mend*bool(why and length < p.shape[1] and p._fills))
+
+def _not_finite(p, seen, which):
+    if torch.isinf(seen).any(): return f"{which} infinite values. Replace them first, with NaN or with np.clip."
+    mend = "" if p._bound else "; series of unequal length, which are padded with NaN, can be predicted one length at a time"
+    return f"{which} missing values (NaN), and this model was trained without a transform that fills them. Fill them first{mend}."
+
+def _refuse_batch(
+    p, # `Predictor`
+    seen:Tensor, # (B, C', L'): what is left of a batch after the selection
+    i:int, # number of its first series
+    shape:tuple, # of all series
+):
+    "Refuse series that the model cannot take"
+    channels, n = seen.shape[1:]
+    if channels != p.shape[0] or shape[1] != (p.input_shape[0] or shape[1]) or n != p.shape[1] and p._bound:
+        raise ValueError(_other_shape(p, shape, n))
+    if torch.isfinite(seen).all() or p._fills and not torch.isinf(seen).any(): return
+    raise ValueError(_not_finite(p, seen, f"Among the series {i} to {i + len(seen) - 1} some have"))
+
+# %% ../nbs/32_inference.ipynb #9c5e1001
+def _side_input(o, v, n):
+    "One input beside the series, as the configuration `o` says"
+    name, want = o['name'], (n, *o['shape'])
+    try: t = torch.as_tensor(v if isinstance(v, Tensor) else np.asarray(v))
+    except TypeError: raise ValueError(f"The input {name!r} holds something other than numbers.") from None
+    if t.shape != want: raise ValueError(f"The input {name!r} has shape {tuple(t.shape)}. Expected {want}, one for each series.")
+    if o['dtype'] == 'int64' and t.is_floating_point(): raise ValueError(f"The input {name!r} has dtype {t.dtype}. Expected whole numbers.")
+    if not torch.isfinite(t).all(): raise ValueError(f"The input {name!r} has missing or infinite values. Replace them first.")
+    return t.to(getattr(torch, o['dtype']))
+
+def _takes(names): return "This model takes X" + (f" and, by name, {', '.join(names)}." if names else " alone.")
+
+def _side_inputs(
+    wanted, # of the configuration: name, shape and type of each
+    side:dict, # what was passed
+    n:int, # number of series
+) -> list[Tensor]: # in order
+    "The inputs beside the series, checked"
+    names = [o['name'] for o in wanted]
+    lacking, strange = [o for o in names if o not in side], [o for o in side if o not in names]
+    if lacking: raise ValueError(f"The input {lacking[0]!r} is missing. {_takes(names)}")
+    if strange: raise ValueError(f"There is no input {strange[0]!r}. {_takes(names)}")
+    return [_side_input(o, side[o['name']], n) for o in wanted]

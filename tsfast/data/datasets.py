@@ -92,7 +92,7 @@ def _both_tfms(tfms):
 
 def _other_steps(ds) -> str: # the message
     "Labels for each step, but not of as many steps as the series have"
-    return (f"y has {ds.d[0]} labels a series, and the series have {ds.len} steps. TSClassification takes one label a series, "
+    return (f"y has {ds.d[0]} labels per series, and the series have {ds.len} steps. TSClassification takes one label per series, "
             "or one for each step; for a matrix of 0 and 1 use TSMultiLabelClassification().")
 
 # %% ../../nbs/data/04a_datasets.ipynb #4ce9f29a

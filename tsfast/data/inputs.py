@@ -24,7 +24,7 @@ def side_inputs(
 
 
 def _as_side(name, v, n): # one further input as a tensor
-    if not isinstance(name, str) or not name.isidentifier() or name == 'series': raise ValueError(_no_name(name))
+    if not isinstance(name, str) or not name.isidentifier() or name in ('series', 'X', 'bs', 'self'): raise ValueError(_no_name(name))
     try: t = v.detach().as_subclass(Tensor) if isinstance(v, Tensor) else torch.as_tensor(np.array(v))
     except (TypeError, ValueError): raise ValueError(_no_numbers(name)) from None
     if t.is_complex() or t.ndim == 0 or len(t) != n: raise ValueError(_not_one_row(name, t, n))
@@ -34,7 +34,8 @@ def _as_side(name, v, n): # one further input as a tensor
     return t
 
 def _no_name(name) -> str: # the message
-    return f"inputs has the name {name!r}. Expected the name of a parameter of the model's forward; 'series' is X itself."
+    return (f"inputs has the name {name!r}. Expected the name of a parameter of the model's forward; 'series' is X itself, and 'X', 'bs' "
+            "and 'self' are taken.")
 
 def _no_numbers(name) -> str: # the message
     return f"The input {name!r} has no numbers. Expected an array of floats or integers."

@@ -50,6 +50,93 @@ class TSBatchTransform(DisplayedTransform):
         "Move the statistics to `device`"
         if self.fn is not None: self.fn.to(device)
 
+# %% ../../nbs/data/05_preprocessing.ipynb #9e7a0003
+class TSScale(TSBatchTransform):
+    "Base of the transforms that subtract and divide"
+    kind:Literal['standard', 'minmax', 'robust'] = 'standard'
+    order = 90
+    def __init__(self,
+        by_sample:bool=False, # statistics of each series instead of the training split
+        by_var:bool|list=False, # statistics for each channel; or a list of groups of channels that share theirs
+        by_step:bool=False, # statistics for each time step
+        exclude_vars=None, # channels that stay as they are
+        shift=None, # what to subtract, if known; broadcast to (1, C, L)
+        scale=None, # what to divide by, if known; broadcast to (1, C, L)
+        **kwargs, # of `ScaleSeries`
+    ):
+        super().__init__()
+        self.given = shift is not None
+        _check_choice(by_sample, by_var, by_step, self.given, scale is not None)
+        self.by_sample, self.by_var, self.by_step, self.kwargs = by_sample, by_var, by_step, kwargs
+        self.exclude_vars = [int(o) for o in np.atleast_1d(exclude_vars)] if exclude_vars is not None else []
+        if self.given:
+            shift, scale = _as_3d(shift), _as_3d(scale)
+            _check_known(shift, scale)
+        places:dict = dict(dims=(2,) if by_var else (1, 2), keep_vars=self.exclude_vars)
+        self.fn = ScaleSeries(self.kind, shift, scale, by_sample=by_sample, **places, **kwargs)
+
+    def fit(self,
+        ds, # `TSDatasets` of the training split
+        before=(), # transforms that come first
+    ):
+        "Take the statistics from all series of `ds`"
+        bad = [i for i in self.exclude_vars if not 0 <= i < ds.vars]
+        if bad: raise ValueError(f"exclude_vars has {bad[0]}. Expected channel numbers from 0 to {ds.vars - 1}.")
+        if not self.by_sample: self.fn.shift, self.fn.scale = self._given(ds) if self.given else self._found(ds, before)
+        return self
+
+    def _given(self, ds):
+        "Known statistics for the channels of `ds`"
+        shift, scale = (o.clone() for o in _broadcast(self.fn.shift, self.fn.scale, ds.vars, ds.len))
+        shift[:, self.exclude_vars], scale[:, self.exclude_vars] = 0., 1.
+        return shift, scale
+
+    def _found(self, ds, before):
+        "Statistics of the series: (1, C or 1, L or 1)"
+        groups = _groups(self.by_var, self.exclude_vars, ds.vars)
+        shift, scale = _found(self.kind, ds, before, groups, self.by_step)
+        if not self.by_var and not self.exclude_vars: shift, scale = shift[:1], scale[:1]
+        return shift[None].float(), scale[None].float()
+
+    def check_len(self, n_steps):
+        known = self.fn.only_length()
+        if known not in (None, n_steps): raise ValueError(_other_length(self, n_steps, known))
+
+# %% ../../nbs/data/05_preprocessing.ipynb #9e7a0004
+class TSStandardize(TSScale):
+    "Mean 0 and standard deviation 1"
+    kind = 'standard'
+    def __init__(self,
+        by_sample:bool=False, # statistics of each series instead of the training split
+        by_var:bool|list=False, # statistics for each channel; or a list of groups of channels that share theirs
+        by_step:bool=False, # statistics for each time step
+        exclude_vars=None, # channels that stay as they are
+        mean=None, # known mean, broadcast to (1, C, L)
+        std=None, # known standard deviation, broadcast to (1, C, L)
+    ): super().__init__(by_sample, by_var, by_step, exclude_vars, mean, std)
+
+class TSNormalize(TSScale):
+    "From `low` to `high` over the training split"
+    kind = 'minmax'
+    def __init__(self,
+        low:float=-1., # what the minimum becomes
+        high:float=1., # what the maximum becomes
+        by_sample:bool=False, # statistics of each series instead of the training split
+        by_var:bool|list=False, # statistics for each channel; or a list of groups of channels that share theirs
+        by_step:bool=False, # statistics for each time step
+        exclude_vars=None, # channels that stay as they are
+    ): super().__init__(by_sample, by_var, by_step, exclude_vars, low=low, high=high)
+
+class TSRobustScale(TSScale):
+    "Median 0 and interquartile range 1: outliers do not count"
+    kind = 'robust'
+    def __init__(self,
+        by_sample:bool=False, # statistics of each series instead of the training split
+        by_var:bool|list=True, # statistics for each channel; or a list of groups of channels that share theirs
+        by_step:bool=False, # statistics for each time step
+        exclude_vars=None, # channels that stay as they are
+    ): super().__init__(by_sample, by_var, by_step, exclude_vars)
+
 # %% ../../nbs/data/05_preprocessing.ipynb #26ad2dd2
 def _groups(by_var, exclude, n):
     "Which channels share statistics: a list of lists"
@@ -63,6 +150,15 @@ def _groups(by_var, exclude, n):
         raise ValueError(f"by_var is {by_var} and exclude_vars is {exclude}. A channel that stays as it is cannot be in a group.")
     return groups + [[i] for i in rest if i not in flat]
 
+def _check_choice(by_sample, by_var, by_step, shift_given, scale_given):
+    "Refuse arguments of `TSScale` that exclude each other"
+    if by_sample and by_step: raise ValueError("by_sample and by_step together leave one value for each statistic. Choose one.")
+    if by_sample and isinstance(by_var, (list, tuple)):
+        raise ValueError("Groups of channels have statistics of the training split alone: leave by_sample out.")
+    if by_sample and shift_given: raise ValueError("Statistics that are given, and by_sample, exclude each other. Choose one.")
+    if shift_given != scale_given: raise ValueError("Give both what to subtract and what to divide by, or neither.")
+
+# %% ../../nbs/data/05_preprocessing.ipynb #9e7b0002
 def _as_3d(o): # a number, one for each channel, (C, L) or (1, C, L) as (1, C or 1, L or 1)
     o = torch.as_tensor(o, dtype=torch.float32)
     return o.reshape(1, -1, 1) if o.ndim == 1 else o.reshape((1,)*(3 - o.ndim) + tuple(o.shape))
@@ -109,6 +205,7 @@ def _robust(chunks, groups, axes):
         q = np.nanquantile(np.where(ok, v, 0.), [.25, .5, .75], axis=axes)
         yield q[1], q[2] - q[0]
 
+# %% ../../nbs/data/05_preprocessing.ipynb #9e7b0003
 _STATISTICS = dict(standard=_standard, minmax=_minmax, robust=_robust)
 
 def _chunks(ds, before):
@@ -117,105 +214,19 @@ def _chunks(ds, before):
         for f in before: x = f.on_series(x) if hasattr(f, 'on_series') else f(x.as_subclass(TSTensor)).as_subclass(Tensor)
         yield x.cpu().numpy()
 
+def _found(kind, ds, before, groups, by_step):
+    "Statistics of a split, of the same values for each group of channels: (C, L or 1)"
+    shape, axes = (ds.vars, ds.len if by_step else 1), (0, 1) if by_step else (0, 1, 2)
+    shift, scale = np.zeros(shape), np.ones(shape)
+    with np.errstate(invalid='ignore', over='ignore'):     # infinities are refused, with a message, after this pass
+        found = _STATISTICS[kind](lambda: _chunks(ds, before), groups, axes)
+        for g, (m, s) in zip(groups, found): shift[g], scale[g] = m, s
+    shift, scale = torch.from_numpy(np.nan_to_num(shift, nan=0., posinf=0., neginf=0.)), torch.from_numpy(scale)
+    return shift, safe_scale(scale, shift)
+
 def _other_length(f, n_steps, known):
     return (f"The series have {n_steps} steps, and {type(f).__name__} has statistics for each of {known} steps. "
             f"Expected series of {known} steps; for other lengths train with by_step=False.")
-
-# %% ../../nbs/data/05_preprocessing.ipynb #9e7a0003
-class TSScale(TSBatchTransform):
-    "Base of the transforms that subtract and divide"
-    kind:Literal['standard', 'minmax', 'robust'] = 'standard'
-    order = 90
-    def __init__(self,
-        by_sample:bool=False, # statistics of each series instead of the training split
-        by_var:bool|list=False, # statistics for each channel; or a list of groups of channels that share theirs
-        by_step:bool=False, # statistics for each time step
-        exclude_vars=None, # channels that stay as they are
-        shift=None, # what to subtract, if known; broadcast to (1, C, L)
-        scale=None, # what to divide by, if known; broadcast to (1, C, L)
-        **kwargs, # of `ScaleSeries`
-    ):
-        super().__init__()
-        self.given, groups = shift is not None, isinstance(by_var, (list, tuple))
-        if by_sample and by_step: raise ValueError("by_sample and by_step together leave one value for each statistic. Choose one.")
-        if by_sample and groups: raise ValueError("Groups of channels have statistics of the training split alone: leave by_sample out.")
-        if by_sample and self.given: raise ValueError("Statistics that are given, and by_sample, exclude each other. Choose one.")
-        if self.given != (scale is not None): raise ValueError("Give both what to subtract and what to divide by, or neither.")
-        self.by_sample, self.by_var, self.by_step, self.kwargs = by_sample, by_var, by_step, kwargs
-        self.exclude_vars = [int(o) for o in np.atleast_1d(exclude_vars)] if exclude_vars is not None else []
-        if self.given:
-            shift, scale = _as_3d(shift), _as_3d(scale)
-            _check_known(shift, scale)
-        self.fn = ScaleSeries(self.kind, shift, scale, by_sample=by_sample,
-                              dims=(2,) if by_var else (1, 2), keep_vars=self.exclude_vars, **kwargs)
-
-    def fit(self,
-        ds, # `TSDatasets` of the training split
-        before=(), # transforms that come first
-    ):
-        "Take the statistics from all series of `ds`"
-        bad = [i for i in self.exclude_vars if not 0 <= i < ds.vars]
-        if bad: raise ValueError(f"exclude_vars has {bad[0]}. Expected channel numbers from 0 to {ds.vars - 1}.")
-        if not self.by_sample: self.fn.shift, self.fn.scale = self._given(ds) if self.given else self._found(ds, before)
-        return self
-
-    def _given(self, ds):
-        "Known statistics for the channels of `ds`"
-        shift, scale = (o.clone() for o in _broadcast(self.fn.shift, self.fn.scale, ds.vars, ds.len))
-        shift[:, self.exclude_vars], scale[:, self.exclude_vars] = 0., 1.
-        return shift, scale
-
-    def _found(self, ds, before):
-        "Statistics of the series: (1, C or 1, L or 1)"
-        groups = _groups(self.by_var, self.exclude_vars, ds.vars)
-        shape, axes = (ds.vars, ds.len if self.by_step else 1), (0, 1) if self.by_step else (0, 1, 2)
-        shift, scale = np.zeros(shape), np.ones(shape)
-        with np.errstate(invalid='ignore', over='ignore'):     # infinities are refused, with a message, after this pass
-            found = _STATISTICS[self.kind](lambda: _chunks(ds, before), groups, axes)
-            for g, (m, s) in zip(groups, found): shift[g], scale[g] = m, s
-        shift, scale = torch.from_numpy(np.nan_to_num(shift, nan=0., posinf=0., neginf=0.)), torch.from_numpy(scale)
-        scale = safe_scale(scale, shift)
-        if not self.by_var and not self.exclude_vars: shift, scale = shift[:1], scale[:1]
-        return shift[None].float(), scale[None].float()
-
-    def check_len(self, n_steps):
-        known = self.fn.only_length()
-        if known not in (None, n_steps): raise ValueError(_other_length(self, n_steps, known))
-
-# %% ../../nbs/data/05_preprocessing.ipynb #9e7a0004
-class TSStandardize(TSScale):
-    "Mean 0 and standard deviation 1"
-    kind = 'standard'
-    def __init__(self,
-        by_sample:bool=False, # statistics of each series instead of the training split
-        by_var:bool|list=False, # statistics for each channel; or a list of groups of channels that share theirs
-        by_step:bool=False, # statistics for each time step
-        exclude_vars=None, # channels that stay as they are
-        mean=None, # known mean, broadcast to (1, C, L)
-        std=None, # known standard deviation, broadcast to (1, C, L)
-    ): super().__init__(by_sample, by_var, by_step, exclude_vars, mean, std)
-
-class TSNormalize(TSScale):
-    "From `low` to `high` over the training split"
-    kind = 'minmax'
-    def __init__(self,
-        low:float=-1., # what the minimum becomes
-        high:float=1., # what the maximum becomes
-        by_sample:bool=False, # statistics of each series instead of the training split
-        by_var:bool|list=False, # statistics for each channel; or a list of groups of channels that share theirs
-        by_step:bool=False, # statistics for each time step
-        exclude_vars=None, # channels that stay as they are
-    ): super().__init__(by_sample, by_var, by_step, exclude_vars, low=low, high=high)
-
-class TSRobustScale(TSScale):
-    "Median 0 and interquartile range 1: outliers do not count"
-    kind = 'robust'
-    def __init__(self,
-        by_sample:bool=False, # statistics of each series instead of the training split
-        by_var:bool|list=True, # statistics for each channel; or a list of groups of channels that share theirs
-        by_step:bool=False, # statistics for each time step
-        exclude_vars=None, # channels that stay as they are
-    ): super().__init__(by_sample, by_var, by_step, exclude_vars)
 
 # %% ../../nbs/data/05_preprocessing.ipynb #b6861a4e
 class TSClip(TSBatchTransform):
@@ -228,6 +239,7 @@ class TSClip(TSBatchTransform):
         super().__init__()
         self.low, self.high, self.fn = low, high, ClipSeries(low, high)
 
+# %% ../../nbs/data/05_preprocessing.ipynb #9e7b0001
 class TSNan2Value(TSBatchTransform):
     "Replace missing values, after scaling by default: 0 is then the mean"
     order, fills_missing = 99, True
@@ -235,7 +247,7 @@ class TSNan2Value(TSBatchTransform):
     def __init__(self,
         value:float=0., # what to put; with a `method`, only where a channel has nothing but NaN
         method:Literal['mean', 'median']|None=None, # None, or 'mean' or 'median' of the channel of that series
-        keep_padding:bool=False, # leave NaN up to the end of a series, for a model that masks it, such as LSTM or TST: `ts_learner` tells it
+        keep_padding:bool=False, # keep NaN at the end of a series, for models that mask it, such as LSTM or TST; `ts_learner` tells them
     ):
         super().__init__()
         self.value, self.method, self.keep_padding, self.fn = value, method, keep_padding, FillNaN(value, method, keep_padding)

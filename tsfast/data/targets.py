@@ -26,7 +26,7 @@ class ScaledTarget(Tensor):
     __torch_function__ = torch._C._disabled_torch_function_impl   # operations give plain tensors, at no cost
     def __deepcopy__(self, memo): return self.as_subclass(Tensor).clone().as_subclass(ScaledTarget)
 
-def _refuse_text(y): # such as the name of a column
+def _refuse_text(y): # `y` is the name of a column, for example
     if isinstance(y, (str, bytes)):
         raise ValueError(f"y is a single {type(y).__name__}, {y!r}. Expected the targets themselves, one for each series: an array, a list "
                          "or a column of a data frame, such as y=df.pop('label').")
@@ -34,6 +34,7 @@ def _refuse_text(y): # such as the name of a column
         raise ValueError(f"y is a {type(y).__name__}, which has no length. Expected one target for each series: an array, a list or a "
                          "column, such as list(y).")
 
+# %% ../../nbs/data/03_targets.ipynb #7a2d0001
 def one_column(
     y, # targets of any kind
 ): # (n,) where `y` is an array, tensor or data frame with one column; else as it is
@@ -76,6 +77,7 @@ def _from_list(y):
     # numpy makes text of everything beside a string, of NaN too
     return a if a.dtype.kind not in 'US' or a.ndim != 1 or all(isinstance(o, (str, bytes)) for o in y) else np.array(y, dtype=object)
 
+# %% ../../nbs/data/03_targets.ipynb #7a2d0002
 def as_targets(
     y, # array, tensor, series, data frame or list
     n:int|None=None, # number of series that they belong to
@@ -95,7 +97,7 @@ def _natives(a): return [o.item() if isinstance(o, np.generic) else o for o in a
 
 def _missing(y): # None, NaN and pandas' NA
     if y.dtype.kind != 'O': return np.isnan(y) if y.dtype.kind == 'f' else np.zeros(y.shape, bool)
-    import pandas as pd      # who only predicts never comes here
+    import pandas as pd      # predictions do not need it
     return pd.isna(y)
 
 # %% ../../nbs/data/03_targets.ipynb #c737fb5b
@@ -115,7 +117,7 @@ class TSTarget(Described):
     def setup(self, y:np.ndarray): raise NotImplementedError
     def encode(self, y) -> Tensor: raise NotImplementedError
     def decode(self, t:Tensor): # encoded targets, or predictions after the activation
-        "What a user calls them: labels of their vocabulary, or numbers in their units"
+        "Labels of the user's vocabulary, or numbers in the user's units"
         raise NotImplementedError
     def loss_func(self): raise NotImplementedError
 
@@ -140,7 +142,7 @@ class TSTarget(Described):
     @property
     def scaled(self) -> bool: return False
     @property
-    def statistics(self) -> tuple: return ()      # of scaled targets: mean and standard deviation, as tensors
+    def statistics(self) -> tuple: return ()      # mean and standard deviation of scaled targets, as tensors
     @property
     def by_step(self) -> bool: return False       # is there a target for each time step?
     @property
@@ -169,6 +171,7 @@ def as_vocab(
     from fastai.data.transforms import CategoryMap
     return CategoryMap(_natives(items), sort=False)
 
+# %% ../../nbs/data/03_targets.ipynb #7a2d0003
 class _Classes(TSTarget):
     "Targets that are classes; in a bundle they are a list"
     cat = True
@@ -194,50 +197,7 @@ class _Classes(TSTarget):
         self.d, self._hint = None if cfg['shape'] is None else tuple(cfg['shape']), ''
         return self
 
-# %% ../../nbs/data/03_targets.ipynb #dcbd7d1a
-def _hardly_labels(y):
-    return (f"y holds numbers such as {float(y[y != np.round(y)].flat[0]):g}, nearly all of them different: hardly labels. "
-            "For numbers use TSRegression(); if they are labels all the same, convert them with y.astype(str).")
-
-def _refuse_vocab(vocab):
-    if vocab is None: return
-    if len(set(vocab)) < len(vocab): raise ValueError(f"vocab names a class twice: {vocab}.")
-    if len({isinstance(o, str) for o in vocab}) > 1: raise ValueError(f"vocab mixes text and numbers: {vocab}. Give all classes one type.")
-
-def _refuse_missing(y, where='those given'):
-    bad = _missing(y)
-    if not bad.any(): return
-    n = int(bad.any(axis=tuple(range(1, y.ndim))).sum())
-    raise ValueError(f"{n} of {len(y)} series have a missing label (the first is number {np.argwhere(bad)[0][0]} of {where}). Remove them first.")
-
-def _found_labels(y):
-    "The classes of the training split, sorted"
-    try: return np.unique(y.astype(str) if y.dtype.kind == 'O' and all(isinstance(o, str) for o in y.flat) else y)
-    except TypeError:
-        kinds = sorted({type(o).__name__ for o in y.flat})
-        raise ValueError(f"y mixes labels of different types: {kinds}. Convert them with y.astype(str).") from None
-
-def _short(vocab):
-    items = [repr(o) for o in list(vocab)[:10]]
-    return ', '.join(items) + (f', … ({len(vocab)} classes)' if len(vocab) > 10 else '')
-
-def _unknown_label(labels, vocab, hint):
-    shown = ', '.join(repr(o) for o in _natives(np.unique(labels)[:5]))
-    return (f"Unknown label: {shown}. The training split has {_short(vocab)}. "
-            f"Correct the label, or move a series of that class into the training split.{hint}")
-
 # %% ../../nbs/data/03_targets.ipynb #7a2c0006
-def _check_labels(y):
-    if y.dtype.kind == 'f' and (y != np.round(y)).any() and len(np.unique(y)) > max(10, y.size//2): raise ValueError(_hardly_labels(y))
-    if y.ndim > 2:
-        raise ValueError(f"y has shape {y.shape}. TSClassification takes (n,) labels, or (n, length): one for each step. "
-                         "For several labels a series use TSMultiLabelClassification(); for numbers TSRegression().")
-    _refuse_missing(y, 'the training split')
-
-def _one_class(label):
-    return (f"The training split has only one class: {label!r}. A classifier needs at least two. Look at the splits; "
-            "for numbers use TSRegression().")
-
 class TSClassification(_Classes):
     "One class for each series, `y` `(n,)`, or one for each step, `y` `(n, L)`. Labels may be strings, integers or booleans"
     kind, activation, dtype = 'classification', 'softmax', torch.int64
@@ -252,7 +212,8 @@ class TSClassification(_Classes):
         "Find the classes of the training split"
         from tsfast.data.splits import numbers_hint
         y = one_column(as_targets(y))
-        _refuse_vocab(self._given); _check_labels(y)
+        _refuse_vocab(self._given)
+        _check_labels(y)
         labels = _found_labels(y) if self._given is None else as_labels(self._given)
         if len(labels) < 2: raise ValueError(_one_class(_natives(labels)[0]))
         self.vocab = as_vocab(labels)
@@ -265,25 +226,13 @@ class TSClassification(_Classes):
         y, # labels, (n,) or (n, L)
     ) -> Tensor: # indices into `vocab`, int64
         "Labels to indices; a label never seen in training is a `ValueError`"
-        y = self._read(y)
+        y = _new_labels(y, self)
         if not y.size: return torch.zeros(y.shape, dtype=torch.int64)
         sorted_labels = self._labels[self._order]
         pos = np.searchsorted(sorted_labels, y).clip(max=self.c - 1)
         unseen = sorted_labels[pos] != y
         if unseen.any(): raise ValueError(_unknown_label(y[unseen], self.vocab, self._hint))
         return torch.from_numpy(self._order[pos].astype(np.int64))
-
-    def _read(self, y):
-        "New labels as an array of the training split's kind"
-        y, ndim = one_column(as_targets(y)), 1 + len(self.d or ())
-        if y.ndim != ndim: raise ValueError(f"y has shape {y.shape}; the training targets have {ndim} dimension(s).")
-        _refuse_missing(y)
-        if y.size and y.dtype.kind == 'O' and all(isinstance(o, str) for o in y.flat): y = y.astype(str)
-        is_text, was_text = (o.dtype.kind in 'US' for o in (y, self._labels))
-        if y.size and is_text != was_text and self._labels.dtype.kind != 'O':
-            raise ValueError(f"y holds labels such as {_natives(y.flat[:1])[0]!r}; those of the training split are like {self.vocab[0]!r}. "
-                             "Give both the same type: y.astype(str), say.")
-        return y
 
     def decode(self,
         t:Tensor, # indices into `vocab`; or probabilities, (…, c), of which the largest counts
@@ -294,56 +243,78 @@ class TSClassification(_Classes):
     @property
     def by_step(self): return self.d is not None
     def check_length(self, n_steps):
-        if self.d is not None and self.d[0] != n_steps:
-            raise ValueError(f"y has {self.d[0]} labels a series, and the series have {n_steps} steps. TSClassification takes one label a "
-                             "series, or one for each step; for a matrix of 0 and 1 use TSMultiLabelClassification().")
+        if self.d is not None and self.d[0] != n_steps: raise ValueError(_other_steps(self.d[0], n_steps))
 
     def loss_func(self):
         from fastai.losses import CrossEntropyLossFlat
         return CrossEntropyLossFlat()
 
-# %% ../../nbs/data/03_targets.ipynb #d0031f97
-def _twice(labels):
-    twice = next(l for l in labels if labels.count(l) > 1)
-    return f"The classes {labels[:10]} name {twice!r} twice. Expected each once, in vocab or in the columns of y."
+# %% ../../nbs/data/03_targets.ipynb #dcbd7d1a
+def _hardly_labels(y):
+    return (f"y holds numbers such as {float(y[y != np.round(y)].flat[0]):g}, nearly all of them different. They do not look like labels. "
+            "For numbers use TSRegression(); if they are labels, convert them with y.astype(str).")
 
-def _found_in_lists(rows):
-    "The labels in lists of them, sorted"
-    import pandas as pd
-    if any(pd.isna(l) is True for o in rows for l in o):
-        raise ValueError("y has missing labels (None or NaN) in its lists. Remove them; a series without labels has an empty list.")
-    try: return sorted({l for o in rows for l in o})
+def _refuse_vocab(vocab):
+    if vocab is None: return
+    if len(set(vocab)) < len(vocab): raise ValueError(f"vocab names a class twice: {vocab}.")
+    if len({isinstance(o, str) for o in vocab}) > 1: raise ValueError(f"vocab mixes text and numbers: {vocab}. Give all classes one type.")
+
+def _refuse_missing(y, where='those given'):
+    bad = _missing(y)
+    if not bad.any(): return
+    n, first = int(bad.any(axis=tuple(range(1, y.ndim))).sum()), np.argwhere(bad)[0][0]
+    raise ValueError(f"{n} of {len(y)} series have a missing label (the first is number {first} of {where}). Remove them first.")
+
+def _not_one_label(y):
+    return (f"y has shape {y.shape}. TSClassification takes (n,) labels, or (n, length): one for each step. "
+            "For several labels per series use TSMultiLabelClassification(); for numbers TSRegression().")
+
+def _check_labels(y):
+    "Refuse labels of the training split that are missing or do not look like labels"
+    fractions = y.dtype.kind == 'f' and (y != np.round(y)).any()
+    if fractions and len(np.unique(y)) > max(10, y.size//2): raise ValueError(_hardly_labels(y))
+    if y.ndim > 2: raise ValueError(_not_one_label(y))
+    _refuse_missing(y, 'the training split')
+
+def _one_class(label):
+    return (f"The training split has only one class: {label!r}. A classifier needs at least two. Look at the splits; "
+            "for numbers use TSRegression().")
+
+def _found_labels(y):
+    "The classes of the training split, sorted"
+    try: return np.unique(y.astype(str) if y.dtype.kind == 'O' and all(isinstance(o, str) for o in y.flat) else y)
     except TypeError:
-        kinds = sorted({type(l).__name__ for o in rows for l in o})
-        raise ValueError(f"y mixes labels of different types: {kinds}. Expected lists of text, or of numbers.") from None
+        kinds = sorted({type(o).__name__ for o in y.flat})
+        raise ValueError(f"y mixes labels of different types: {kinds}. Convert them with y.astype(str).") from None
 
-def _read_labels(
-    y, # a matrix, or lists of labels
-    width=2, # from how many on, numbers in a row are a row of a matrix
-): # an array (n, c), or a list of lists of labels
-    "What `y` is: a matrix, or lists of labels"
-    ndim = getattr(y, 'ndim', 1)
-    if ndim > 2:
-        raise ValueError(f"y has shape {tuple(y.shape)}. TSMultiLabelClassification takes a list of labels for each series, "
-                         "or a matrix of 0 and 1, (n, classes).")
-    if ndim == 2: y = as_targets(y)
-    if ndim == 2 and y.dtype.kind in 'fiub': return y
-    bad = [o for o in y if isinstance(o, (str, bytes)) or not hasattr(o, '__iter__')]
-    if bad:
-        raise ValueError(f"y holds {bad[0]!r}. TSMultiLabelClassification takes a list of labels for each series, such as ['a', 'b'] or [], "
-                         "or a matrix of 0 and 1. For one label a series use TSClassification().")
-    rows = [o.tolist() if hasattr(o, 'tolist') else _natives(o) for o in y]
-    if any(isinstance(o, (set, frozenset)) for o in y): return rows
-    is_matrix = len({len(o) for o in rows}) == 1 and len(rows[0]) >= width and all(isinstance(l, Real) and 0 <= l <= 1 for o in rows for l in o)
-    return np.array(rows, dtype=np.float32) if is_matrix else rows
+# %% ../../nbs/data/03_targets.ipynb #7a2d0004
+def _short(vocab):
+    items = [repr(o) for o in list(vocab)[:10]]
+    return ', '.join(items) + (f', … ({len(vocab)} classes)' if len(vocab) > 10 else '')
 
-def _as_matrix(rows, c):
-    "A matrix of probabilities as a tensor"
-    t = torch.from_numpy(rows.astype(np.float32))
-    if t.shape[1] != c: raise ValueError(f"y has {t.shape[1]} columns; there are {c} classes.")
-    bad = t[~((t >= 0) & (t <= 1))]
-    if len(bad): raise ValueError(f"y has values outside [0, 1], such as {bad[0].item():g}. Expected 0 and 1, or probabilities.")
-    return t
+def _unknown_label(labels, vocab, hint):
+    shown = ', '.join(repr(o) for o in _natives(np.unique(labels)[:5]))
+    return (f"Unknown label: {shown}. The training split has {_short(vocab)}. "
+            f"Correct the label, or move a series of that class into the training split.{hint}")
+
+def _other_type(label, known):
+    return (f"y holds labels such as {label!r}; those of the training split are like {known!r}. "
+            "Give both the same type, for example with y.astype(str).")
+
+def _new_labels(y, target):
+    "New labels as an array of the same kind as those of the training split"
+    y, ndim = one_column(as_targets(y)), 1 + len(target.d or ())
+    if y.ndim != ndim: raise ValueError(f"y has shape {y.shape}; the training targets have {ndim} dimension(s).")
+    _refuse_missing(y)
+    if y.size and y.dtype.kind == 'O' and all(isinstance(o, str) for o in y.flat): y = y.astype(str)
+    is_text, was_text = (o.dtype.kind in 'US' for o in (y, target._labels))
+    if y.size and is_text != was_text and target._labels.dtype.kind != 'O':
+        raise ValueError(_other_type(_natives(y.flat[:1])[0], target.vocab[0]))
+    return y
+
+def _other_steps(n_labels, n_steps):
+    return (f"y has {n_labels} labels per series, and the series have {n_steps} steps. TSClassification takes one label per series, "
+            "or one for each step; for a matrix of 0 and 1 use TSMultiLabelClassification().")
 
 # %% ../../nbs/data/03_targets.ipynb #7a2c0007
 class TSMultiLabelClassification(_Classes):
@@ -352,41 +323,32 @@ class TSMultiLabelClassification(_Classes):
     kind, activation, ragged = 'multilabel', 'sigmoid', True
     schema = {**_Classes.schema, 'shape': None, 'threshold': float}
     def __init__(self,
-        vocab=None, # the classes, in the order of the outputs; by default those of the training split, sorted; for a matrix the columns of a data frame, or 0, 1, …
+        vocab=None, # the classes, in the order of the outputs; by default the sorted ones, or for a matrix its columns, or 0, 1, …
         thresh:float=0.5, # a class whose probability exceeds this is predicted
     ):
-        if not isinstance(thresh, Real) or not 0 <= thresh < 1: raise ValueError(f"thresh={thresh!r}. Expected a probability, from 0 to below 1.")
+        if not isinstance(thresh, Real) or not 0 <= thresh < 1:
+            raise ValueError(f"thresh={thresh!r}. Expected a probability, from 0 to below 1.")
         self._given, self.thresh = vocab, thresh
 
     def setup(self, y):
         "Find the classes of the training split"
-        labelled = self._given is not None and {0, 1} & set(self._given)      # 0 and 1 are said to be classes themselves
+        labelled = self._given is not None and {0, 1} & set(self._given)      # 0 and 1 are classes themselves
         rows = _read_labels(y, np.inf if labelled else 2)
         self._matrix = isinstance(rows, np.ndarray)
         self._named = self._matrix and self._given is None and hasattr(y, 'columns')
-        if self._given is not None: labels = self._given
-        elif self._matrix: labels = y.columns if self._named else range(rows.shape[1])
-        else: labels = _found_in_lists(rows)
-        labels = _natives(labels)
-        if len(set(labels)) < len(labels): raise ValueError(_twice(labels))
-        self.vocab = as_vocab(labels)
+        found = y.columns if self._named else range(rows.shape[1]) if self._matrix else None
+        self.vocab = as_vocab(_class_names(rows, found if self._given is None else self._given))
         self.c = len(self.vocab)
         if self.c < 1: raise ValueError("The training split has no labels at all.")
         return self
 
     def encode(self, y) -> Tensor: # (n, c), float32
         "Labels to a matrix of 0 and 1; a label never seen in training is a `ValueError`"
-        if hasattr(y, 'columns') and set(y.columns) == set(self.vocab): y = y[list(self.vocab)]   # by name, in whatever order
-        elif hasattr(y, 'columns') and self._named:
-            raise ValueError(f"y has the columns {list(y.columns)[:10]}; those of the training split are {_short(self.vocab)}.")
+        _check_columns(y, self)
+        if hasattr(y, 'columns') and set(y.columns) == set(self.vocab): y = y[list(self.vocab)]   # by name, in any order
         rows = _read_labels(y, self.c if self._matrix else np.inf)      # a narrower list holds labels, such as `decode` gives
         if isinstance(rows, np.ndarray): return _as_matrix(rows, self.c)
-        t, number = torch.zeros(len(rows), self.c), {o: i for i, o in enumerate(self.vocab)}
-        for i, row in enumerate(rows):
-            for l in row:
-                if l not in number: raise ValueError(f"Unknown label: {l!r}, of series {i} of those given. The training split has {_short(self.vocab)}.")
-                t[i, number[l]] = 1
-        return t
+        return _lists_to_matrix(rows, self.vocab)
 
     def decode(self, t:Tensor) -> list: # a list of labels for each series
         "Probabilities, or 0 and 1, to lists of labels"
@@ -408,38 +370,78 @@ class TSMultiLabelClassification(_Classes):
         from fastai.losses import BCEWithLogitsLossFlat
         return BCEWithLogitsLossFlat(thresh=self.thresh)
 
-# %% ../../nbs/data/03_targets.ipynb #4825f17b
-def _first_bad(y, where, allow_nan):
-    bad = ~(np.abs(y) <= np.finfo(np.float32).max) & ~(np.isnan(y) & allow_nan)
-    i = tuple(np.argwhere(bad)[0])
-    mend = '.' if allow_nan else ", or for NaN pass TSRegression(allow_nan=True) and a loss that masks them, such as MaskedLoss."
-    return f"y has NaN or infinite targets (the first is number {i[0]} of {where}: {y[i]:g}; float32 ends at 3.4e+38). Remove these series{mend}"
+# %% ../../nbs/data/03_targets.ipynb #d0031f97
+def _twice(labels):
+    twice = next(l for l in labels if labels.count(l) > 1)
+    return f"The classes {labels[:10]} name {twice!r} twice. Expected each once, in vocab or in the columns of y."
 
-def _as_numbers(y, where, allow_nan):
-    "Targets as float64"
-    y = as_targets(y)
-    if y.dtype.kind in 'cmM':
-        raise ValueError(f"y has dtype {y.dtype}. TSRegression takes real numbers: convert dates, durations and complex numbers first.")
-    if y.dtype.kind == 'O': y = np.where(_missing(y), np.nan, y)
-    try: y = y.astype(np.float64, copy=False)
-    except (TypeError, ValueError): raise ValueError(f"y holds {y.flat[0]!r}. TSRegression takes numbers; for labels use TSClassification().") from None
-    fits = (np.abs(y) <= np.finfo(np.float32).max) | (np.isnan(y) & allow_nan)
-    if not fits.all(): raise ValueError(_first_bad(y, where, allow_nan))
-    return y
+def _found_in_lists(rows):
+    "The labels in lists of them, sorted"
+    import pandas as pd
+    if any(pd.isna(l) is True for o in rows for l in o):
+        raise ValueError("y has missing labels (None or NaN) in its lists. Remove them; a series without labels has an empty list.")
+    try: return sorted({l for o in rows for l in o})
+    except TypeError:
+        kinds = sorted({type(l).__name__ for o in rows for l in o})
+        raise ValueError(f"y mixes labels of different types: {kinds}. Expected lists of text, or of numbers.") from None
 
-def _no_mean(column, shape):
-    where = f' in column {tuple(column.tolist())}' if shape else ''
-    return f"The training split has no target{where} but NaN, so there is no mean to standardize with. Leave it out, or use standardize=False."
+def _class_names(rows, names):
+    "Classes in the order of the outputs: `names`, or where they are None those in the lists"
+    labels = _natives(_found_in_lists(rows) if names is None else names)
+    if len(set(labels)) < len(labels): raise ValueError(_twice(labels))
+    return labels
 
-def _few_digits_left(level, std, column):
-    where = '' if column is None else f', in column {column}'
-    return (f"y has targets near {level:.9g} that vary by {std:.2g}{where}, and float32 keeps fewer than two digits of that. "
-            "Use TSRegression(standardize=True), which scales them in float64 and keeps the digits.")
+def _no_lists(seen):
+    return (f"{seen}. TSMultiLabelClassification takes a list of labels for each series, such as ['a', 'b'] or [], "
+            "or a matrix of 0 and 1, (n, classes). For one label per series use TSClassification().")
 
-def _other_shape(y, shape):
-    want = ', '.join(map(str, ('n', *shape))) + (',' if not shape else '')
-    return f"y has shape {y.shape}; the training targets have shape ({want})."
+def _read_labels(
+    y, # a matrix, or lists of labels
+    width=2, # from how many on, numbers in a row are a row of a matrix
+): # an array (n, c), or a list of lists of labels
+    "What `y` is: a matrix, or lists of labels"
+    ndim = getattr(y, 'ndim', 1)
+    if ndim > 2: raise ValueError(_no_lists(f"y has shape {tuple(y.shape)}"))
+    if ndim == 2: y = as_targets(y)
+    if ndim == 2 and y.dtype.kind in 'fiub': return y
+    bad = [o for o in y if isinstance(o, (str, bytes)) or not hasattr(o, '__iter__')]
+    if bad: raise ValueError(_no_lists(f"y holds {bad[0]!r}"))
+    rows = [o.tolist() if hasattr(o, 'tolist') else _natives(o) for o in y]
+    if any(isinstance(o, (set, frozenset)) for o in y): return rows
+    return np.array(rows, dtype=np.float32) if _is_matrix(rows, width) else rows
 
+# %% ../../nbs/data/03_targets.ipynb #7a2d0005
+def _is_matrix(rows, width):
+    "Do all rows have the same length, at least `width`, and only numbers from 0 to 1?"
+    if len({len(o) for o in rows}) != 1 or len(rows[0]) < width: return False
+    return all(isinstance(l, Real) and 0 <= l <= 1 for o in rows for l in o)
+
+def _as_matrix(rows, c):
+    "A matrix of probabilities as a tensor"
+    t = torch.from_numpy(rows.astype(np.float32))
+    if t.shape[1] != c: raise ValueError(f"y has {t.shape[1]} columns; there are {c} classes.")
+    bad = t[~((t >= 0) & (t <= 1))]
+    if len(bad): raise ValueError(f"y has values outside [0, 1], such as {bad[0].item():g}. Expected 0 and 1, or probabilities.")
+    return t
+
+def _unknown_in_list(label, i, vocab):
+    return f"Unknown label: {label!r}, of series {i} of those given. The training split has {_short(vocab)}."
+
+def _lists_to_matrix(rows, vocab):
+    "Lists of labels to a matrix of 0 and 1"
+    t, number = torch.zeros(len(rows), len(vocab)), {o: i for i, o in enumerate(vocab)}
+    for i, row in enumerate(rows):
+        for l in row:
+            if l not in number: raise ValueError(_unknown_in_list(l, i, vocab))
+            t[i, number[l]] = 1
+    return t
+
+def _check_columns(y, target):
+    "The columns of a data frame must be those of the training split"
+    if not hasattr(y, 'columns') or not target._named or set(y.columns) == set(target.vocab): return
+    raise ValueError(f"y has the columns {list(y.columns)[:10]}; those of the training split are {_short(target.vocab)}.")
+
+# %% ../../nbs/data/03_targets.ipynb #7a2d0007
 def _number_outputs(shape): # c and d: several plain targets are several outputs; anything else is one output of that shape
     return (1, None) if not shape else (shape[0], None) if len(shape) == 1 else (1, tuple(shape))
 
@@ -490,11 +492,13 @@ class _Numbers(TSTarget):
 
 # %% ../../nbs/data/03_targets.ipynb #7a2c0009
 class TSRegression(_Numbers):
-    "Numbers: one for each series `(n,)`, several `(n, k)`, or a target of any shape `(n, v, h)`, as in forecasting. What a masked array hides is NaN"
+    """Numbers: one for each series `(n,)`, several `(n, k)`, or a target of any shape `(n, v, h)`, as in forecasting.
+
+    Masked values of a masked array are NaN"""
     kind = 'regression'
     def __init__(self,
-        standardize:bool=False, # train on targets with mean 0 and standard deviation 1; with `ts_learner`, predictions, metrics and plots are in the original units
-        allow_nan:bool=False, # let missing targets (NaN) through, for a loss that masks them; infinite ones never
+        standardize:bool=False, # train on targets with mean 0 and standard deviation 1; `ts_learner` reports in the original units
+        allow_nan:bool=False, # allow missing targets (NaN), for a loss that masks them; infinite targets are never allowed
     ): self.standardize, self.allow_nan, self.mean, self.std = standardize, allow_nan, None, None
 
     def setup(self, y):
@@ -537,22 +541,62 @@ class TSRegression(_Numbers):
         from fastai.losses import MSELossFlat
         return MSELossFlat()
 
+# %% ../../nbs/data/03_targets.ipynb #4825f17b
+def _first_bad(y, where, allow_nan):
+    bad = ~(np.abs(y) <= np.finfo(np.float32).max) & ~(np.isnan(y) & allow_nan)
+    i = tuple(np.argwhere(bad)[0])
+    mend = '.' if allow_nan else ", or for NaN pass TSRegression(allow_nan=True) and a loss that masks them, such as MaskedLoss."
+    return (f"y has NaN or infinite targets (the first is number {i[0]} of {where}: {y[i]:g}; float32 ends at 3.4e+38). "
+            f"Remove these series{mend}")
+
+def _no_number(v): return f"y holds {v!r}. TSRegression takes numbers; for labels use TSClassification()."
+
+def _as_numbers(y, where, allow_nan):
+    "Targets as float64"
+    y = as_targets(y)
+    if y.dtype.kind in 'cmM':
+        raise ValueError(f"y has dtype {y.dtype}. TSRegression takes real numbers: convert dates, durations and complex numbers first.")
+    if y.dtype.kind == 'O': y = np.where(_missing(y), np.nan, y)
+    try: y = y.astype(np.float64, copy=False)
+    except (TypeError, ValueError): raise ValueError(_no_number(y.flat[0])) from None
+    fits = (np.abs(y) <= np.finfo(np.float32).max) | (np.isnan(y) & allow_nan)
+    if not fits.all(): raise ValueError(_first_bad(y, where, allow_nan))
+    return y
+
+def _no_mean(column, shape):
+    where = f' in column {tuple(column.tolist())}' if shape else ''
+    return (f"The training split has no target{where} but NaN, so there is no mean to standardize with. "
+            "Leave it out, or use standardize=False.")
+
+def _few_digits_left(level, std, column):
+    where = '' if column is None else f', in column {column}'
+    return (f"y has targets near {level:.9g} that vary by {std:.2g}{where}, and float32 keeps fewer than two digits of that. "
+            "Use TSRegression(standardize=True), which scales them in float64 and keeps the digits.")
+
+def _other_shape(y, shape):
+    want = ', '.join(map(str, ('n', *shape))) + (',' if not shape else '')
+    return f"y has shape {y.shape}; the training targets have shape ({want})."
+
 # %% ../../nbs/data/03_targets.ipynb #c9e6268b
 def infer_target(
     y:np.ndarray, # targets, one dimension
 ) -> TSTarget:
-    "Strings, booleans and integers are classes, floats are numbers; anything with more dimensions must be said"
-    if y.ndim > 1:
-        raise ValueError(f"y has shape {y.shape}, which could mean several things. Say which with tfms=[None, t], where t is TSRegression() "
-                         "for numbers, TSClassification() for one class for each step, or TSMultiLabelClassification() for a matrix of 0 and 1.")
+    "Strings, booleans and integers are classes, floats are numbers. Targets with more dimensions are a `ValueError`: choose a transform"
+    if y.ndim > 1: raise ValueError(_several_meanings(y))
     if y.dtype.kind == 'f':
         values = np.unique(y)
-        if 2 <= len(values) <= min(10, len(y)//3) and (values == np.round(values)).all():
-            shown = ', '.join(f'{v:g}' for v in values[:5]) + (', …' if len(values) > 5 else '')
-            warnings.warn(f"y holds floats, which are taken for numbers to predict, but only {len(values)} different ones, all whole: {shown}. "
-                          "For classes pass y.astype(int), or tfms=[None, TSClassification()]; for numbers tfms=[None, TSRegression()].",
-                          stacklevel=4)
+        like_classes = 2 <= len(values) <= min(10, len(y)//3) and (values == np.round(values)).all()
+        if like_classes: warnings.warn(_like_classes(values), stacklevel=4)
         return TSRegression()
     if y.dtype.kind == 'O' and any(isinstance(o, (list, tuple, set, np.ndarray)) for o in y):
-        raise ValueError("y holds lists. For several labels a series say so with tfms=[None, TSMultiLabelClassification()].")
+        raise ValueError("y holds lists. For several labels per series pass tfms=[None, TSMultiLabelClassification()].")
     return TSClassification()
+
+def _several_meanings(y):
+    return (f"y has shape {y.shape}, which could mean several things. Say which with tfms=[None, t], where t is TSRegression() "
+            "for numbers, TSClassification() for one class for each step, or TSMultiLabelClassification() for a matrix of 0 and 1.")
+
+def _like_classes(values):
+    shown = ', '.join(f'{v:g}' for v in values[:5]) + (', …' if len(values) > 5 else '')
+    return (f"y holds floats, which are taken as numbers to predict, but only {len(values)} different ones, all whole: {shown}. "
+            "For classes pass y.astype(int), or tfms=[None, TSClassification()]; for numbers tfms=[None, TSRegression()].")

@@ -42,7 +42,8 @@ def solve_head(
     if ds.target is None: raise ValueError("The data loaders have no targets, and a closed-form head is fitted to them.")
     _refuse_unknown(kwargs)
     if ds.n_inp > 1: raise ValueError(_one_input(ds.input_names))
-    loss, w = getattr(learn.loss_func, 'func', learn.loss_func), None
+    loss, w = getattr(learn.loss_func, 'loss', learn.loss_func), None      # a calibrated one, or torch's own
+    loss = getattr(loss, 'func', loss)
     if getattr(loss, 'weight', None) is not None or getattr(loss, 'label_smoothing', False): raise ValueError(_weighted_classes())
     for cb in learn._grab_cbs(SampleWeights):
         cb.check(ds)

@@ -44,8 +44,8 @@ class Pipeline(nn.Module):
         if self.mean is None: return y
         mean, std = self.mean.to(y.device), self.std.to(y.device)
         return (y.double() if mean.dtype == torch.float64 else y) * std + mean
-    def features(self, series:Tensor, *side:Tensor) -> Tensor: # (B, head_nf); of the series alone
-        return pooled_features(self.model, self.preprocess(series))
+    def features(self, series:Tensor, *side:Tensor) -> Tensor: # (B, head_nf)
+        return pooled_features(self.model, self.preprocess(series), **dict(zip(self.input_names[1:], side)))
     def forward(self, series:Tensor, *side:Tensor) -> Tensor: return self.finish(self.outputs(series, *side))
 
 # %% ../../nbs/models/07_pipeline.ipynb #8b4d0006

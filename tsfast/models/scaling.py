@@ -37,7 +37,7 @@ def _quartiles(x, dims):
 
 def series_stats(
     x:Tensor, # (B, C, L); NaN is left out
-    kind:str|None='standard', # 'standard': mean and standard deviation; 'minmax': minimum and range; 'robust': median and interquartile range
+    kind:str|None='standard', # 'standard' (mean, standard deviation), 'minmax' (minimum, range) or 'robust' (median, interquartile range)
     dims:tuple=(1, 2), # dimensions to reduce
 ) -> tuple[Tensor, Tensor]: # shift and scale, with the reduced dimensions kept as 1
     "What to subtract from `x`, and what to divide it by"
@@ -60,6 +60,11 @@ Places = Annotated[list[Place|None], msgspec.Meta(max_length=10_000)]   # severa
 
 def _is_tensor(annotation): return annotation is Tensor or Tensor in getattr(annotation, '__args__', ())
 
+def _entry_type(p): # type of an argument, with its default if it has one, which is for older bundles that lack it
+    kind = Any if p.annotation is p.empty else p.annotation
+    return kind if p.default is p.empty else (kind, p.default)
+
+# %% ../../nbs/models/06_scaling.ipynb #7a1d0001
 class SeriesModule(Described, nn.Module):
     """Base of preprocessing that a bundle can hold: `(B, C, L)` to series.
 
@@ -70,13 +75,11 @@ class SeriesModule(Described, nn.Module):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        try: args = inspect.signature(cls, eval_str=True).parameters     # the types, where annotations are kept as text
+        try: args = inspect.signature(cls, eval_str=True).parameters     # types, where annotations are kept as text
         except NameError: args = inspect.signature(cls).parameters
         ps = [p for p in args.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         cls.statistics = tuple(p.name for p in ps if _is_tensor(p.annotation))
-        types = {p.name: Any if p.annotation is p.empty else p.annotation for p in ps if p.name not in cls.statistics}
-        # an argument that older bundles lack has its default
-        cls.schema = {k: t if (o := args[k].default) is inspect.Parameter.empty else (t, o) for k, t in types.items()}
+        cls.schema = {p.name: _entry_type(p) for p in ps if p.name not in cls.statistics}
 
     @classmethod
     def kind_name(cls): return None if cls.__name__.startswith('_') else cls.__name__
@@ -122,8 +125,9 @@ class _TrainedScale(SeriesModule):
             raise ValueError("This transform has no statistics yet. Give it to get_ts_dls as a batch transform, "
                              "which takes them from the training split.")
         if not self.keep_vars: return series_stats(x, self.kind, self.dims)
-        kept = torch.zeros(x.shape[1], 1, dtype=torch.bool, device=x.device); kept[self.keep_vars] = True
-        shift, scale = series_stats(x.masked_fill(kept, torch.nan), self.kind, self.dims)      # what stays as it is does not count for the rest
+        kept = torch.zeros(x.shape[1], 1, dtype=torch.bool, device=x.device)
+        kept[self.keep_vars] = True
+        shift, scale = series_stats(x.masked_fill(kept, torch.nan), self.kind, self.dims)      # of the channels that are scaled
         return shift.expand(-1, x.shape[1], -1).masked_fill(kept, 0.), scale.expand(-1, x.shape[1], -1).masked_fill(kept, 1.)
 
     def check_series(self, channels, length, given=(None, None)):
@@ -186,12 +190,14 @@ class ScaleSeries(_TrainedScale):
     ) -> Tensor: # in the original units
         "Undo `forward`"
         if stats is None and self.by_sample:
-            raise ValueError("by_sample scaling can only be undone with the statistics of the original series: pass stats=module.stats(x).")
+            raise ValueError("by_sample scaling needs the statistics of the original series to be undone: pass stats=module.stats(x).")
         shift, scale = _beside(x, self.stats(x) if stats is None else stats)
         if (self.low, self.high) == (0., 1.): return x * scale + shift
         return self._keep(x, (x - self.low) / (self.high - self.low) * scale + shift)
 
-    def extra_repr(self): return f"{self.kind!r}, by_sample={self.by_sample}" + ('' if self.shift is None else f", shape={tuple(self.shift.shape)}")
+    def extra_repr(self):
+        shape = '' if self.shift is None else f", shape={tuple(self.shift.shape)}"
+        return f"{self.kind!r}, by_sample={self.by_sample}{shape}"
 
 # %% ../../nbs/models/06_scaling.ipynb #7a1c0006
 class ClipSeries(SeriesModule):
@@ -206,6 +212,7 @@ class ClipSeries(SeriesModule):
     def forward(self, x:Tensor) -> Tensor: return x.clamp(self.low, self.high)
     def extra_repr(self): return f'{self.low}, {self.high}'
 
+# %% ../../nbs/models/06_scaling.ipynb #7a1d0002
 def padding_mask(
     x:Tensor, # (B, C, L)
 ) -> Tensor: # (B, L), True = padding
@@ -238,24 +245,7 @@ class FillNaN(SeriesModule):
         return torch.where(missing, self.fill(x), x)
     def extra_repr(self): return f'{self.value}, method={self.method!r}' + ', keep_padding=True'*self.keep_padding
 
-# %% ../../nbs/models/06_scaling.ipynb #7a1c0007
-def _too_few(x, dim, idx):
-    what = 'channels' if dim == 1 else 'steps'
-    return f"The series have shape {tuple(x.shape[1:])}; the model takes {what} up to number {max(idx)} of them."
-
-def _check_places(name, v, is_slice):
-    if is_slice:
-        if v is None or len(v) != 3 or v[2] == 0: raise ValueError(f"{name} is {v}. Expected the three ends of a slice.")
-    elif v is not None and None in v: raise ValueError(f"{name} is {v[:10]}. Expected null or a list of numbers.")
-    elif v is not None and len(v) > max(1000, len(set(v))): raise ValueError(f"{name} is {v[:10]}. Expected a list of numbers, each once.")
-
-def _check_given(what, n, left, idx, is_slice):
-    "The selection must turn what the input has into what the network takes"
-    if n is None: return
-    got = range(n)[slice(*idx)] if is_slice else range(n) if idx is None else idx
-    if len(got) != left or any(not -n <= i < n for i in got):
-        raise ValueError(f"series.input.{what} is {n}. Expected a number of which the selection leaves {left}.")
-
+# %% ../../nbs/models/06_scaling.ipynb #7a1d0003
 class SelectSeries(SeriesModule):
     "Keep some channels and time steps: `(B, C, L)` to `(B, C', L')`"
     def __init__(self,
@@ -284,3 +274,21 @@ class SelectSeries(SeriesModule):
         _check_places('vars', self.vars, self.vars_slice); _check_places('steps', self.steps, self.steps_slice)
         _check_given('channels', given[0], channels, self.vars, self.vars_slice)
         _check_given('length', given[1], length, self.steps, self.steps_slice)
+
+# %% ../../nbs/models/06_scaling.ipynb #7a1c0007
+def _too_few(x, dim, idx):
+    what = 'channels' if dim == 1 else 'steps'
+    return f"The series have shape {tuple(x.shape[1:])}; the model takes {what} up to number {max(idx)} of them."
+
+def _check_places(name, v, is_slice):
+    if is_slice:
+        if v is None or len(v) != 3 or v[2] == 0: raise ValueError(f"{name} is {v}. Expected the three ends of a slice.")
+    elif v is not None and None in v: raise ValueError(f"{name} is {v[:10]}. Expected null or a list of numbers.")
+    elif v is not None and len(v) > max(1000, len(set(v))): raise ValueError(f"{name} is {v[:10]}. Expected a list of numbers, each once.")
+
+def _check_given(what, n, left, idx, is_slice):
+    "The selection must turn what the input has into what the network takes"
+    if n is None: return
+    got = range(n)[slice(*idx)] if is_slice else range(n) if idx is None else idx
+    if len(got) != left or any(not -n <= i < n for i in got):
+        raise ValueError(f"series.input.{what} is {n}. Expected a number of which the selection leaves {left}.")

@@ -130,6 +130,10 @@ def run_many(
     What is there is skipped. A failure is recorded in `folder/failed` and does not stop the others. Ctrl-C ends the workers; results that
     are there stay, and the next call goes on. A script needs `if __name__ == '__main__':` around the call, since the processes import it"""
     if not is_whole(workers): raise ValueError(f"workers is {workers!r}. Expected a number of processes: at least 1.")
+    settings = list(settings)
+    for s in settings:
+        if isinstance(s, RunSettings) and s.dsid: continue
+        raise ValueError(f"settings has {str(s)[:80]}. Expected RunSettings(dsid=…), one for each run.")
     folder, queue, answers, busy, idle = Path(folder).expanduser().resolve(), list(enumerate(settings)), {}, {}, []
     folder.mkdir(parents=True, exist_ok=True)
     try:
