@@ -38,7 +38,7 @@ class TSGrades(TSTarget):
         from fastai.losses import BCEWithLogitsLossFlat
         return BCEWithLogitsLossFlat()
 
-class LogSeries(SeriesModule):
+class LoggedSeries(SeriesModule):
     "The logarithm of `x + offset`"
     def __init__(self, offset:float=1., scale:torch.Tensor|None=None):
         super().__init__()
@@ -49,11 +49,11 @@ class LogSeries(SeriesModule):
         if self.scale is not None and self.scale.shape != (channels, 1): raise ValueError("scale has another number of channels.")
 
 class TSLog(TSBatchTransform):
-    "`LogSeries` of each batch, before scaling"
+    "`LoggedSeries` of each batch, before scaling"
     order = 80
     def __init__(self, offset=1., scale=None):
         super().__init__()
-        self.fn = LogSeries(offset, scale)
+        self.fn = LoggedSeries(offset, scale)
     def inverse(self, x, stats=None): return torch.exp(x) - self.fn.offset
 
 
@@ -99,10 +99,10 @@ def test_a_new_batch_transform(tmp_path, scale):
     "With a module of its own, its argument and its statistics in the bundle"
     learn = make(tfms=[TSLog(2., scale)])
     p = load_bundle(learn.save_bundle(tmp_path/'b'))
-    assert p.config['preprocessing'][0] == dict(kind='LogSeries', arguments=dict(offset=2.))
+    assert p.config['preprocessing'][0] == dict(kind='LoggedSeries', arguments=dict(offset=2.))
     assert torch.equal(p(X), learn.get_X_preds(X)[0])
     if scale is None: np.testing.assert_allclose(learn.dls.valid.decode(learn.dls.valid.one_batch())[0].numpy(), X[30:], atol=1e-4)
-    cfg = {**p.config, 'preprocessing': [dict(kind='LogSeries', arguments=dict(offset='2'))]}
+    cfg = {**p.config, 'preprocessing': [dict(kind='LoggedSeries', arguments=dict(offset='2'))]}
     with pytest.raises(ValueError, match=r"preprocessing\[0\].arguments.offset is '2'"): check_config(cfg)
 
 def test_names_of_earlier_versions():
