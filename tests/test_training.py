@@ -252,7 +252,8 @@ def test_run_many(tmp_path):
 @pytest.mark.skipif(os.name == 'nt', reason='signals of POSIX systems')
 def test_interrupted_pool(repo, tmp_path):
     "Ctrl-C leaves whole results only, and no process behind; one that is killed is a failure"
-    code = ("from tsfast.training import *; import sys\n"
+    code = ("from tsfast.training import *; import signal, sys\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)   # a shell may start what runs in the background without it\n"
             f"runs = [settings_from({settings_json(ITALY)!r}), settings_from({settings_json(msgspec.structs.replace(ITALY, epochs=10**5))!r})]\n"
             f"if __name__ == '__main__': run_many(runs, {str(tmp_path/'o')!r}, workers=1, show=lambda s: print(s, flush=True))\n")
     (tmp_path/'script.py').write_text(code)

@@ -6,6 +6,7 @@
 __all__ = ['ID_NAMES', 'TIME_NAMES', 'LABEL_NAMES', 'as_frame', 'check_frame', 'wide_values', 'has_name', 'word_columns']
 
 # %% ../nbs/01_frames.ipynb #c6e79eee
+from typing import Any
 import calendar, re, warnings
 import numpy as np
 
@@ -16,8 +17,8 @@ def as_frame(
 ): # a pandas data frame if `o` is a frame of another library; otherwise `o` itself
     "Convert data frames of other libraries, such as polars and pyarrow, to pandas; a `ValueError` if that fails"
     if hasattr(o, 'iloc') or not any(hasattr(o, k) for k in ('to_pandas', '__arrow_c_stream__', '__dataframe__')): return o
-    cols = getattr(o, 'columns', getattr(o, 'column_names', ()))
-    if cols == () and not hasattr(o, '__dataframe__'): return o      # a single column, or an array with labels
+    cols:Any = getattr(o, 'columns', getattr(o, 'column_names', None))
+    if cols is None and not hasattr(o, '__dataframe__'): return o      # a single column, or an array with labels
     import pandas as pd      # only here: a predictor of arrays does not need pandas
     # the second way needs no pyarrow
     ways = [lambda: o.to_pandas(), lambda: pd.DataFrame({c: o[c].to_numpy() for c in cols}), lambda: pd.DataFrame.from_arrow(o)]
