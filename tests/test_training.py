@@ -190,7 +190,7 @@ def test_keys_of_data(monkeypatch):
     other = X.copy(); other[-1, -1, -1] += 1
     rest = [RunData(other, y, SPLITS), RunData(X, y[::-1], SPLITS), RunData(X, y, (range(31), range(31, N)))]
     assert len({key, *(run_key(s, o) for o in rest)}) == 4
-    monkeypatch.setattr('tsfast.training.many.__version__', '99')
+    monkeypatch.setattr('tsfast.__version__', '99')
     assert run_key(s, RunData(X, y, SPLITS)) != key
 
 

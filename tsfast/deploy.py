@@ -76,18 +76,18 @@ def _preprocessing(learn):
     (v, vs), (s, ss) = _select(ds._vars), _select(ds._steps)
     select = [SelectSeries(v, s, vs, ss)] if v is not None or s is not None else []
     fs = [f for f in dl.after_batch.fs if getattr(f, 'split_idx', None) in (None, 1)]   # random augmentation is for training
-    steps = [_module(f) for f in [*ds._x_tfms, *fs]]
-    _refuse_other_steps(dl, fs)
-    return select + steps
+    steps = [_module(f) for f in fs]
+    _refuse_other_steps(dl, fs, steps)
+    return select + [_module(f) for f in ds._x_tfms] + steps
 
-def _refuse_other_steps(dl, fs):
+def _refuse_other_steps(dl, fs, steps):
     "The modules must give what the loader gives of its first series"
     ds = dl.dataset
     if not len(ds) or ds.split_idx == 0: return
     with torch.no_grad():
         x = ds.read(ds.idxs[:8])[0].to(dl.device)
         want = dl.transform(x.clone())
-        for f in fs: x = _module(f)(x)
+        for fn in steps: x = fn(x)
     same = x.shape == want.shape and torch.allclose(x, want.to(x), rtol=1e-4, atol=1e-4, equal_nan=True)
     if not same: raise ValueError(_own_code(', '.join(type(f).__name__ for f in fs)))
 

@@ -47,7 +47,7 @@ class TSDatasets:
         self.side = side_inputs(inputs, len(X))
         self._set_targets(y, y_tfm)
         self.shape = tuple(self.read(torch.tensor([0]))[0].shape[1:])
-        if self.cat and self.d is not None and self.d != (self.len,): raise ValueError(_other_steps(self))
+        if self.target is not None: self.target.check_length(self.len)
 
     # what a model and a loss need to know
     vars = property(lambda self: self.shape[0])
@@ -89,11 +89,6 @@ def _both_tfms(tfms):
             raise ValueError(f"{f!r} cannot transform X here. A batch transform goes into batch_tfms=...; "
                              "tfms[0] takes functions from (n, C, L) tensors to tensors.")
     return fs, tfms[1]
-
-def _other_steps(ds) -> str: # the message
-    "Labels for each step, but not of as many steps as the series have"
-    return (f"y has {ds.d[0]} labels per series, and the series have {ds.len} steps. TSClassification takes one label per series, "
-            "or one for each step; for a matrix of 0 and 1 use TSMultiLabelClassification().")
 
 # %% ../../nbs/data/04a_datasets.ipynb #4ce9f29a
 @patch

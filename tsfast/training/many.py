@@ -17,7 +17,7 @@ import torch
 import tsfast
 from ..core import is_whole
 from ..settings import RunSettings, settings_from
-from .data import RunData
+from .data import RunData, archive_data
 from .report import read_json, write_json
 from .run import TrainingRun
 
@@ -52,10 +52,11 @@ def run_once(
 ) -> dict: # 'status': 'done' or 'skipped'; 'key', and 'results'
     "Train a run and write its result, unless it is there"
     folder = Path(folder)
-    key = run_key(settings)
+    data = archive_data(settings)
+    key = run_key(settings, data)
     there = read_json(folder/key/'results.json')
     if there is not None: return dict(status='skipped', key=key, results=there)
-    run, aside = TrainingRun(settings), folder/f'.writing-{key}-{os.getpid()}'
+    run, aside = TrainingRun(settings, data), folder/f'.writing-{key}-{os.getpid()}'
     learn = run.learner()
     try:
         with ExitStack() as silent:

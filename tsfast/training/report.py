@@ -21,6 +21,8 @@ from ..models.utils import count_parameters
 from ..recipe import recipe
 from .data import RunData
 from .run import Predictions, TrainingRun
+from ..interpret.common import class_names
+from ..interpret.predictions import draw_confusion
 import tsfast.deploy, tsfast.interpret   # they give the learner its methods
 
 # %% ../../nbs/training/03_report.ipynb #cf75336e
@@ -97,12 +99,13 @@ def show_test(self:TrainingRun,
     return fig
 
 @patch
-def show_confusion(self:TrainingRun): # matplotlib figure
+def show_confusion(self:TrainingRun,
+    p:Predictions, # of `predict`
+): # matplotlib figure
     "Draw the confusion matrix of the test split"
-    rows, n = self.data.splits[-1], self.learner().dls.c
-    X, y = (np.asarray(o)[rows] for o in (self.data.X, self.data.y))
-    side = min(3 + .45*n, 12)
-    return self.learner().plot_confusion_matrix(X, y, figsize=(side, side), include_values=n <= 30).figure
+    names = class_names(self.learner(), 'A confusion matrix')
+    side = min(3 + .45*len(names), 12)
+    return draw_confusion(p.targs.flatten(), p.decoded.flatten(), names, figsize=(side, side), include_values=len(names) <= 30).figure
 
 def draw_scatter(
     true, # (n,): targets
@@ -176,7 +179,7 @@ def write_results(self:TrainingRun,
     learn.save_bundle(folder/'model')
     if learner: learn.export(folder/'learner.pkl')
     if len(learn.history) > 1: _save_figure(learn.plot_metrics().flat[0].figure, folder/'losses.png')
-    if self.data.classes: _save_figure(self.show_confusion(), folder/'confusion_matrix.png')
+    if self.data.classes: _save_figure(self.show_confusion(p), folder/'confusion_matrix.png')
     else: _save_figure(draw_scatter(p.true, p.pred), folder/'scatter.png')
     _save_figure(self.show_test(p), folder/'series.png')
     write_json(folder/'results.json', results)
