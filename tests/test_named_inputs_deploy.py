@@ -64,7 +64,9 @@ def test_bundle_and_predictor(parts, folder):
     (dict(age=age), "input 'place' is missing.*age, place"), ({}, "input 'age' is missing"), (dict(age=age, place=place, weight=age), "no input 'weight'"),
     (dict(age=age[:, :2], place=place), r"'age' has shape \(9, 2\). Expected \(9, 3\)"), (dict(age=age[:4], place=place[:4]), r"'age' has shape \(4, 3\)"),
     (dict(age=age, place=place[:, None]), r"'place' has shape \(9, 1\). Expected \(9,\)"),
-    (dict(age=age, place=place + .5), "'place' has dtype"), (dict(age=age*torch.nan, place=place), "'age' has missing or infinite values"), (dict(age=['x']*N, place=place), "'age'")])
+    (dict(age=age, place=place + .5), "'place' has dtype"), (dict(age=age*torch.nan, place=place), "'age' has missing or infinite values"), (dict(age=['x']*N, place=place), "'age'"),
+    (dict(age=age.double()*1e300 + 1e300, place=place), "'age' has missing or infinite values"),
+    (dict(age=age*1j, place=place), "'age' has shape .* dtype complex64")])
 def test_what_a_predictor_refuses(folder, side, text):
     with pytest.raises(ValueError, match=text): Predictor(folder)(X, **side)
 

@@ -272,15 +272,15 @@ def build_model(
     "The network that a configuration describes; a `ValueError`, before memory is taken, where it does not fit the tensors"
     name, (cls, args) = cfg['architecture']['name'], _architecture(cfg)
     try: meta = _on_meta(cls, args, len(tensors))
-    except Exception as e:
-        raise ValueError(f"{name} cannot be built with the arguments in {CONFIG}: {str(e)[:300] or type(e).__name__}") from None
+    except Exception as e: raise ValueError(_not_built(name, e)) from None
     if meta is not None: _compare(name, meta, tensors)
     try:
         with torch.device('cpu'): model = _construct(cls, args)
-    except Exception as e:
-        raise ValueError(f"{name} cannot be built with the arguments in {CONFIG}: {str(e)[:300] or type(e).__name__}") from None
+    except Exception as e: raise ValueError(_not_built(name, e)) from None
     if meta is None: _compare(name, model, tensors)
     return model
+
+def _not_built(name, e): return f"{name} cannot be built with the arguments in {CONFIG}: {str(e)[:300] or type(e).__name__}"
 
 # %% ../nbs/29_bundle.ipynb #8b3d0015
 def _compare(name, model, tensors):

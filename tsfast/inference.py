@@ -14,6 +14,7 @@ from torch import nn, Tensor
 from .bundle import (CONFIG, FORMAT, VERSION, WEIGHTS, build_pipeline, check_config, config_digest, read_bundle, read_config,
                            read_tensors)
 from .core import as_device, as_frame, as_long, as_series, is_whole, warn_lost_digits
+from .data.inputs import as_side
 from .data.targets import TSTarget, as_labels
 from .models.pipeline import Pipeline, pooled_features, takes_length
 from .models.scaling import SelectSeries
@@ -201,11 +202,9 @@ def _refuse_batch(
 def _side_input(o, v, n):
     "One input beside the series, as the configuration `o` says"
     name, want = o['name'], (n, *o['shape'])
-    try: t = torch.as_tensor(v if isinstance(v, Tensor) else np.asarray(v))
-    except TypeError: raise ValueError(f"The input {name!r} holds something other than numbers.") from None
+    t = as_side(name, v, n)
     if t.shape != want: raise ValueError(f"The input {name!r} has shape {tuple(t.shape)}. Expected {want}, one for each series.")
     if o['dtype'] == 'int64' and t.is_floating_point(): raise ValueError(f"The input {name!r} has dtype {t.dtype}. Expected whole numbers.")
-    if not torch.isfinite(t).all(): raise ValueError(f"The input {name!r} has missing or infinite values. Replace them first.")
     return t.to(getattr(torch, o['dtype']))
 
 def _takes(names): return "This model takes X" + (f" and, by name, {', '.join(names)}." if names else " alone.")
