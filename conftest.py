@@ -61,24 +61,37 @@ def _report(path, shell):
     return f'cell {n}: {type(exc).__name__}: {brief}\n\n{cell}\n\n' + ''.join(traceback.format_exception(type(exc), exc, tb))
 
 
+def _patched_classes():
+    "The classes that notebooks may patch: those of tsfast, and fastai's Learner"
+    from fastai.learner import Learner
+    mods = [m for k, m in list(sys.modules.items()) if k.split('.')[0] == 'tsfast' and m is not None]
+    return {Learner, *(o for m in mods for o in vars(m).values() if isinstance(o, type) and o.__module__ == m.__name__)}
+
+def _give_back(cls, attrs):
+    "Put the attributes of a class back"
+    for k in set(vars(cls)) - set(attrs):
+        if not k.startswith('__'): delattr(cls, k)    # Python itself adds some of the others on first use
+    for k, v in attrs.items():
+        if vars(cls).get(k) is not v: setattr(cls, k, v)
+
 @contextlib.contextmanager
 def _undone(shells):
     "What a notebook run changes in the process, put back, so that what runs next does not notice"
     import matplotlib, matplotlib.pyplot as plt
     from IPython.core.interactiveshell import InteractiveShell
     env, path, main, sigint = dict(os.environ), list(sys.path), sys.modules['__main__'], signal.getsignal(signal.SIGINT)
-    # a notebook defines again what its module has patched into fastai's Learner and its dispatched functions: those of the module come back,
-    # and the architectures that it registered for show go; so do the verbs of the command line
-    import tsfast.all, tsfast.cli
+    # a notebook defines again what its module has patched into classes and dispatched functions: those of the module come back, and the
+    # architectures and kinds that it registered for show go; so do the verbs of the command line
+    import tsfast.all, tsfast.cli, tsfast.training
     from tsfast.core import seeded
     from fastai.interpret import plot_top_losses
-    from fastai.learner import Learner
     from tsfast.cli.parsing import commands
     from tsfast.data.targets import TSTarget
     from tsfast.models import registry
     from tsfast.models.scaling import SeriesModule
     registered = [(o, dict(o)) for o in (registry._archs, commands, TSTarget.kinds, SeriesModule.kinds)]
-    methods, dispatched = dict(vars(Learner)), [m.implementation for m in plot_top_losses.methods]
+    classes = {o: dict(vars(o)) for o in _patched_classes()}
+    dispatched = [m.implementation for m in plot_top_losses.methods]
     hooks = sys.displayhook, sys.excepthook
     try:
         with seeded(0), matplotlib.rc_context(): yield    # a cell that draws without a seed draws the same in every run
@@ -91,9 +104,7 @@ def _undone(shells):
             for k in shells: k.user_ns.clear(); k.exc = k.result = None
             gc.collect()
         InteractiveShell._instance = None
-        for k in set(vars(Learner)) - set(methods): delattr(Learner, k)
-        for k, f in methods.items():
-            if vars(Learner)[k] is not f: setattr(Learner, k, f)
+        for cls, attrs in classes.items(): _give_back(cls, attrs)
         for f in dispatched: plot_top_losses.dispatch(f)
         for now, before in registered:
             now.clear()
