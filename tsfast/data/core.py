@@ -49,12 +49,14 @@ def get_ts_dls(
     sort:bool=False, # read each batch in the order of the data
     val_bs:int|None=None, # batch size of the other splits; default `bs`
     inputs:dict|None=None, # further inputs of the model, by name: each (n, …), one row per series
+    channels=None, # names of the channels, for plots and predictors; None: they have no names
     **kwargs, # of `TSDataLoader`
 ) -> 'TSDataLoaders':
     "Data loaders for training and validation, from arrays"
     X = check_kind(X)
     splits = _default_splits(X, y, tfms) if splits is None else splits
-    dsets = TSDatasets(X, y, tfms=tfms, splits=splits, sel_vars=sel_vars, sel_steps=sel_steps, inplace=inplace, inputs=inputs)
+    dsets = TSDatasets(X, y, tfms=tfms, splits=splits, sel_vars=sel_vars, sel_steps=sel_steps, inplace=inplace, inputs=inputs,
+                       channels=channels)
     n = len(dsets.splits[0])
     if n < 2 or bs == 1:
         raise ValueError(f"The training split has {n} series and bs is {bs}. Batch normalisation needs at least two series in a batch.")
@@ -74,7 +76,7 @@ def _default_splits(X, y, tfms):
 
 # %% ../../nbs/data/04c_core.ipynb #22129bb6
 class TSDataLoaders(DataLoaders):
-    "The loaders of all splits. `vars`, `len`, `c`, `d`, `cat`, `vocab`, `n_inp`, `input_names` and `loss_func` are known from the start"
+    "The loaders of all splits. `vars`, `len`, `channels`, `c`, `d`, `cat`, `vocab`, `n_inp`, `input_names` and `loss_func` are known at once"
     @classmethod
     def from_dsets(cls,
         *ds, # `TSDatasets` of the splits, the training split first

@@ -14,7 +14,7 @@ from torch import Tensor
 from fastai.torch_core import is_listy
 from fastcore.basics import listify, patch
 from ..core import as_frame, as_long, as_series, check_series, overlaps, warn_lost_digits
-from .inputs import inputs_like, side_inputs
+from .inputs import channel_names, inputs_like, side_inputs
 from .splits import check_splits
 from .targets import as_targets, infer_target, one_column, refuse_other_order, same_length
 from .tensor import TSTensor
@@ -26,6 +26,8 @@ class TSDatasets:
     A tensor `X` stays on its device, and `read` gives targets on the same. A loader moves series from the CPU to its own device:
     all at once where they fit, else batch by batch."""
     side = {}   # further inputs by name; older pickles have none
+    _channels = None   # names of the channels of X before a selection; older pickles have none
+    recording = None   # `RecordingSettings`: how the series were made from recordings, where they were
 
     def __init__(self,
         X, # (n, C, L), or (n, L) for one channel: array, tensor, memory map, wide data frame
@@ -37,11 +39,13 @@ class TSDatasets:
         sel_steps=None, # time steps to keep: indices, slice or mask
         inplace:bool=True, # apply the transforms of X once, now; False: to each batch. A memory map is always read batch by batch
         inputs:dict|None=None, # further inputs of the model, by name: each (n, …), numbers or integers, one row per series
+        channels=None, # names of the channels of X, one for each; None: they have no names
     ):
         raw = as_frame(X)
         refuse_other_order(raw, y)
         X = check_series(raw)
         if len(X) == 0: raise ValueError(f"X has shape {tuple(X.shape)}: no series.")
+        self._channels = channel_names(channels, X.shape[1])
         self._x_tfms, y_tfm = _both_tfms(tfms)
         self._set_series(X, raw, splits, sel_vars, sel_steps, inplace)
         self.side = side_inputs(inputs, len(X))
@@ -106,6 +110,13 @@ def _set_series(self:TSDatasets, X, raw, splits, sel_vars, sel_steps, inplace):
     self.X = self._prepare(X) if self._ready else X if mapped else as_series(X, keep_overlap=True)
 
 # %% ../../nbs/data/04a_datasets.ipynb #b9ff36da
+@patch(as_prop=True)
+def channels(self:TSDatasets) -> list|None:
+    "Names of the channels that are kept; None where they have no names"
+    if self._channels is None or len(self._channels) != self.given_shape[0]: return None
+    names = np.array(self._channels, dtype=object)[self._vars].tolist()
+    return names if len(names) == self.vars else None      # a transform of X may change the number of channels
+
 @patch
 def _select(self:TSDatasets, X):
     "The channels and steps that are kept"
