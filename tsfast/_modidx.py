@@ -609,6 +609,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'tsfast/data/splits.py'),
                                     'tsfast.data.splits.numbers_hint': ('data/splits.html#numbers_hint', 'tsfast/data/splits.py'),
                                     'tsfast.data.splits.plot_splits': ('data/splits.html#plot_splits', 'tsfast/data/splits.py')},
+            'tsfast.data.steps': {'tsfast.data.steps.RecordingSettings': ('data/steps.html#recordingsettings', 'tsfast/data/steps.py')},
             'tsfast.data.tables': { 'tsfast.data.tables._check_decimals': ('data/tables.html#_check_decimals', 'tsfast/data/tables.py'),
                                     'tsfast.data.tables._columns': ('data/tables.html#_columns', 'tsfast/data/tables.py'),
                                     'tsfast.data.tables._counted': ('data/tables.html#_counted', 'tsfast/data/tables.py'),
