@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FrameColumns', 'find_columns', 'as_table']
 
-# %% ../../nbs/data/12_columns.ipynb #e4d5e716
+# %% ../../nbs/data/12_columns.ipynb #f8fa4250
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ..core import suggest
 from ..frames import ID_NAMES, LABEL_NAMES, TIME_NAMES, as_frame, has_name, word_columns
 from .steps import as_times
 
-# %% ../../nbs/data/12_columns.ipynb #ad4d2d78
+# %% ../../nbs/data/12_columns.ipynb #d6226d31
 @dataclass
 class FrameColumns:
     "Which columns of a data frame are what"
@@ -53,7 +53,7 @@ def find_columns(
     cols.channels = _wide_channels(df, channels, rest, name) if cols.wide else _long_channels(df, listed, rest, name)
     return cols
 
-# %% ../../nbs/data/12_columns.ipynb #70aebfce
+# %% ../../nbs/data/12_columns.ipynb #a371e56d
 def as_table(
     df, # data frame of pandas, polars, pyarrow or another library, or a dict of columns
     name:str='The data frame', # how to call it in messages
@@ -84,7 +84,7 @@ def _flat_columns(df, name):
     if df.columns.nlevels > 2: raise ValueError(f"{name} has {df.columns.nlevels} levels of columns. Expected channel and step.")
     return df.set_axis(pd.Index([a if b == '' else (a, b) for a, b in df.columns], tupleize_cols=False), axis=1)
 
-# %% ../../nbs/data/12_columns.ipynb #71d16417
+# %% ../../nbs/data/12_columns.ipynb #e6f5ee5c
 def _listed(v, df):
     "Names of columns as a list"
     if v is None: return []
@@ -130,7 +130,7 @@ def _taken(said, cols, name):
     what = ' and '.join(f"{role}={c!r}" for role, c in said)
     return f"{name}: {what} {'are' if len(said) > 1 else 'is'} taken by the name{'s'*(len(said) > 1)} of columns. Pass {what} to say so."
 
-# %% ../../nbs/data/12_columns.ipynb #285ae8ae
+# %% ../../nbs/data/12_columns.ipynb #ebaed668
 def _is_wide(df, cols, given, said, long, name):
     "Is a row a series? From what was given, then from the names of columns"
     by_name = {role for role, _ in said}
@@ -181,7 +181,7 @@ def _check_numbers(df, cols, name, wide):
         if len(bad): raise ValueError(_text(c, df[c].iloc[bad[0]], bad, len(df), wide, name))
         raise ValueError(f"{name}: column {c!r} holds numbers as text. Convert it first, df[{c!r}] = pd.to_numeric(df[{c!r}]).")
 
-# %% ../../nbs/data/12_columns.ipynb #c1dd14d0
+# %% ../../nbs/data/12_columns.ipynb #c4dda31a
 def _lazy(df, name):
     return f"{name} is a {type(df).__module__.split('.')[0]} {type(df).__name__}, which is not computed yet. Pass df.collect()."
 
