@@ -17,6 +17,10 @@ from .tensor import *
 from .datasets import *
 from .loader import *
 from .core import *
+from .steps import RecordingSettings, even_steps
+from .recordings import SeriesData, read_arrays, read_frame
+from .files import read_data
+from .factories import *
 from .preprocessing import *
 from .augment import *
 

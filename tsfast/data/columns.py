@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FrameColumns', 'find_columns', 'as_table']
 
-# %% ../../nbs/data/12_columns.ipynb #f8fa4250
+# %% ../../nbs/data/12_columns.ipynb #8c28e787
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ..core import suggest
 from ..frames import ID_NAMES, LABEL_NAMES, TIME_NAMES, as_frame, has_name, word_columns
 from .steps import as_times
 
-# %% ../../nbs/data/12_columns.ipynb #d6226d31
+# %% ../../nbs/data/12_columns.ipynb #45c7f1d2
 @dataclass
 class FrameColumns:
     "Which columns of a data frame are what"
@@ -38,6 +38,7 @@ def find_columns(
 ) -> FrameColumns:
     "Find the role of each column; a `ValueError` for what cannot be known"
     id, y, group = (_listed(o, df) for o in (id, y, group))
+    time = None if time is None else _listed(time, df)[0]
     listed = [] if channels is None else sum(map(list, channels.values()), []) if isinstance(channels, dict) else _listed(channels, df)
     given = dict(id=id, time=[] if time is None else [time], channels=listed, y=y, group=group)
     _check_given(df, given, name)
@@ -53,7 +54,7 @@ def find_columns(
     cols.channels = _wide_channels(df, channels, rest, name) if cols.wide else _long_channels(df, listed, rest, name)
     return cols
 
-# %% ../../nbs/data/12_columns.ipynb #a371e56d
+# %% ../../nbs/data/12_columns.ipynb #5ff18529
 def as_table(
     df, # data frame of pandas, polars, pyarrow or another library, or a dict of columns
     name:str='The data frame', # how to call it in messages
@@ -84,12 +85,13 @@ def _flat_columns(df, name):
     if df.columns.nlevels > 2: raise ValueError(f"{name} has {df.columns.nlevels} levels of columns. Expected channel and step.")
     return df.set_axis(pd.Index([a if b == '' else (a, b) for a, b in df.columns], tupleize_cols=False), axis=1)
 
-# %% ../../nbs/data/12_columns.ipynb #e6f5ee5c
+# %% ../../nbs/data/12_columns.ipynb #f7fb5fde
 def _listed(v, df):
     "Names of columns as a list"
     if v is None: return []
-    if isinstance(v, (str, bytes)) or not isinstance(v, Collection) or isinstance(v, tuple) and v in df.columns: return [v]
-    return list(v)
+    v = [v] if isinstance(v, (str, bytes)) or not isinstance(v, Collection) or isinstance(v, tuple) and v in df.columns else list(v)
+    by_text = {str(c): c for c in df.columns}          # a file without names has columns '0', '1', …
+    return [c if c in df.columns else by_text.get(str(c), c) for c in v]
 
 def _check_given(df, given, name):
     "Columns must be there, each in one role; a group may be an id"
@@ -130,7 +132,7 @@ def _taken(said, cols, name):
     what = ' and '.join(f"{role}={c!r}" for role, c in said)
     return f"{name}: {what} {'are' if len(said) > 1 else 'is'} taken by the name{'s'*(len(said) > 1)} of columns. Pass {what} to say so."
 
-# %% ../../nbs/data/12_columns.ipynb #ebaed668
+# %% ../../nbs/data/12_columns.ipynb #af79e91f
 def _is_wide(df, cols, given, said, long, name):
     "Is a row a series? From what was given, then from the names of columns"
     by_name = {role for role, _ in said}
@@ -181,7 +183,7 @@ def _check_numbers(df, cols, name, wide):
         if len(bad): raise ValueError(_text(c, df[c].iloc[bad[0]], bad, len(df), wide, name))
         raise ValueError(f"{name}: column {c!r} holds numbers as text. Convert it first, df[{c!r}] = pd.to_numeric(df[{c!r}]).")
 
-# %% ../../nbs/data/12_columns.ipynb #c4dda31a
+# %% ../../nbs/data/12_columns.ipynb #3dd5a526
 def _lazy(df, name):
     return f"{name} is a {type(df).__module__.split('.')[0]} {type(df).__name__}, which is not computed yet. Pass df.collect()."
 
@@ -210,8 +212,11 @@ def _rows_of_what(df, values, name):
 
 def _no_steps(words, steps, name):
     c = words[0]
-    return (f"{name}: column {c!r} is no time step by its name, where {steps} others are numbered or dated. If it is the target, pass y={c!r}; "
-            f"if it names series, id={c!r}; if rows are time steps, wide=False. The steps can be named, channels=[…].")
+    if has_name(c, {'index', 'unnamed0'}): return f"{name}: column {c!r} is a stored index by its name. Drop it, df.drop(columns={c!r})."
+    names_series = has_name(c, ID_NAMES)
+    roles = [f"if it names series, id={c!r}", f"if it is the target, y={c!r}"]
+    return (f"{name}: column {c!r} is no time step by its name, where {steps} others are numbered or dated. Say what it is: "
+            f"{'; '.join(roles if names_series else roles[::-1])}; if rows are time steps, wide=False. channels=[…] names the steps.")
 
 def _unclear(c, channels, name):
     if has_name(c, {'index', 'unnamed0'}):

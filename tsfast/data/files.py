@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['read_data', 'find_files']
 
-# %% ../../nbs/data/14_files.ipynb #9deac837
+# %% ../../nbs/data/14_files.ipynb #855513c0
 import glob, warnings
 from collections import Counter
 from pathlib import Path
@@ -17,7 +17,7 @@ from .readers import read_arff, read_ts
 from .recordings import SeriesData, read_arrays, read_frame
 from .table_files import TABLES, read_npy, read_table
 
-# %% ../../nbs/data/14_files.ipynb #95c1df52
+# %% ../../nbs/data/14_files.ipynb #97e822a0
 def read_data(
     path, # file, list of files, pattern such as 'parts/*.parquet', or folder
     id=None, time=None, channels=None, # columns, as for `read_frame`; where each file is a recording, the id is 'file'
@@ -76,10 +76,13 @@ def _kind(file):
 
 def _is_hidden(file, root): return any(o.startswith(('.', '_')) for o in file.relative_to(root).parts)
 
-# %% ../../nbs/data/14_files.ipynb #bf981de4
+# %% ../../nbs/data/14_files.ipynb #e89c969b
 def _read_tables(files, root, sep, args):
     "One table, one in parts, or a recording in each file"
-    if len(files) == 1: return read_frame(read_table(files[0], sep), **args, name=str(files[0]))
+    if len(files) == 1:
+        df = read_table(files[0], sep)
+        if args['y'] is None and args['wide'] is not False: _warn_label_without_name(df, files[0])
+        return read_frame(df, **args, name=str(files[0]))
     frames = _same_columns(files, sep)
     where = f"{root or files[0].parent} ({len(files)} files)"
     first = frames[0]
@@ -88,6 +91,13 @@ def _read_tables(files, root, sep, args):
     if args['wide'] or parts and 'file' not in parts or numbered and not (args['window'] or args['freq'] or args['label']):
         return read_frame(pd.concat(frames, ignore_index=True), **args, name=where)
     return _read_recordings(files, frames, root, {**args, 'id': parts or ['file']}, where)
+
+def _warn_label_without_name(df, file):
+    "A file without names may have its labels in its first or last column"
+    if list(df.columns) != [str(i) for i in range(df.shape[1])] or df.shape[1] < 3: return
+    whole = [c for c in (df.columns[0], df.columns[-1]) if pd.api.types.is_numeric_dtype(df[c]) and (df[c] == df[c].round()).all()]
+    others = df[df.columns[1:-1]].select_dtypes('number')
+    if whole and not (others == others.round()).all(axis=None): warnings.warn(_like_labels(whole[0], df, file), stacklevel=5)
 
 def _read_recordings(files, frames, root, args, where):
     "A recording in each file"
@@ -112,7 +122,7 @@ def _same_columns(files, sep):
             if one != other: raise ValueError(_other_kind(c, (files[0], first), (f, df)))
     return [df[list(first.columns)] for df in frames]
 
-# %% ../../nbs/data/14_files.ipynb #c912b4f6
+# %% ../../nbs/data/14_files.ipynb #abf6ca68
 def _read_labelled(files, root, labels, y, group, sep, args):
     "A recording in each file, whose labels are in a table or are the names of folders"
     root = root or Path(labels).parent
@@ -158,7 +168,7 @@ def _by_short_name(names):
     once = {o for o, k in Counter(short).items() if k == 1}
     return {**{o: n for n in names for o in (Path(n).stem, Path(n).name) if o in once}, **{n: n for n in names}}
 
-# %% ../../nbs/data/14_files.ipynb #1b645bee
+# %% ../../nbs/data/14_files.ipynb #d38ffcd6
 def _read_npys(files, root, y, group, args):
     "One array of series, or a recording in each file"
     y, group = (_array_of(o, what, files[0]) for o, what in ((y, 'y'), (group, 'group')))
@@ -185,7 +195,7 @@ def _refuse_table_args(file, args):
     given = [k for k, v in args.items() if v is not None and v != 'none']
     if given: raise ValueError(f"{given[0]}={args[given[0]]!r} is for tables, and {file} has no columns. Leave it out.")
 
-# %% ../../nbs/data/14_files.ipynb #4479f3f5
+# %% ../../nbs/data/14_files.ipynb #53f0bf22
 def _nearby(path):
     "What lies where the path should be"
     if not path.parent.is_dir(): return f" There is no folder {path.parent} either."
@@ -211,6 +221,11 @@ def _other_kind(c, one, other):
     bad = np.flatnonzero(d[c].notna() & pd.to_numeric(d[c], errors='coerce').isna())
     seen = f", such as {str(d[c].iloc[bad[0]])[:40]!r} in row {bad[0]}" if len(bad) else ''
     return f"Column {c!r} holds numbers in {file}, and {d[c].dtype} in {f}{seen}. Expected the same in all files."
+
+def _like_labels(c, df, file):
+    shown = ', '.join(str(o) for o in df[c].unique()[:5])
+    return (f"{file} has no line of names, and column {c!r} looks like labels, {shown}, beside numbers with decimals. If it is the target, pass "
+            f"y={c!r}; otherwise it is a step of the series.")
 
 def _which_label(file, rest):
     return f"{file}: it is not clear which column is the label, of {rest[:8]}. Name it, y=…; a column that is the group, group=…."

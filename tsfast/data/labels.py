@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['Targets', 'read_targets', 'as_row_targets', 'targets_by_id', 'series_targets', 'almost_unique']
 
-# %% ../../nbs/data/12_labels.ipynb #a4eed659
+# %% ../../nbs/data/12_labels.ipynb #9021edae
 from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
-# %% ../../nbs/data/12_labels.ipynb #6d52686b
+# %% ../../nbs/data/12_labels.ipynb #18a0a3be
 @dataclass
 class Targets:
     "Targets of rows, in a form that can be counted"
@@ -72,7 +72,7 @@ def targets_by_id(
     values[places < 0] = -1 if res.classes is not None else np.nan
     return replace(res, values=values[codes])
 
-# %% ../../nbs/data/12_labels.ipynb #9e78cd10
+# %% ../../nbs/data/12_labels.ipynb #a4275360
 def _text_among_targets(c, df, name):
     return f"{name}: y names several columns, and {c!r} is {df[c].dtype}. Several targets are numbers; one column can be classes."
 
@@ -83,7 +83,7 @@ def _no_id_known(index, ids, name):
     return (f"y has the ids {index.tolist()[:5]}, and none of them is a recording of {name}, which has {np.asarray(ids, dtype=object).tolist()[:5]}. "
             "Give both the same type.")
 
-# %% ../../nbs/data/12_labels.ipynb #6ed3e79c
+# %% ../../nbs/data/12_labels.ipynb #e084aa03
 def series_targets(
     t:Targets, # of the steps of one recording
     starts, # first steps of the series
@@ -127,7 +127,7 @@ def almost_unique(
     y = np.asarray(y)
     return y.ndim == 1 and y.dtype.kind in 'OUSiu' and len(pd.unique(y)) > max(10, .7*len(y))
 
-# %% ../../nbs/data/12_labels.ipynb #bd7215ac
+# %% ../../nbs/data/12_labels.ipynb #0742357c
 def _refuse_several(t): raise ValueError(f"label='step' takes one target for each step, and {t.name} are {t.values.shape[1]}.")
 
 def _no_rule(rule):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SeriesData', 'read_frame', 'row_keys', 'as_freq', 'read_arrays']
 
-# %% ../../nbs/data/13_recordings.ipynb #252d2df9
+# %% ../../nbs/data/13_recordings.ipynb #e8c63517
 import warnings
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,7 +18,7 @@ from .labels import almost_unique, as_row_targets, read_targets, series_targets,
 from .steps import RecordingSettings, even_steps, fill_by_channel, time_order, utc_times, warn_uneven
 from .targets import as_targets, same_length
 
-# %% ../../nbs/data/13_recordings.ipynb #86603c10
+# %% ../../nbs/data/13_recordings.ipynb #66a8fbc4
 @dataclass(repr=False)
 class SeriesData:
     "Series and what belongs to them: plain arrays, one entry or row for each series"
@@ -50,7 +50,7 @@ class SeriesData:
         if r is None or self.ids is None: return ''
         return f" from {len(pd.unique(self.ids))} recordings" + ('' if r.window is None else f", windows of {r.window} steps every {r.stride}")
 
-# %% ../../nbs/data/13_recordings.ipynb #caa38b31
+# %% ../../nbs/data/13_recordings.ipynb #3b7808a8
 def read_frame(
     df, # data frame of pandas, polars, pyarrow or another library, or a dict of columns
     id=None, # column or columns that tell recordings apart; in a wide frame, the name of each series
@@ -84,7 +84,7 @@ def _check_windows(window, stride):
     if window is None: raise ValueError(f"stride={stride!r} without windows. Pass window= as well, or leave it out.")
     if not is_whole(stride): raise ValueError(f"stride={stride!r}. Expected a number of steps, at least 1.")
 
-# %% ../../nbs/data/13_recordings.ipynb #37b27075
+# %% ../../nbs/data/13_recordings.ipynb #4cefb54d
 def _ends(X, size=2**22):
     "Steps of each series without the NaN at its end, and how many values before it are missing; some series at a time"
     lengths, missing = [], []
@@ -113,7 +113,7 @@ def _targets_of(y):
     each = '' if y.ndim == 1 else f"{y.shape[1]} for each series, "
     return f"numbers, {each}{np.nanmin(y):.4g} to {np.nanmax(y):.4g}"
 
-# %% ../../nbs/data/13_recordings.ipynb #5d8ca917
+# %% ../../nbs/data/13_recordings.ipynb #131161b5
 def _read_long(df, cols, y, window, stride, label, freq, fill, name):
     "Series from a frame with a row for each step"
     codes, ids = row_keys(df, cols.id, name)
@@ -173,7 +173,7 @@ def _channel_values(df, channels, order, window, dtype):
     values = df[channels].to_numpy(dtype, na_value=np.nan)
     return values if (np.diff(order) == 1).all() else values[order]
 
-# %% ../../nbs/data/13_recordings.ipynb #940b2d7a
+# %% ../../nbs/data/13_recordings.ipynb #2475faa2
 def _even(parts, labels, times, cols, freq, ways, ids):
     "Each recording in even steps; the label of a step is the one recorded nearest to it"
     out, added = ([], [], []), []
@@ -204,7 +204,7 @@ def _added(added, freq, ids):
     more = f"; the first is {ids[added[0][0]]!r}"
     return f"freq={freq!r} added {sum(n for _, n in added)} steps in {len(added)} of {len(ids)} recordings{more}"
 
-# %% ../../nbs/data/13_recordings.ipynb #08a18778
+# %% ../../nbs/data/13_recordings.ipynb #a3e91816
 def _read_wide(df, cols, y, window, stride, label, freq, fill, name):
     "Series from a frame with a row for each series"
     if freq is not None: raise ValueError(_no_steps_in_rows('freq', freq, name))
@@ -242,7 +242,7 @@ def _without_padding(x): # (channels, steps)
     known = np.flatnonzero(~np.isnan(x).all(0))
     return x[:, :known[-1] + 1] if len(known) else x[:, :1]
 
-# %% ../../nbs/data/13_recordings.ipynb #6a2090a9
+# %% ../../nbs/data/13_recordings.ipynb #17ba8222
 def _cut(parts, labels, times, ids, groups, settings, label, name):
     "Whole recordings, or windows of them, as series. `parts`: (steps, channels) of each recording; `ids` and `groups`: of each"
     window, stride = settings.window, settings.stride
@@ -291,7 +291,7 @@ def _with_targets(data, targets, values, label, name):
     if y.dtype.kind in 'OU' and almost_unique(y): raise ValueError(_like_names(y, targets, name))
     return replace(data, y=y)
 
-# %% ../../nbs/data/13_recordings.ipynb #706e8abc
+# %% ../../nbs/data/13_recordings.ipynb #2ac8f874
 def read_arrays(
     X, # (n, channels, steps), (n, steps), or a list of recordings: arrays (channels, steps) or (steps,), or data frames with a row for each step
     y=None, # n targets; with windows also one for each step: a list of arrays, or (n, steps)
@@ -340,7 +340,7 @@ def _step_labels(y, parts, n_steps):
 def _other_names(channels, n, name):
     return f"channels names {len(channels)} channels, {channels[:8]}, and {name} has {n}. Expected one name for each."
 
-# %% ../../nbs/data/13_recordings.ipynb #28c20819
+# %% ../../nbs/data/13_recordings.ipynb #c1dad067
 def _report_short(sizes, window, ids, name):
     short = np.flatnonzero(sizes < window)
     if not len(short): return

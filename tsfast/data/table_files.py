@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['TABLES', 'read_table', 'read_npy']
 
-# %% ../../nbs/data/14_table_files.ipynb #7c5ac90c
+# %% ../../nbs/data/14_table_files.ipynb #be0babae
 import csv
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from ..core import optional_import
 
-# %% ../../nbs/data/14_table_files.ipynb #3f5edfab
+# %% ../../nbs/data/14_table_files.ipynb #d513965b
 TABLES = ('.csv', '.tsv', '.txt', '.parquet', '.pq', '.feather', '.arrow')
 
 def read_table(
@@ -41,7 +41,7 @@ def read_npy(
 def _damaged(file, e):
     return f"{file} cannot be read ({' '.join(str(e).split())[:150]}). It may end early, or be of another kind than its name says."
 
-# %% ../../nbs/data/14_table_files.ipynb #64cbcddc
+# %% ../../nbs/data/14_table_files.ipynb #e4cdc11a
 def _read_text(file, sep):
     "A text table"
     enc = _encoding(file)
@@ -49,7 +49,7 @@ def _read_text(file, sep):
         with open(file, encoding=enc, newline='') as f: head = [line for line, _ in zip(f, range(20)) if line.strip()]
         if not head: raise ValueError(f"{file} is empty. Expected a line of names and a row for each step or series.")
         sep = _separator(head, file) if sep is None else sep
-        names = not all(_is_number(o) for o in _cells(head[0], sep))
+        names = _is_header([_cells(line, sep) for line in head])
         decimal = ',' if sep != ',' and any(_has_decimal_comma(o) for line in head for o in _cells(line, sep)) else '.'
         df = pd.read_csv(file, sep=r'\s+' if sep == ' ' else sep, header=0 if names else None, encoding=enc, decimal=decimal,
                          skipinitialspace=True, index_col=False)
@@ -59,8 +59,8 @@ def _read_text(file, sep):
     if not len(df): raise ValueError(f"{file} has a line of names and no rows.")
     if df.iloc[:, -1].isna().any(): _refuse_short_rows(file, enc, sep, df.shape[1])
     if not names: df.columns = [str(i) for i in range(df.shape[1])]
-    counter = df.columns[0]
-    if names and str(counter).startswith('Unnamed') and (df[counter] == range(len(df))).all(): df = df.drop(columns=counter)   # pandas' index
+    stored = [c for c in df.columns[:1] if names and str(c).startswith('Unnamed') and df[c].dtype.kind in 'iu']     # pandas' index
+    if stored: df = df.drop(columns=stored)
     return df
 
 def _encoding(file):
@@ -83,8 +83,18 @@ def _separator(head, file):
 
 def _is_number(cell):
     try: float(cell.replace(',', '.') or 'nan')
-    except ValueError: return cell.lower() in ('na', 'n/a', 'null', 'none', '?')
+    except ValueError: return False
     return True
+
+def _is_header(rows):
+    "Is the first line one of names? Text is; so are numbers that rise, such as steps above an id, unless they may be a series"
+    first = rows[0]
+    numbers = [o for o in first if o and _is_number(o)]
+    if not numbers or len(first) - len(numbers) > 1: return True
+    if numbers == [str(i) for i in range(len(numbers))]: return len(numbers) < len(first) or any('.' in o for row in rows[1:] for o in row)
+    whole = all(o.isdigit() for o in numbers)
+    rising = all(float(a.replace(',', '.')) < float(b.replace(',', '.')) for a, b in zip(numbers, numbers[1:]))
+    return len(numbers) < len(first) and rising and (whole or len(numbers) > 2)
 
 def _has_decimal_comma(cell): return ',' in cell and _is_number(cell)
 
