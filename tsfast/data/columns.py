@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FrameColumns', 'find_columns', 'as_table', 'row_keys']
 
-# %% ../../nbs/data/12_columns.ipynb #740c2bc0
+# %% ../../nbs/data/12_columns.ipynb #0ce17369
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ..core import suggest
 from ..frames import ID_NAMES, LABEL_NAMES, TIME_NAMES, as_frame, has_name, word_columns
 from .steps import as_times
 
-# %% ../../nbs/data/12_columns.ipynb #b16e10f1
+# %% ../../nbs/data/12_columns.ipynb #c9b4e9b1
 @dataclass
 class FrameColumns:
     "Which columns of a data frame are what"
@@ -54,7 +54,7 @@ def find_columns(
     cols.channels = _wide_channels(df, channels, rest, name) if cols.wide else _long_channels(df, listed, rest, name)
     return cols
 
-# %% ../../nbs/data/12_columns.ipynb #7b215c2d
+# %% ../../nbs/data/12_columns.ipynb #ed1e16c2
 def as_table(
     df, # data frame of pandas, polars, pyarrow or another library, or a dict of columns
     name:str='The data frame', # how to call it in messages
@@ -85,7 +85,7 @@ def _flat_columns(df, name):
     if df.columns.nlevels > 2: raise ValueError(f"{name} has {df.columns.nlevels} levels of columns. Expected channel and step.")
     return df.set_axis(pd.Index([a if b == '' else (a, b) for a, b in df.columns], tupleize_cols=False), axis=1)
 
-# %% ../../nbs/data/12_columns.ipynb #f3a930cc
+# %% ../../nbs/data/12_columns.ipynb #dd6f986a
 def _listed(v, df):
     "Names of columns as a list"
     if v is None: return []
@@ -124,7 +124,7 @@ def _by_name(df, cols, levels, listed, name):
         if len(found) == 1: cols.time, said = found[0], [*said, ('time', found[0])]
     return said
 
-# %% ../../nbs/data/12_columns.ipynb #ff44b43d
+# %% ../../nbs/data/12_columns.ipynb #724ef116
 def _forget(cols, said):
     "In a wide frame, names of columns decide nothing"
     for role, _ in said: setattr(cols, role, [] if role == 'id' else None)
@@ -133,7 +133,7 @@ def _taken(said, cols, name):
     what = ' and '.join(f"{role}={c!r}" for role, c in said)
     return f"{name}: {what} {'are' if len(said) > 1 else 'is'} taken by the name{'s'*(len(said) > 1)} of columns. Pass {what} to say so."
 
-# %% ../../nbs/data/12_columns.ipynb #cce23d75
+# %% ../../nbs/data/12_columns.ipynb #535d13e0
 def _is_wide(df, cols, given, said, long, name):
     "Is a row a series? From what was given, then from the names of columns"
     by_name = {role for role, _ in said}
@@ -173,7 +173,7 @@ def _long_channels(df, listed, rest, name):
     if unclear: raise ValueError(_unclear(unclear[0], channels, name))
     return list(channels)
 
-# %% ../../nbs/data/12_columns.ipynb #a7628186
+# %% ../../nbs/data/12_columns.ipynb #39837910
 def _check_numbers(df, cols, name, wide):
     "Values must be numbers"
     for c in cols:
@@ -185,7 +185,7 @@ def _check_numbers(df, cols, name, wide):
         if len(bad): raise ValueError(_text(c, df[c].iloc[bad[0]], bad, len(df), wide, name))
         raise ValueError(f"{name}: column {c!r} holds numbers as text. Convert it first, df[{c!r}] = pd.to_numeric(df[{c!r}]).")
 
-# %% ../../nbs/data/12_columns.ipynb #2eec4dbf
+# %% ../../nbs/data/12_columns.ipynb #df57d420
 def row_keys(
     df:pd.DataFrame, # any
     cols:list, # columns that together tell rows apart
@@ -205,7 +205,7 @@ def row_keys(
 def _no_key(c, bad, n, name):
     return f"{name}: column {c!r} is missing in {len(bad)} of {n} rows; the first is row {bad[0]}. Fill it or leave these rows out first."
 
-# %% ../../nbs/data/12_columns.ipynb #b1edf61c
+# %% ../../nbs/data/12_columns.ipynb #172b1255
 def _lazy(df, name):
     return f"{name} is a {type(df).__module__.split('.')[0]} {type(df).__name__}, which is not computed yet. Pass df.collect()."
 
@@ -241,7 +241,7 @@ def _no_steps(words, steps, name):
     return (f"{name}: column {c!r} is no time step by its name, where {steps} others are numbered or dated. Say what it is: "
             f"{'; '.join(roles if names_series else roles[::-1])}; if rows are time steps, wide=False. channels=[…] names the steps.")
 
-# %% ../../nbs/data/12_columns.ipynb #a9e8e9d7
+# %% ../../nbs/data/12_columns.ipynb #a835125a
 def _unclear(c, channels, name):
     if has_name(c, {'index', 'unnamed0'}):
         return f"{name}: column {c!r} is a stored index by its name, and would become a channel. Drop it, df.drop(columns={c!r})."
