@@ -6,7 +6,7 @@
 __all__ = ['FILLS', 'RecordingSettings', 'as_times', 'utc_times', 'is_number', 'even_steps', 'fill_by_channel', 'as_freq',
            'time_order', 'wide_steps', 'warn_uneven', 'prepared']
 
-# %% ../../nbs/data/11_steps.ipynb #06212f68
+# %% ../../nbs/data/11_steps.ipynb #31457c12
 import warnings
 from contextlib import suppress
 from typing import Annotated
@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Meta, Struct
 from ..frames import as_frame
 
-# %% ../../nbs/data/11_steps.ipynb #75305405
+# %% ../../nbs/data/11_steps.ipynb #571a44c7
 _Steps = Annotated[int, Meta(ge=1)]
 
 class RecordingSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -26,7 +26,7 @@ class RecordingSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields
     freq:str|float|None = None  # time between two steps, as pandas writes it ('1s', '15min') or as a number; None: as recorded
     fill:str|dict[str, str] = 'none' # how steps that are missing are filled, for all channels or by channel
 
-# %% ../../nbs/data/11_steps.ipynb #c2d3abe0
+# %% ../../nbs/data/11_steps.ipynb #e9bf66ea
 def as_times(
     v, # index or column of a data frame
 ): # a pandas index of dates, periods or durations; None where the values are something else
@@ -65,7 +65,7 @@ def _no_times(v, name):
             "2024-01-31 10:00. Convert them first: df[time] = pd.to_datetime(df[time], format='%d/%m/%Y %H:%M'), with the format that "
             "they have; times without a date become durations, pd.to_timedelta(df[time]).")
 
-# %% ../../nbs/data/11_steps.ipynb #d873ded9
+# %% ../../nbs/data/11_steps.ipynb #28b30bb3
 def even_steps(
     values, # (steps, channels): array or data frame of numbers
     times, # (steps,) times of the rows: dates, durations or numbers, rising
@@ -101,7 +101,7 @@ def fill_by_channel(
         if way not in FILLS: raise ValueError(_no_such_fill(c if isinstance(fill, dict) else None, way))
     return [by_name.get(c, 'none') for c in channels]
 
-# %% ../../nbs/data/11_steps.ipynb #d80b5eeb
+# %% ../../nbs/data/11_steps.ipynb #0a2587a4
 def _filled(s, way, n):
     "The values of a channel, by their places among the steps, at the steps 0 to n-1"
     import pandas as pd
@@ -142,7 +142,7 @@ def _offset(freq, name):
         with suppress(ValueError): return to_offset(freq)
     raise ValueError(f"freq={freq!r}, and the times of {name} are dates or durations. Expected what pandas knows: '1s', '15min', 'MS', …")
 
-# %% ../../nbs/data/11_steps.ipynb #d68ebb6f
+# %% ../../nbs/data/11_steps.ipynb #3d7aeafa
 def as_freq(
     freq, # None, a number, text as pandas writes it, or an offset or time delta
 ): # None, a float or text, as it can be stored
@@ -163,7 +163,7 @@ def _no_such_fill(c, way):
 def _no_number_of_time(freq, name):
     return f"freq={freq!r}, and the times of {name} are numbers. Expected a positive number, in the unit of the times."
 
-# %% ../../nbs/data/11_steps.ipynb #6b5ab98b
+# %% ../../nbs/data/11_steps.ipynb #3b481ca7
 def time_order(
     t, # pandas index: times of the rows, as `utc_times` gives them
     codes, # (rows,) number of the recording of each row
@@ -193,7 +193,7 @@ def wide_steps(
 
 def _as_numbers(t): return t.to_numpy(np.float64) if is_number(t) else t.asi8
 
-# %% ../../nbs/data/11_steps.ipynb #0e1f59d2
+# %% ../../nbs/data/11_steps.ipynb #1e052319
 def warn_uneven(
     t, # pandas index: times of all rows, in order
     bounds, # (recordings + 1,) row at which each recording starts, and the number of rows
@@ -212,7 +212,7 @@ def warn_uneven(
     slow, fast = (known[o(usual[known])] if len(known) else 0 for o in (np.argmax, np.argmin))
     if len(known) and usual[slow] > 1.5*usual[fast]: warnings.warn(_mixed_steps(slow, fast, usual, t, ids, column), stacklevel=4)
 
-# %% ../../nbs/data/11_steps.ipynb #8902d037
+# %% ../../nbs/data/11_steps.ipynb #4d5164ab
 def _missing_time(rows, column, codes, ids):
     more = f"{len(rows)} rows have" if len(rows) > 1 else "A row has"
     return (f"{more} no time in column {column!r}; the first is row {rows[0]}, of recording {ids[codes[rows[0]]]!r}. Fill the time or "
@@ -243,7 +243,7 @@ def _mixed_steps(slow, fast, usual, t, ids, column):
             f"in {ids[slow]!r}. A series is taken step by step, whatever the time between. Pass freq=, the time between two steps, to "
             "give all the same.")
 
-# %% ../../nbs/data/11_steps.ipynb #e771e21d
+# %% ../../nbs/data/11_steps.ipynb #e55a718c
 def prepared(
     recording, # one recording: data frame, or array (steps, channels), whose rows are in order and in even steps
     settings:RecordingSettings, # of training

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['TABLES', 'read_table', 'read_npy']
 
-# %% ../../nbs/data/14_table_files.ipynb #c84fa63d
+# %% ../../nbs/data/14_table_files.ipynb #b40f08c7
 import csv
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from ..core import optional_import
 
-# %% ../../nbs/data/14_table_files.ipynb #92572f7e
+# %% ../../nbs/data/14_table_files.ipynb #4985e059
 TABLES = ('.csv', '.tsv', '.txt', '.parquet', '.pq', '.feather', '.arrow')
 
 def read_table(
@@ -41,7 +41,7 @@ def read_npy(
 def _damaged(file, e):
     return f"{file} cannot be read ({' '.join(str(e).split())[:150]}). It may end early, or be of another kind than its name says."
 
-# %% ../../nbs/data/14_table_files.ipynb #befe556e
+# %% ../../nbs/data/14_table_files.ipynb #1716c6d6
 def _read_text(file, sep):
     "A text table"
     enc = _encoding(file)
@@ -81,7 +81,7 @@ def _separator(head, file):
         if len(sizes) == 1 and sizes != {1}: return sep
     return next((sep for sep in _SEPARATORS if len(_cells(head[0], sep)) > 1), ',')
 
-# %% ../../nbs/data/14_table_files.ipynb #b3fe8698
+# %% ../../nbs/data/14_table_files.ipynb #44276c3a
 def _is_number(cell):
     try: float(cell.replace(',', '.') or 'nan')
     except ValueError: return False
