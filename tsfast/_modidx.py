@@ -831,6 +831,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'tsfast.data.tensor.TSTensor.__new__': ('data/tensor.html#tstensor.__new__', 'tsfast/data/tensor.py'),
                                     'tsfast.data.tensor.TSTensor.__repr__': ('data/tensor.html#tstensor.__repr__', 'tsfast/data/tensor.py'),
                                     'tsfast.data.tensor.TSTensor.len': ('data/tensor.html#tstensor.len', 'tsfast/data/tensor.py'),
+                                    'tsfast.data.tensor.TSTensor.set_meta': ('data/tensor.html#tstensor.set_meta', 'tsfast/data/tensor.py'),
                                     'tsfast.data.tensor.TSTensor.show': ('data/tensor.html#tstensor.show', 'tsfast/data/tensor.py'),
                                     'tsfast.data.tensor.TSTensor.vars': ('data/tensor.html#tstensor.vars', 'tsfast/data/tensor.py'),
                                     'tsfast.data.tensor._as_array': ('data/tensor.html#_as_array', 'tsfast/data/tensor.py'),

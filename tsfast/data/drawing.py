@@ -103,9 +103,9 @@ def draw_channels(
     return lines
 
 def _shown(name):
-    "A name in a picture: not too long, and not read as a formula; matplotlib leaves out what begins with an underscore"
+    "A name in a picture: not too long, and not read as a formula; matplotlib leaves out what is empty or begins with an underscore"
     name = str(name) if len(str(name)) <= 40 else f'{str(name)[:39]}…'
-    return ' '*name.startswith('_') + name.replace('$', r'\$')
+    return ' '*(not name or name.startswith('_')) + name.replace('$', r'\$')
 
 def _alone(v):
     "Steps with a value, between steps without one"

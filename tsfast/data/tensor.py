@@ -32,6 +32,7 @@ class TSTensor(Tensor):
 
     def __deepcopy__(self, memo): return self.as_subclass(Tensor).clone().as_subclass(TSTensor)
     def __getstate__(self): return {k: v for k, v in vars(self).items() if k != 'source'}    # a pickle holds no data set
+    def set_meta(self, x, as_copy=False): pass      # fastai's way to copy attributes of `x`: here to several batches in one, whose they are not
     def __getitem__(self, idx):
         res = self.as_subclass(Tensor)[idx].as_subclass(TSTensor)
         rows = None if self.ndim < 3 or not vars(self) else _rows(idx, len(self))
