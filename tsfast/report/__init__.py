@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SECTIONS', 'write_report']
 
-# %% ../../nbs/38_report.ipynb #dcc49faf
+# %% ../../nbs/38_report.ipynb #306f736a
 import time
 from numbers import Real
 from pathlib import Path
@@ -21,14 +21,14 @@ from .reasons import examples_section, importance_section
 from .record import settings_section, use_section
 from .results import calibration_section, predictions_section, result_section, summary, training_section
 
-# %% ../../nbs/38_report.ipynb #1d98c805
+# %% ../../nbs/38_report.ipynb #a29063ea
 SECTIONS = dict(data=('Data', data_section), result=('Result', result_section), training=('Training', training_section),
                 predictions=('Predictions', predictions_section), examples=('Largest losses', examples_section),
                 importance=('Channels and steps that count', importance_section), calibration=('Calibration', calibration_section),
                 settings=('Settings and versions', settings_section), use=('Use the model', use_section))
 __all__ = ['write_report']
 
-# %% ../../nbs/38_report.ipynb #a0869fdb
+# %% ../../nbs/38_report.ipynb #c694eeea
 @patch
 def report(self:Learner,
     file='report.html', # to write
@@ -39,7 +39,7 @@ def report(self:Learner,
     name:str|None=None, # of the data, for the title
     facts:dict|None=None, # what else is to be said of the data: name → text or number
     bundle=None, # folder that `learn.save_bundle` wrote, for the lines of code; None: they begin with saving
-    seconds:float=20., # at most for the importances of channels and steps; 0 leaves them out
+    seconds:float=10., # at most for the importances of channels and steps; 0 leaves them out
     n_examples:int=6, # series with the largest losses that are drawn
     n_series:int=10_000, # series that are predicted, at most; of more, a sample is drawn
     random_state:int=0, # seed of all samples
@@ -52,7 +52,7 @@ def report(self:Learner,
     split = about.splits[min(last, 2)] if X is None else 'given'
     return write_report(Evidence(self, dl, split, about, random_state, n_series, n_examples, seconds), file)
 
-# %% ../../nbs/38_report.ipynb #91ad8bec
+# %% ../../nbs/38_report.ipynb #2e7118ba
 def _failed(e) -> str: # the message
     "What is said in the place of a section that could not be made"
     return f"This section could not be made: {type(e).__name__}: {shown(' '.join(str(e).split()), 300)}"

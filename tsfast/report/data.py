@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['SAMPLE', 'ROWS', 'splits_of', 'channel_names', 'task', 'data_section']
 
-# %% ../../nbs/report/05_data.ipynb #930ad796
+# %% ../../nbs/report/05_data.ipynb #ba91775a
 import msgspec
 import numpy as np
 import torch
-from fastcore.xml import Li, Ul
+from fastcore.xml import Li, Td, Ul
 from ..models.scaling import padding_mask
 from .evidence import Evidence, read_some, some_of
 from .page import count, listed, number, pairs, shown, table
 
-# %% ../../nbs/report/05_data.ipynb #87004d7b
+# %% ../../nbs/report/05_data.ipynb #393a7aab
 SAMPLE = 1000   # series of each split that are looked at for missing values, lengths and ranges
 ROWS = 60       # of a table of classes, channels or outputs
 
@@ -46,7 +46,7 @@ def _series_row(name, ds, seed):
     said = 'none' if not holed else f'{share:.2%} of the values, in {holed:,} of {len(x):,} series'
     return name, len(ds), steps, said
 
-# %% ../../nbs/report/05_data.ipynb #f6a681f4
+# %% ../../nbs/report/05_data.ipynb #1ad6420d
 def _splits_table(ev):
     rows = [_series_row(k, ds, ev.random_state) for k, ds in splits_of(ev).items()]
     drawn = any(len(ds) > SAMPLE for ds in splits_of(ev).values())
@@ -61,7 +61,7 @@ def _channels_table(ev):
     n = np.maximum(known.sum((0, 2)), 1)
     low, high = (f(np.where(known, x, fill), axis=(0, 2)) for f, fill in ((np.min, np.inf), (np.max, -np.inf)))
     mean = np.where(known, x, 0).sum((0, 2))/n
-    rows = [(names[c], float(low[c]), float(mean[c]), float(high[c])) for c in range(min(len(names), ROWS))]
+    rows = [(names[c], *(Td(number(v[c], 3), cls='n') for v in (low, mean, high))) for c in range(min(len(names), ROWS))]
     more = '' if len(names) <= ROWS else f', the first {ROWS} of {len(names):,}'
     return (table(f'The channels{more}, in the {name} series', ['channel', 'least', 'mean', 'greatest'], rows),
             [names[c] for c in np.flatnonzero(low == high)])
@@ -73,7 +73,7 @@ def _same_series(ev):
     seen = {o.tobytes() for o in read_some(train, len(train)).numpy()}
     return sum(o.tobytes() in seen for o in read_some(ev.ds, len(ev.ds)).numpy())
 
-# %% ../../nbs/report/05_data.ipynb #d4f9a5d9
+# %% ../../nbs/report/05_data.ipynb #32e18dc1
 def task(
     ev:Evidence, # any
 ) -> str:
@@ -110,7 +110,7 @@ def _numbers_table(ev):
         if len(known): rows.append((k, *(float(f(known)) for f in (np.min, np.mean, np.median, np.max)), f'{1 - len(known)/len(y):.1%}'))
     return table('The numbers to predict', ['split', 'least', 'mean', 'median', 'greatest', 'unknown'], rows)
 
-# %% ../../nbs/report/05_data.ipynb #dad7933a
+# %% ../../nbs/report/05_data.ipynb #02b52897
 def _class_notes(ev, by_split):
     first, *rest = by_split.items()
     lacking = [f'{listed(np.array(ev.classes, dtype=object)[n.numpy() == 0], 5)} (in the {k} split)' for k, n in by_split.items() if (n == 0).any()]
@@ -125,11 +125,11 @@ def data_section(
     ds = ev.learn.dls.train_ds if len(ev.learn.dls.train_ds) else ev.ds
     names, rec = channel_names(ev), getattr(ev.ds, 'recording', None)
     named = f': {listed(names)}' if getattr(ev.ds, 'channels', None) is not None else ''
-    facts = {**({'data': shown(ev.about.name)} if ev.about.name else {}), 'task': task(ev), 'channels': f'{len(names):,}{named}',
+    facts = {**({'source': shown(ev.about.name)} if ev.about.name else {}), 'task': task(ev), 'channels': f'{len(names):,}{named}',
              'steps': ds.len, **ev.about.facts}
     if getattr(ds, 'side', None): facts['further inputs'] = listed(ds.side)
     if rec is not None: facts |= {f'recordings: {k}': listed(v) if isinstance(v, list) else v for k, v in msgspec.to_builtins(rec).items() if v}
-    parts, notes = [pairs('The data', facts), _splits_table(ev)], []
+    parts, notes = [pairs('What was understood', facts), _splits_table(ev)], []
     channels, constant = _channels_table(ev)
     parts.append(channels)
     if ev.target is not None and ev.target.cat:

@@ -6,7 +6,7 @@
 __all__ = ['OUTPUTS', 'LeftOut', 'About', 'some_of', 'read_some', 'Evidence', 'predicted', 'class_numbers', 'label_matrix',
            'number_arrays', 'training_targets', 'n_not_finite']
 
-# %% ../../nbs/report/04_evidence.ipynb #cea2bcc2
+# %% ../../nbs/report/04_evidence.ipynb #8c51134d
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +17,7 @@ from torch import Tensor
 from ..callbacks import UserUnits
 from .page import shown
 
-# %% ../../nbs/report/04_evidence.ipynb #eb3a67e3
+# %% ../../nbs/report/04_evidence.ipynb #9c65552c
 class LeftOut(Exception):
     "Why a section is left out, as a sentence"
 
@@ -33,7 +33,7 @@ class About:
     closed_form:bool = False # was the head solved instead of trained?
     bundle:str|None = None # folder of the bundle
 
-# %% ../../nbs/report/04_evidence.ipynb #ed1a8f0e
+# %% ../../nbs/report/04_evidence.ipynb #02a51b01
 OUTPUTS = 2*10**7   # numbers that are predicted at most
 
 def some_of(
@@ -54,7 +54,7 @@ def read_some(
     rows = ds.idxs[torch.from_numpy(some_of(len(ds), most, random_state))]
     return torch.as_tensor(ds.read(rows)[0]).float().cpu()
 
-# %% ../../nbs/report/04_evidence.ipynb #a95a7a23
+# %% ../../nbs/report/04_evidence.ipynb #561821f4
 @dataclass
 class Evidence:
     "A learner, the series it is judged by, and its predictions for them"
@@ -65,7 +65,7 @@ class Evidence:
     random_state:int = 0 # seed of all samples
     n_series:int = 10_000 # series that are predicted, at most
     n_examples:int = 6 # series that are drawn
-    seconds:float = 20. # for the importances of channels and steps
+    seconds:float = 10. # for the importances of channels and steps
     kept:dict = field(default_factory=dict) # what several sections use
     found:Any = None # predictions that are there already: `probs`, `targs`, `decoded`, `losses` of all series of `dl`
 
@@ -98,7 +98,7 @@ class Evidence:
         else: res = predicted(self.learn, self.dl, self.rows)
         return tuple(torch.as_tensor(o).detach().cpu() for o in res)
 
-# %% ../../nbs/report/04_evidence.ipynb #47740f7a
+# %% ../../nbs/report/04_evidence.ipynb #6d6aa9b7
 def predicted(
     learn, # trained learner
     dl, # loader
@@ -111,7 +111,7 @@ def predicted(
     learn._end_cleanup()    # or the learner would keep these series
     return res
 
-# %% ../../nbs/report/04_evidence.ipynb #747f902c
+# %% ../../nbs/report/04_evidence.ipynb #6ec56843
 def _finite(self) -> Tensor: # (n,)
     probs = self.outputs[0]
     return torch.isfinite(probs.reshape(len(probs), -1)).all(1)
@@ -151,7 +151,7 @@ def number_arrays(
     true, pred = (np.asarray(ev.target.decode(o[ok]), dtype=float).reshape(int(ok.sum()), -1) for o in (ev.outputs[1], ev.outputs[0]))
     return true, pred
 
-# %% ../../nbs/report/04_evidence.ipynb #1407dd39
+# %% ../../nbs/report/04_evidence.ipynb #63b30e02
 def training_targets(
     ev:Evidence, # any
     most:int=100_000, # of the training series

@@ -6,13 +6,13 @@
 __all__ = ['COLOURS', 'INK', 'SOFT', 'LINE', 'new_figure', 'picture', 'thinned', 'line_figure', 'scatter_figure',
            'reliability_figure', 'stretch_figure', 'series_figure']
 
-# %% ../../nbs/report/02_pictures.ipynb #4980eb28
+# %% ../../nbs/report/02_pictures.ipynb #f73c97e6
 import io, re
 from xml.etree import ElementTree
 import numpy as np
 from fastcore.xml import Safe
 
-# %% ../../nbs/report/02_pictures.ipynb #af576ae2
+# %% ../../nbs/report/02_pictures.ipynb #0c376a60
 COLOURS = {'#010101': 'ink', '#020202': 'soft', '#030303': 'line', '#000201': 'c0', '#000202': 'c1', '#000203': 'c2', '#000204': 'c3',
            '#000301': 'good', '#000302': 'bad'}
 INK, SOFT, LINE, *SERIES = list(COLOURS)[:7]    # colours for matplotlib: of text, frames, grids and what is drawn
@@ -76,7 +76,7 @@ def _own_names(root, name):
         for k, v in o.attrib.items():
             if k != 'id': o.attrib[k] = re.sub(r'((?:^|(?<=url\())#)([\w.-]+)', lambda m: m[1] + new.get(m[2], m[2]), v)
 
-# %% ../../nbs/report/02_pictures.ipynb #2c408c93
+# %% ../../nbs/report/02_pictures.ipynb #699fd64c
 def thinned(
     x, # (C, L): series
     most:int=600, # points of a line
@@ -115,7 +115,7 @@ def line_figure(
     ax.xaxis.get_major_locator().set_params(integer=True)
     return fig
 
-# %% ../../nbs/report/02_pictures.ipynb #3de1758a
+# %% ../../nbs/report/02_pictures.ipynb #865acbe1
 def scatter_figure(
     true, # (n,): values
     pred, # (n,): predictions
@@ -162,7 +162,7 @@ def stretch_figure(
     ax.set_xlabel('time step', fontsize=9); ax.set_ylabel('rise of the loss', fontsize=9)
     return fig
 
-# %% ../../nbs/report/02_pictures.ipynb #0d36a8b3
+# %% ../../nbs/report/02_pictures.ipynb #8c9de88d
 def series_figure(
     x, # (C, L): some channels
     true=None, # (C, h): what follows each channel, where it is known

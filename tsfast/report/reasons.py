@@ -6,7 +6,7 @@
 __all__ = ['SAMPLE', 'LEAST', 'REPEATS', 'VALUES', 'CHANNELS', 'DRAWN', 'deadline', 'judged_by', 'importances',
            'importance_section', 'drawn_channels', 'examples_section']
 
-# %% ../../nbs/report/07_reasons.ipynb #5164d44e
+# %% ../../nbs/report/07_reasons.ipynb #ad3143cf
 import copy, time
 from contextlib import contextmanager
 import numpy as np
@@ -19,7 +19,7 @@ from .page import bar, count, figure, figures, listed, number, shown, table
 from .pictures import picture, series_figure, stretch_figure
 from .results import is_forecast
 
-# %% ../../nbs/report/07_reasons.ipynb #e9883b17
+# %% ../../nbs/report/07_reasons.ipynb #4d690c14
 @contextmanager
 def deadline(
     model, # `nn.Module`
@@ -45,8 +45,8 @@ def judged_by(
     try: yield learn
     finally: learn.dls = dls
 
-# %% ../../nbs/report/07_reasons.ipynb #f9fcc456
-SAMPLE, LEAST, REPEATS, VALUES = 256, 10, 5, 2*10**7    # series, least number of series, shuffles of each place, values in the sample
+# %% ../../nbs/report/07_reasons.ipynb #ca367142
+SAMPLE, LEAST, REPEATS, VALUES = 256, 10, 3, 2*10**7    # series, least number of series, shuffles of each place, values in the sample
 
 def _sample(ev):
     "Positions of the series for importances"
@@ -87,7 +87,7 @@ def importances(
     start = time.monotonic()
     predicted(ev.learn, ev.dl, rows)
     one = time.monotonic() - start
-    window = max(1, L//20)
+    window = -(-L//20)
     for key, method, places, kwargs in (('channels', 'feature_importance', C, {}), ('steps', 'step_importance', -(-L//window), dict(window=window))):
         left = ev.seconds - (time.monotonic() - start)
         try: res[key] = None if places < 2 else _measured(ev, method, places, rows, one, left/2 if key == 'channels' and L > 1 else left, **kwargs)
@@ -95,7 +95,7 @@ def importances(
     ev.kept['importances'] = res
     return res
 
-# %% ../../nbs/report/07_reasons.ipynb #4b38d891
+# %% ../../nbs/report/07_reasons.ipynb #9afbce40
 CHANNELS = 30   # rows of the table
 
 def _based_on(df): return f"{df.attrs['n']:,} {{}} series, {count(df.attrs['repeats'], 'shuffle')} of each"
@@ -103,7 +103,7 @@ def _based_on(df): return f"{df.attrs['n']:,} {{}} series, {count(df.attrs['repe
 def _channel_parts(ev, df):
     names, most = channel_names(ev), max(float(df.importance.max()), 0.)
     order = df.importance.to_numpy().argsort()[::-1][:CHANNELS]
-    rows = [(names[i], float(df.importance.iloc[i]), f'{number(df.low.iloc[i], 3)} to {number(df.high.iloc[i], 3)}', bar(df.importance.iloc[i]/most if most else 0))
+    rows = [(names[i], number(df.importance.iloc[i], 2), f'{number(df.low.iloc[i], 2)} to {number(df.high.iloc[i], 2)}', bar(df.importance.iloc[i]/most if most else 0))
             for i in order]
     more = '' if len(names) <= CHANNELS else f' (the first {CHANNELS} of {len(names):,})'
     return [table(f"Rise of the loss where a channel is shuffled between series{more}: {_based_on(df).format(ev.split)}",
@@ -128,7 +128,7 @@ def importance_section(
     if not parts: raise LeftOut("There is one channel and one step, so there is nothing to compare.")
     return parts + ["A channel or stretch without a rise may still hold information that others hold, too."]
 
-# %% ../../nbs/report/07_reasons.ipynb #ebeca5d1
+# %% ../../nbs/report/07_reasons.ipynb #6b9543c8
 DRAWN = 4   # channels of a series
 
 def drawn_channels(

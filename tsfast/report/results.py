@@ -6,20 +6,18 @@
 __all__ = ['MATRIX', 'POINTS', 'is_forecast', 'last_values', 'scored', 'summary', 'result_section', 'training_section',
            'predictions_section', 'calibration_section']
 
-# %% ../../nbs/report/06_results.ipynb #dd299859
+# %% ../../nbs/report/06_results.ipynb #ac5582e4
 import numpy as np
-import pandas as pd
 import torch
-from fastcore.xml import FT, H3
 from ..interpret.calibration import expected_calibration_error
 from .data import ROWS, channel_names
 from .evidence import Evidence, LeftOut, class_numbers, label_matrix, n_not_finite, number_arrays, some_of, training_targets
-from .page import cell, count, figure, figures, number, shaded, shown, table
+from .page import cell, count, decimal, figure, figures, number, shaded, shown, table
 from .pictures import line_figure, picture, reliability_figure, scatter_figure
 from .scores import (class_scores, class_table, label_scores, label_table, mix_ups, number_scores, reliability,
                                   share_interval)
 
-# %% ../../nbs/report/06_results.ipynb #7e9366aa
+# %% ../../nbs/report/06_results.ipynb #76852ef2
 def is_forecast(
     ev:Evidence, # any
 ) -> bool:
@@ -78,7 +76,7 @@ def scored(
     true, pred = number_arrays(ev)
     return _mean_scores(true, pred), _number_baseline(ev, true)
 
-# %% ../../nbs/report/06_results.ipynb #e47f34cd
+# %% ../../nbs/report/06_results.ipynb #e4adc1e9
 def _judged(ev): # 'the 1,029 test series'
     n, of = len(ev.outputs[0]), len(ev.ds)
     return f'{n:,} of the {of:,} {ev.split} series, drawn at random,' if n < of else f'the {n:,} {ev.split} series'
@@ -98,7 +96,7 @@ def summary(
     best = (min if low else max)(known, key=known.get)
     there = number(known[best]) if low else f'{known[best]:.1%}'
     better = value < known[best] if low else value > known[best]
-    return f"{said}. Without looking at the series ({best}) it would be {there}" + ('.' if better else ', so the model is no better than that.')
+    return f"{said}. The best baseline ({best}) reaches {there}" + ('.' if better else ', so the model is no better than that.')
 
 def _result_notes(ev, scores):
     "What limits the figures"
@@ -118,16 +116,17 @@ def result_section(
     known = ev.about.published if 'accuracy' in scores and len(ev.outputs[0]) == len(ev.ds) else {}
     head = ['score', 'this model', *baselines, *(['published'] if 'accuracy' in known else [])]
     there = f"{known['accuracy']:.4f}" + (f" ± {known['sd']:.4f}" if 'sd' in known else '') if 'accuracy' in known else ''
-    rows = [(k, v, *(b[k] for b in baselines.values()), *([there if k == 'accuracy' else ''] if 'accuracy' in known else []))
+    as_cell = decimal if ev.target.cat else cell
+    rows = [(k, as_cell(v), *(as_cell(b[k]) for b in baselines.values()), *([there if k == 'accuracy' else ''] if 'accuracy' in known else []))
             for k, v in scores.items()]
     losses = ev.outputs[3].double()
-    rows.append(('loss', float(losses[torch.isfinite(losses)].mean()), *['']*(len(head) - 2)))
-    parts = [summary(ev), table(f'Scores for {_judged(ev)}', head, rows), *_result_notes(ev, scores)]
+    rows.append(('loss', as_cell(float(losses[torch.isfinite(losses)].mean())), *['']*(len(head) - 2)))
+    parts = [table(f'Scores for {_judged(ev)}', head, rows), *_result_notes(ev, scores)]
     if 'what' in known: parts.append(f"Published: {known['what']}.")
     if known.get('others'): parts.append(table('Published accuracies of other methods', ['method', 'accuracy'], known['others'].items()))
     return parts
 
-# %% ../../nbs/report/06_results.ipynb #230c656c
+# %% ../../nbs/report/06_results.ipynb #6b9aeabf
 def _curve(ev, name, rows, columns):
     "The picture of the loss or of one metric, and what it shows in words"
     valid = ev.about.splits[1] if len(ev.about.splits) > 1 else 'validation'
@@ -159,7 +158,7 @@ def training_section(
         if last > 1.1*least > 0: parts.append(f"The {valid} loss was lowest in epoch {low + 1} ({number(least)}) and rose to {number(last)} after it.")
     return parts
 
-# %% ../../nbs/report/06_results.ipynb #438edf4e
+# %% ../../nbs/report/06_results.ipynb #f2074e9c
 MATRIX = 20     # classes of a confusion matrix at most; of more, the most frequent mix-ups are listed
 
 def _confusion(ev, true, pred, unit):
@@ -174,7 +173,7 @@ def _scores_table(caption, first, names, df):
     "A row for each class; of many, those with the lowest F1"
     places = range(len(df)) if len(df) <= ROWS else np.argsort(df.F1.fillna(2).to_numpy(), kind='stable')[:ROWS]
     more = '' if len(df) <= ROWS else f', the {ROWS} of {len(df):,} with the lowest F1'
-    return table(caption + more, [first, *df.columns], [(names[i], *(int(v) if k == 'count' else float(v) for k, v in df.iloc[i].items())) for i in places])
+    return table(caption + more, [first, *df.columns], [(names[i], *(int(v) if k == 'count' else decimal(v) for k, v in df.iloc[i].items())) for i in places])
 
 def _class_parts(ev):
     true, pred, _ = class_numbers(ev)
@@ -184,15 +183,13 @@ def _class_parts(ev):
     if ev.target.c > 2 and wrong:
         rows = [(ev.classes[t], ev.classes[p], n) for t, p, n in wrong]
         parts.append(table(f'The most frequent mix-ups: number of {unit}', ['true', 'predicted', unit], rows))
-    df = class_table(true, pred, ev.target.c).rename(columns=dict(count=unit))
-    scores = _scores_table('Scores of each class', 'class', ev.classes, df.rename(columns={unit: 'count'}))
-    return parts + [scores]
+    return parts + [_scores_table(f'Scores of each class; the count is that of true {unit}', 'class', ev.classes, class_table(true, pred, ev.target.c))]
 
 def _label_parts(ev):
     true, pred, _ = label_matrix(ev)
-    return [_scores_table('Scores of each label', 'label', ev.classes, label_table(true, pred))]
+    return [_scores_table('Scores of each label; the count is that of series that have it', 'label', ev.classes, label_table(true, pred))]
 
-# %% ../../nbs/report/06_results.ipynb #b42ec839
+# %% ../../nbs/report/06_results.ipynb #ff784234
 POINTS = 500    # in a picture of predictions and targets
 
 def _scatters(ev, true, pred, names):
@@ -241,7 +238,7 @@ def predictions_section(
     "Where predictions and targets differ"
     return dict(softmax=_class_parts, sigmoid=_label_parts).get(ev.activation, _number_parts)(ev)
 
-# %% ../../nbs/report/06_results.ipynb #02af9122
+# %% ../../nbs/report/06_results.ipynb #d069d193
 def calibration_section(
     ev:Evidence, # any
 ) -> list: # parts of the section

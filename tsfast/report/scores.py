@@ -6,11 +6,11 @@
 __all__ = ['class_scores', 'class_table', 'mix_ups', 'share_interval', 'label_scores', 'label_table', 'number_scores',
            'reliability']
 
-# %% ../../nbs/report/03_scores.ipynb #58e32d12
+# %% ../../nbs/report/03_scores.ipynb #c1f219f6
 import numpy as np
 import pandas as pd
 
-# %% ../../nbs/report/03_scores.ipynb #13417a7f
+# %% ../../nbs/report/03_scores.ipynb #9a193209
 def class_scores(
     true, # (n,): numbers of classes
     pred, # (n,): numbers of classes
@@ -54,7 +54,7 @@ def share_interval(
     middle, half = (k + z*z/2)/(n + z*z), z/(n + z*z)*np.sqrt(k*(n - k)/n + z*z/4)
     return max(0., float(middle - half)), min(1., float(middle + half))
 
-# %% ../../nbs/report/03_scores.ipynb #a15afad4
+# %% ../../nbs/report/03_scores.ipynb #b93f8595
 def label_scores(
     true, # (n, c): does the series have the label?
     pred, # (n, c): was it predicted?
@@ -76,7 +76,7 @@ def label_table(
     rows = [precision_recall_fscore_support(t, p, labels=[1], zero_division=np.nan) for t, p in zip(true.T, pred.T)]
     return pd.DataFrame([(*(float(o[0]) for o in r[:3]), int(r[3][0])) for r in rows], columns=['precision', 'recall', 'F1', 'count'])
 
-# %% ../../nbs/report/03_scores.ipynb #dbe51f03
+# %% ../../nbs/report/03_scores.ipynb #a3767c5c
 def number_scores(
     true, # (n,): numbers; NaN is left out
     pred, # (n,): predictions
@@ -90,7 +90,7 @@ def number_scores(
     r2 = 1 - float((error**2).sum())/total if total > 0 else float('nan')
     return {'MAE': float(np.abs(error).mean()), 'RMSE': float(np.sqrt((error**2).mean())), 'R²': r2}
 
-# %% ../../nbs/report/03_scores.ipynb #05140440
+# %% ../../nbs/report/03_scores.ipynb #ad629d51
 def reliability(
     p, # (n,): probabilities of what was predicted
     correct, # (n,): was it correct?
