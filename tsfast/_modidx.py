@@ -2513,6 +2513,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'tsfast/training/run.py'),
                                      'tsfast.training.run.TrainingRun.with_seed': ( 'training/run.html#trainingrun.with_seed',
                                                                                     'tsfast/training/run.py'),
+                                     'tsfast.training.run._as_array': ('training/run.html#_as_array', 'tsfast/training/run.py'),
                                      'tsfast.training.run._callbacks': ('training/run.html#_callbacks', 'tsfast/training/run.py'),
                                      'tsfast.training.run._diverged': ('training/run.html#_diverged', 'tsfast/training/run.py'),
                                      'tsfast.training.run._recording': ('training/run.html#_recording', 'tsfast/training/run.py'),

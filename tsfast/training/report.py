@@ -19,6 +19,7 @@ from ..recipe import recipe
 from ..report import write_report
 from ..report.evidence import About, Evidence
 from ..report.record import versions
+from ..report.scores import label_scores
 from .data import RunData
 from .run import Predictions, TrainingRun
 from ..interpret.common import class_names
@@ -53,11 +54,13 @@ def figures_of(
     p:Predictions, # of the test split
     classes:bool, # are the targets classes?
 ) -> dict: # name -> value
-    "How good the predictions are"
+    "How good the predictions are; unknown targets do not count"
     loss = float(np.mean(p.losses))
     if not classes:
-        errors = p.true - p.pred
+        errors = (p.true - p.pred)[~np.isnan(p.true)]
         return dict(mae=float(np.abs(errors).mean()), rmse=float(np.sqrt((errors**2).mean())), loss=loss)
+    if p.targs.is_floating_point():     # several labels for each series
+        return {**{k.replace(' ', '_').lower(): v for k, v in label_scores(p.targs > .5, p.decoded).items()}, 'loss': loss}
     correct = p.true == p.pred
     by_class = [correct[p.true == c].mean() for c in np.unique(p.true)]
     return dict(accuracy=float(correct.mean()), balanced_accuracy=float(np.mean(by_class)), loss=loss)
@@ -78,9 +81,11 @@ def evaluate(self:TrainingRun,
 # %% ../../nbs/training/03_report.ipynb #7fa79fe2
 def _some_rows(p, classes, n=9):
     "Up to three series that are predicted wrongly, or worst, and others spread over the split"
-    wrong = np.flatnonzero(p.true != p.pred) if classes else np.argsort(-np.abs(p.true - p.pred))
-    worst = wrong[:3]
-    rest = np.setdiff1d(np.flatnonzero(p.true == p.pred) if classes else np.arange(len(p.true)), worst)
+    by_series = lambda o: np.asarray(o).reshape(len(p.true), -1)
+    if classes: error = by_series(p.true != p.pred).any(1)
+    else: error = np.nansum(by_series(np.abs(p.true - p.pred)), 1)
+    worst = np.flatnonzero(error)[:3] if classes else np.argsort(-error)[:3]
+    rest = np.setdiff1d(np.flatnonzero(~error) if classes else np.arange(len(error)), worst)
     spread = np.linspace(0, len(rest) - 1, min(n - len(worst), len(rest))).astype(int)
     return np.concatenate([worst, rest[spread]]).astype(int)
 
@@ -108,12 +113,13 @@ def show_confusion(self:TrainingRun,
     return draw_confusion(p.targs.flatten(), p.decoded.flatten(), names, figsize=(side, side), include_values=len(names) <= 30).figure
 
 def draw_scatter(
-    true, # (n,): targets
-    pred, # (n,): predictions
+    true, # (n, …): targets; NaN is left out
+    pred, # (n, …): predictions
 ): # matplotlib figure
     "Draw predictions against targets"
     import matplotlib.pyplot as plt
     fig, ax = plt.subplots(figsize=(4.5, 4.5), constrained_layout=True)
+    true, pred = (o[~np.isnan(true)] for o in (true, pred))
     ends = [min(true.min(), pred.min()), max(true.max(), pred.max())]
     ax.plot(ends, ends, color='lightgray', zorder=0)
     ax.scatter(true, pred, s=12, alpha=.6)
@@ -205,8 +211,8 @@ def write_results(self:TrainingRun,
     learn.save_bundle(folder/'model')
     if learner: learn.export(folder/'learner.pkl')
     if len(learn.history) > 1: _save_figure(learn.plot_metrics().flat[0].figure, folder/'losses.png')
-    if self.data.classes: _save_figure(self.show_confusion(p), folder/'confusion_matrix.png')
-    else: _save_figure(draw_scatter(p.true, p.pred), folder/'scatter.png')
+    if self.data.target.activation == 'softmax': _save_figure(self.show_confusion(p), folder/'confusion_matrix.png')
+    elif not self.data.classes: _save_figure(draw_scatter(p.true, p.pred), folder/'scatter.png')
     _save_figure(self.show_test(p), folder/'series.png')
     write_json(folder/'results.json', results)
     return results
