@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from fastcore.xml import Li, Td, Ul
 from ..models.scaling import padding_mask
-from .evidence import Evidence, read_some, some_of
+from .evidence import Evidence, LeftOut, read_some, some_of
 from .page import count, listed, number, pairs, shown, table
 
 # %% ../../nbs/report/05_data.ipynb #393a7aab
@@ -122,6 +122,7 @@ def data_section(
     ev:Evidence, # any
 ) -> list: # parts of the section
     "What was understood"
+    if not splits_of(ev): raise LeftOut("The learner holds no series: pass X and y.")
     ds = ev.learn.dls.train_ds if len(ev.learn.dls.train_ds) else ev.ds
     names, rec = channel_names(ev), getattr(ev.ds, 'recording', None)
     named = f': {listed(names)}' if getattr(ev.ds, 'channels', None) is not None else ''

@@ -67,8 +67,8 @@ def _in_page(k, v):
 def _own_names(root, name):
     "Names of what is referred to; others are removed, since matplotlib gives the same in each picture"
     refers = lambda v: re.findall(r'(?:^#|url\(#)([\w.-]+)', v)
-    used = {r for o in root.iter() for k, v in o.attrib.items() if k != 'id' for r in refers(v)}
-    new = {o: f'{name}-{i}' for i, o in enumerate(sorted(used))}
+    used = dict.fromkeys(r for o in root.iter() for k, v in o.attrib.items() if k != 'id' for r in refers(v))   # in order: matplotlib's are random
+    new = {o: f'{name}-{i}' for i, o in enumerate(used)}
     for o in root.iter():
         if 'id' in o.attrib:
             i = o.attrib.pop('id')
