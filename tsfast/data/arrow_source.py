@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['ArrowSource']
 
-# %% ../../nbs/data/12c_arrow_source.ipynb #4a00aff4
+# %% ../../nbs/data/12c_arrow_source.ipynb #542ef6af
 import json, math, os
 import numpy as np
 from ..core import optional_import, suggest
 from .source_base import Source
 from .stored import existing_path, split_name
 
-# %% ../../nbs/data/12c_arrow_source.ipynb #eea013a6
+# %% ../../nbs/data/12c_arrow_source.ipynb #6714f120
 class ArrowSource(Source):
     """Series in a column of lists of numbers: of a Parquet file, an Arrow (Feather) file, or a column in memory.
 
@@ -48,7 +48,7 @@ class ArrowSource(Source):
         self._opened = None
     def __getstate__(self): return {**super().__getstate__(), '_opened': None}
 
-# %% ../../nbs/data/12c_arrow_source.ipynb #ae4ca6d9
+# %% ../../nbs/data/12c_arrow_source.ipynb #2cdfe208
 class _Column:
     "A column in memory"
     name = ''
@@ -89,7 +89,7 @@ def _unreadable_file(path, e) -> str: # the message
             f"({type(e).__name__}: {' '.join(str(e).split())[:200]}). "
             "The file may be damaged, incomplete or of another kind: write or copy it again.")
 
-# %% ../../nbs/data/12c_arrow_source.ipynb #3e184239
+# %% ../../nbs/data/12c_arrow_source.ipynb #2880137c
 def _dims(pa, type):
     "The sizes of the lists of a type, outermost first, None where they vary; and the type of the values"
     if isinstance(type, pa.FixedShapeTensorType): return list(type.shape), type.value_type
@@ -137,7 +137,7 @@ def _other_sizes(what, shape, dims) -> str: # the message
     return (f"{what} has lists of {' x '.join(map(str, dims))} values, and shape is {shape}. "
             "Expected shape=(channels, length) with as many values.")
 
-# %% ../../nbs/data/12c_arrow_source.ipynb #6b292e26
+# %% ../../nbs/data/12c_arrow_source.ipynb #1901936f
 def _values(column, shape, dtype):
     "The values of some rows, (b, C, L)"
     parts = [_list_values(o, shape, dtype) for o in getattr(column, 'chunks', [column])]

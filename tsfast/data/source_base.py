@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['Source', 'HeldRows']
 
-# %% ../../nbs/data/12a_source_base.ipynb #7f8d9539
+# %% ../../nbs/data/12a_source_base.ipynb #0023d4b2
 import numpy as np
 
-# %% ../../nbs/data/12a_source_base.ipynb #1f6484f4
+# %% ../../nbs/data/12a_source_base.ipynb #9985d08c
 class _Shape:
     "How many series there are, what they look like, and in which units they are stored"
     ndim = 3
@@ -33,17 +33,18 @@ class _Shape:
         rows, # numbers of series from 0, int64
     ) -> np.ndarray: # int64
         "The number of the unit that each series is stored in"
-        return rows // self.chunk if self.edges is None else np.searchsorted(self.edges, rows, 'right') - 1
+        if self.edges is None: return np.asarray(rows) // (self.chunk or 1)
+        return np.asarray(np.searchsorted(self.edges, rows, 'right')) - 1
 
     def span(self,
         row:int, # number of a series
     ) -> tuple: # (first, last + 1)
         "The series of the unit that a series is stored in"
         i = int(self.units(row))
-        if self.edges is None: return i*self.chunk, min((i + 1)*self.chunk, len(self))
+        if self.edges is None: return i*(self.chunk or 1), min((i + 1)*(self.chunk or 1), len(self))
         return int(self.edges[i]), int(self.edges[i + 1])
 
-# %% ../../nbs/data/12a_source_base.ipynb #a774b496
+# %% ../../nbs/data/12a_source_base.ipynb #6419c91d
 class Source(_Shape):
     """Series that are read by their numbers, such as those of a file that is larger than memory.
 
@@ -88,7 +89,7 @@ class Source(_Shape):
         self._kept = None
     def __getstate__(self): return {**self.__dict__, '_kept': None}
 
-# %% ../../nbs/data/12a_source_base.ipynb #b1f86011
+# %% ../../nbs/data/12a_source_base.ipynb #1b37bec8
 def _series_shape(shape, what):
     "`shape` with three dimensions"
     shape = tuple(int(o) for o in shape)
@@ -120,7 +121,7 @@ def _no_numbers(rows, source) -> str: # the message
     return (f"Series of {source.what} are taken by an index of shape {rows.shape} and dtype {rows.dtype}. "
             f"Expected numbers of series from 0 to {len(source) - 1}, a slice or a mask.")
 
-# %% ../../nbs/data/12a_source_base.ipynb #fd33eff2
+# %% ../../nbs/data/12a_source_base.ipynb #b7b85031
 def _in_order(source, rows):
     "The values of increasing numbers"
     if not len(rows): return np.empty((0, *source.shape[1:]), source.dtype)
@@ -167,7 +168,7 @@ def _other_shape(source, x, n) -> str: # the message
     return (f"{source.what} gave an array of shape {x.shape} for {n} series. Expected {(n, *source.shape[1:])}: "
             "the file may have changed while it was used.")
 
-# %% ../../nbs/data/12a_source_base.ipynb #55ea3aa1
+# %% ../../nbs/data/12a_source_base.ipynb #e77b1156
 class HeldRows:
     "Some series of a source, in memory, found by their numbers"
     def __init__(self,

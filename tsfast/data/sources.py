@@ -6,7 +6,7 @@
 __all__ = ['as_source', 'sourced', 'ArraySource', 'ZarrSource', 'H5Source', 'ShardedSource', 'NpySource', 'Source', 'HeldRows',
            'ArrowSource', 'WindowSource']
 
-# %% ../../nbs/data/12_sources.ipynb #c7c7974f
+# %% ../../nbs/data/12_sources.ipynb #258ede08
 import os
 import numpy as np
 from .arrow_source import ArrowSource
@@ -14,10 +14,10 @@ from .source_base import HeldRows, Source
 from .stored import H5Array, NpyArray, ZarrArray, split_name, stored_array, stored_kind
 from .window_source import WindowSource
 
-# %% ../../nbs/data/12_sources.ipynb #d2846337
+# %% ../../nbs/data/12_sources.ipynb #8359f2b8
 _all_ = ['Source', 'HeldRows', 'ArrowSource', 'WindowSource']
 
-# %% ../../nbs/data/12_sources.ipynb #f9e07421
+# %% ../../nbs/data/12_sources.ipynb #37c25ded
 def as_source(
     X, # anything
 ) -> Source|None: # None for what is in memory: arrays, tensors, frames, lists of series
@@ -50,7 +50,7 @@ def sourced(
     source = as_source(X)
     return X if source is None else source
 
-# %% ../../nbs/data/12_sources.ipynb #c101db96
+# %% ../../nbs/data/12_sources.ipynb #6229a830
 class ArraySource(Source):
     "The rows of an array that are read by index, such as those of a Dask array. An array in memory is sent to other processes as it is"
     def __init__(self,
@@ -82,7 +82,7 @@ class H5Source(ArraySource):
         name:str='', # of the data set; it may be left out where there is only one
     ): super().__init__(H5Array(X, name))
 
-# %% ../../nbs/data/12_sources.ipynb #f2ec09e8
+# %% ../../nbs/data/12_sources.ipynb #6a1e300e
 class ShardedSource(Source):
     "Several sources or arrays, one after the other"
     keeps_unit = False      # the parts do that
@@ -120,7 +120,7 @@ class NpySource(ShardedSource):
 
 _SOURCES = dict(numpy=NpySource, zarr=ZarrSource, hdf5=H5Source, arrow=ArrowSource)
 
-# %% ../../nbs/data/12_sources.ipynb #0fb552a4
+# %% ../../nbs/data/12_sources.ipynb #8110b1ec
 def _part(o):
     "One shard as a source"
     source = as_source(o)

@@ -6,7 +6,7 @@
 __all__ = ['StoredArray', 'stored_kind', 'split_name', 'stored_array', 'HeldArray', 'existing_path', 'NpyArray', 'ZarrArray',
            'H5Array']
 
-# %% ../../nbs/data/12b_stored.ipynb #6e813811
+# %% ../../nbs/data/12b_stored.ipynb #58475871
 import mmap, os, pickle
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from ..core import optional_import, suggest
 
-# %% ../../nbs/data/12b_stored.ipynb #b5052b5c
+# %% ../../nbs/data/12b_stored.ipynb #a8c42107
 class StoredArray:
     "Base of the arrays in files: the place, shape and type of one, and what reads it, `handle`, opened anew in each process"
     kind = 'array'
@@ -23,7 +23,8 @@ class StoredArray:
         place, # path of the file, or what stands for it
         name:str='', # of the array in the file
     ):
-        self.place, self.name, self._opened = place, name, None
+        self.place, self.name = place, name
+        self._opened:Any = None
         self.shape, self.dtype = tuple(self.handle.shape), self.handle.dtype
 
     what = property(lambda self: f'{self.place}::{self.name}' if self.name else str(self.place))   # how to call it in messages
@@ -56,7 +57,7 @@ class StoredArray:
     def __getstate__(self): return {**self.__dict__, '_opened': None}
     def __repr__(self): return f"{type(self).__name__}({self.what}, shape={self.shape}, dtype={self.dtype})"
 
-# %% ../../nbs/data/12b_stored.ipynb #45ed2b99
+# %% ../../nbs/data/12b_stored.ipynb #edf3d6d7
 def stored_kind(
     X, # anything
 ) -> str|None: # 'numpy', 'zarr', 'hdf5', 'arrow'; None for what is none of them
@@ -100,7 +101,7 @@ def stored_array(
 
 def _called(X): return repr(os.fspath(X)) if isinstance(X, (str, os.PathLike)) else f"A {type(X).__name__}"
 
-# %% ../../nbs/data/12b_stored.ipynb #9de4e1fa
+# %% ../../nbs/data/12b_stored.ipynb #c7463cc3
 class HeldArray(StoredArray):
     "An array in memory, or of a library that reads its rows itself; other processes are sent all that its pickle holds"
     def __init__(self,
@@ -112,7 +113,7 @@ class HeldArray(StoredArray):
     def open(self): return self._given
     def take(self, rows): return np.asarray(super().take(rows))
 
-# %% ../../nbs/data/12b_stored.ipynb #14ff3408
+# %% ../../nbs/data/12b_stored.ipynb #3b87033c
 def existing_path(
     path, # of a file or folder
 ) -> str: # absolute, since another process may run in another folder
@@ -139,7 +140,7 @@ def _only_name(path, name, names):
     if not name and len(names) == 1: return names[0]
     raise KeyError(_no_array(path, name, names))
 
-# %% ../../nbs/data/12b_stored.ipynb #41a1e5fc
+# %% ../../nbs/data/12b_stored.ipynb #89debe81
 class NpyArray(StoredArray):
     "A `.npy` file, or a memory map: rows are read from the disk, or from what the system keeps of it"
     kind = 'memory map'
@@ -165,7 +166,7 @@ class NpyArray(StoredArray):
     def take(self, rows): return self.handle[rows].copy() if isinstance(rows, slice) else self.handle[rows]
     def __getstate__(self): return {**super().__getstate__(), '_given': None if self._bytes else self._given}
 
-# %% ../../nbs/data/12b_stored.ipynb #5a0f5699
+# %% ../../nbs/data/12b_stored.ipynb #b823332d
 def _mapped_file(path):
     "The array in a .npy file, read-only"
     try: return np.load(path, mmap_mode='r', allow_pickle=False).view(np.ndarray)
@@ -186,7 +187,7 @@ def _ends_early(path):
     if size >= want: return None
     return f"{path} ends early: it has {size:,} bytes, and an array of shape {shape}, {dtype}, takes {want:,}. Write or copy it again."
 
-# %% ../../nbs/data/12b_stored.ipynb #da443c70
+# %% ../../nbs/data/12b_stored.ipynb #6042b167
 def _place_in_file(X):
     "How to map the bytes of a memory map anew; None where the file alone does not say what `X` holds"
     if X._mmap is None or X.filename is None or X.mode == 'c': return None    # copy on write: changes are in memory alone
@@ -201,7 +202,7 @@ def _mapped_bytes(path, offset, n_bytes, shape, dtype, first, strides):
     except (OSError, ValueError) as e: raise OSError(_cannot_open(path, 'a memory map', e)) from e
     return np.ndarray(shape, dtype, whole, first, strides)
 
-# %% ../../nbs/data/12b_stored.ipynb #5c53e4eb
+# %% ../../nbs/data/12b_stored.ipynb #8c985fe4
 class ZarrArray(StoredArray):
     "A Zarr array: a path, an array in a group, or an array that is open"
     kind = 'Zarr'
@@ -242,7 +243,7 @@ class ZarrArray(StoredArray):
 
     def take(self, rows): return super().take(rows) if isinstance(rows, slice) else self.handle.oindex[rows]
 
-# %% ../../nbs/data/12b_stored.ipynb #e3d93caf
+# %% ../../nbs/data/12b_stored.ipynb #c657df96
 class H5Array(StoredArray):
     "A data set of an HDF5 file: the path of the file, or a data set that is open"
     kind = 'HDF5'

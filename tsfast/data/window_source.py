@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['WindowSource']
 
-# %% ../../nbs/data/12d_window_source.ipynb #dfcd6c0a
+# %% ../../nbs/data/12d_window_source.ipynb #9294741b
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from ..core import is_whole
 from .source_base import Source
 from .stored import StoredArray, stored_array
 
-# %% ../../nbs/data/12d_window_source.ipynb #3b376343
+# %% ../../nbs/data/12d_window_source.ipynb #23f60f1e
 class WindowSource(Source):
     "Windows of long recordings, `(n, C, window)`, cut when they are read"
     kind, keeps_unit = 'windows', False     # the windows of a unit may take many times its memory
@@ -23,7 +23,7 @@ class WindowSource(Source):
         *,
         stride:int|None=None, # without `starts`: steps from the start of a window to that of the next; default: no overlap
     ):
-        if not is_whole(window): raise ValueError(f"window is {window!r}. Expected a number of steps: at least 1.")
+        if window is None or not is_whole(window): raise ValueError(f"window is {window!r}. Expected a number of steps: at least 1.")
         recordings = list(recordings) if isinstance(recordings, (list, tuple)) else [recordings]
         self.recordings, self.window = [stored_array(o) for o in recordings], int(window)
         channels = _same_channels(self.recordings)
@@ -46,7 +46,7 @@ class WindowSource(Source):
         super().close()
         for o in self.recordings: o.close()
 
-# %% ../../nbs/data/12d_window_source.ipynb #276a144f
+# %% ../../nbs/data/12d_window_source.ipynb #24d94e84
 def _cut(recording, starts, window):
     "Windows of one recording, (b, C, window)"
     views = lambda a, at: sliding_window_view(a, window, axis=0)[at].reshape(len(at), -1, window)
@@ -80,7 +80,7 @@ def _edges(recordings, ends, starts):
         unit[own] = (starts[own] - (ends[i - 1] if i else 0)) // (o.chunk or 2**16)
     return np.r_[0, np.flatnonzero((np.diff(unit) != 0) | (np.diff(which) != 0)) + 1, len(starts)]
 
-# %% ../../nbs/data/12d_window_source.ipynb #03e7e8be
+# %% ../../nbs/data/12d_window_source.ipynb #853d9522
 def _starts(starts, ends, window, stride):
     "The first step of each window, counted through all recordings, checked"
     first = np.r_[0, ends[:-1]]
