@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import torch
 import tsfast
-from ..core import is_whole
+from ..core import is_source, is_whole
 from ..settings import RunSettings, settings_from
 from .data import RunData, archive_data
 from .report import read_json, write_json
@@ -28,10 +28,17 @@ def data_digest(
     "A digest of the values"
     h = hashlib.sha256()
     for o in (data.X, data.y, *(data.splits or ())):
+        if is_source(o): _add_source(h, o); continue
         a = np.ascontiguousarray(o)
         h.update(f'{a.shape} {a.dtype.kind}'.encode())
         h.update(a.astype('U').tobytes() if a.dtype.kind in 'OUT' else a.tobytes())
     return h.hexdigest()
+
+def _add_source(h, source):
+    "What an array of the same values adds, read some series at a time"
+    h.update(f'{source.shape} {source.dtype.kind}'.encode())
+    rows = max(1, 2**24 // source.row_bytes)
+    for i in range(0, len(source), rows): h.update(source[i:i + rows].tobytes())
 
 def run_key(
     settings:RunSettings, # any
