@@ -18,6 +18,7 @@ from .data.inputs import as_side
 from .data.targets import TSTarget, as_labels
 from .models.pipeline import Pipeline, pooled_features, takes_length
 from .models.scaling import SelectSeries
+from .streams import WindowPredictions
 
 # %% ../nbs/32_inference.ipynb #81bc7c50
 def evaluated(
@@ -44,6 +45,11 @@ class _Served:
     def input_shape(self) -> tuple: # channels and length before the model selects some; (None, None) where an older bundle does not say
         if not any(isinstance(o, SelectSeries) for o in self.pipeline.preprocessing): return self.shape
         return tuple(self.config['series'].get('input', {}).get(k) for k in ('channels', 'length'))
+
+    @property
+    def fills_missing(self) -> bool: return self._fills     # does a transform fill missing values?
+    @property
+    def only_length(self) -> str|None: return self._bound   # why it takes series of the length of training alone; None: it takes others
 
     def to(self, device):
         "Compute on `device` from now on"
@@ -88,7 +94,7 @@ class _Batches(_Served):
         raise ValueError(f"{name} was trained on series of {self.shape[1]} steps, and cannot take {length}: {why}") from None
 
 # %% ../nbs/32_inference.ipynb #9c5e0004
-class Predictor(_Batches):
+class Predictor(_Batches, WindowPredictions):
     "A trained model with its preprocessing, its classes and its units: `Predictor(folder)(X)`. Many threads may share one"
     def __init__(self,
         path, # folder that `learn.save_bundle` wrote
@@ -145,6 +151,8 @@ class Predictor(_Batches):
     def embeddings(self, X, bs:int|None=None, **side) -> np.ndarray: # (n, head_nf)
         "The features of each series before the head of the network"
         return self._batches(X, bs, side, Pipeline.features).numpy()
+
+    def window_outputs(self, X, bs, inputs): return self(X, bs, **inputs)
 
     def __repr__(self): return f"Predictor({_says(self)})"
 
