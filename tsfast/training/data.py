@@ -30,6 +30,7 @@ class RunData:
     splits:Any = None # (train, test) or (train, valid, test): numbers of series; None: all series are for training
     target:Any = None # `TSTarget` that encodes y; None: classes
     name:str|None = None # of the data set
+    channels:Any = None # names of the channels; None: they have no names
 
     def __post_init__(self):
         if self.target is None: self.target = TSClassification()
@@ -121,7 +122,7 @@ def run_loaders(
     val_bs:int=256, # batch size for evaluation, at least
 ) -> TSDataLoaders: # training split first; an empty one follows if there is no other
     "Loaders over the splits of a run"
-    ds = TSDatasets(data.X, data.y, tfms=[None, data.target], splits=data.splits)
+    ds = TSDatasets(data.X, data.y, tfms=[None, data.target], splits=data.splits, channels=data.channels)
     parts = [ds.subset(i) for i in range(ds.n_subsets)]
     if len(parts) == 1:
         parts.append(ds[torch.arange(0)])    # type: ignore[index]   # `__getitem__` is patched in
