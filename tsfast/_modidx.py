@@ -548,6 +548,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'tsfast.data.pieces._time_column': ('data/pieces.html#_time_column', 'tsfast/data/pieces.py'),
                                     'tsfast.data.pieces._too_large': ('data/pieces.html#_too_large', 'tsfast/data/pieces.py'),
                                     'tsfast.data.pieces._uneven_columns': ('data/pieces.html#_uneven_columns', 'tsfast/data/pieces.py'),
+                                    'tsfast.data.pieces._warn_of_holes': ('data/pieces.html#_warn_of_holes', 'tsfast/data/pieces.py'),
                                     'tsfast.data.pieces.as_float32': ('data/pieces.html#as_float32', 'tsfast/data/pieces.py'),
                                     'tsfast.data.pieces.as_table': ('data/pieces.html#as_table', 'tsfast/data/pieces.py'),
                                     'tsfast.data.pieces.called': ('data/pieces.html#called', 'tsfast/data/pieces.py'),

@@ -125,8 +125,9 @@ def _whole(readers, recording, plan):
     a = arrays.array(recording)
     n, block = arrays.steps(a), plan.block(arrays.n_channels)
     ends = range(plan.window + (block - 1)*plan.stride, n, block*plan.stride)     # so that each slice completes `block` windows
+    most = max(1, 2**18 // arrays.n_channels)
     for i, j in zip([0, *ends], [*ends, n]):
-        yield arrays.read(a, i, j)
+        for k in range(i, j, most): yield arrays.read(a, k, min(j, k + most))
         yield None
 
 def _parts(readers, chunks, settings):
@@ -146,7 +147,7 @@ def _uneven_stream(settings) -> str: # the message
 class _Cut(NamedTuple):
     "Windows that are complete, of one recording"
     key:tuple           # which recording
-    X:np.ndarray        # (C, n, window): a view
+    X:np.ndarray        # (C, n, window): a view, where windows overlap
     starts:np.ndarray   # (n,): where they start, in `t`
     steps:int           # of each window that are real; fewer than `window` where it is padded
     first:int           # number of the first step of `t`
@@ -162,6 +163,7 @@ def _cut(o, starts, steps=None, closed=False):
     if steps < w: x = np.pad(x, ((0, 0), (0, w - steps)), constant_values=np.nan)
     X = np.empty((len(x), 0, w), np.float32)
     if len(starts): X = sliding_window_view(x, w, axis=1)[:, starts[0]:starts[-1] + 1:o.plan.stride]
+    if o.plan.stride > w: X = X.copy()      # the steps between windows are not kept
     sure = max(0, o.n - w) if o.plan.last == 'shift' else o.n
     return _Cut(o.key, X, starts, steps, o.n - o.x.shape[1], o.t, o.n if closed else min(o.next, sure), o.timed, closed)
 

@@ -83,11 +83,17 @@ class TableReader(_Columns):
         pieces = self.pieces(table, _groups)
         if self.freq is not None: return [even_piece(o, self) for o in pieces]
         for o in pieces: check_times(o)
+        if pieces[0].times is not None: _warn_of_holes(pieces, self.roles.time or 'index')
         return pieces
 
 def _key(df, id, i):
     "Names and values of the id columns in row `i`; missing values are None, which is equal to itself"
     return tuple((c, v if v == v else None) for c, v in zip(id, (df[c].iloc[i] for c in id)))
+
+def _warn_of_holes(pieces, column):
+    times = pieces[0].times.append([o.times for o in pieces[1:]])
+    bounds = np.cumsum([0, *(len(o.times) for o in pieces)])
+    warn_uneven(utc_times(times), bounds, [' '.join(str(v) for _, v in o.key) or 0 for o in pieces], column)
 
 def _runs(number): return np.split(np.arange(len(number)), np.flatnonzero(np.diff(number)) + 1)
 
