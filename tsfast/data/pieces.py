@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Piece', 'is_table', 'TableReader', 'even_piece', 'listed', 'as_table', 'Roles', 'find_roles', 'channel_values',
-           'as_float32', 'times_of', 'check_times', 'called', 'ArrayReader']
+           'as_float32', 'times_of', 'check_times', 'called', 'ArrayReader', 'stacked_columns']
 
 # %% ../../nbs/data/12_pieces.ipynb #f17f4141
 from collections.abc import Mapping
@@ -350,3 +350,30 @@ def _other_positions(reader) -> str: # the message
 
 def _no_position(reader, have) -> str: # the message
     return f"channels={reader.channels} does not fit an array with {have} channels. Expected positions from 0."
+
+# %% ../../nbs/data/12_pieces.ipynb #a96b1784
+def stacked_columns(
+    X:Mapping, # name of a channel -> (n, L): its values in all series
+    names:list|None, # of the model's channels, in order; None: it knows none, and the order of `X` counts
+    n_channels:int, # of the model
+) -> np.ndarray: # (n, C, L)
+    "A dict of channels as one array of series"
+    if names is not None and set(X) != set(names): raise ValueError(_other_keys(X, names))
+    if len(X) != n_channels: raise ValueError(_other_number(X, n_channels))
+    values = [X[k] for k in (X if names is None else names)]
+    values = [v.detach().cpu().numpy() if isinstance(v, torch.Tensor) else np.asarray(as_frame(v)) for v in values]
+    if any(v.ndim != 2 or v.shape != values[0].shape for v in values): raise ValueError(_other_shapes(X))
+    return np.stack(values, axis=1)
+
+def _other_keys(X, names) -> str: # the message
+    lacking, more = [k for k in names if k not in X], [k for k in X if k not in names]
+    said = f"lacks the channel {lacking[0]!r}.{suggest(lacking[0], more)}" if lacking else f"has {more[0]!r}, which is no channel of the model."
+    return f"X is a dict that {said} Expected the series of each channel by its name: {names[:20]}. An array in it is passed as X[{next(iter(X), 'name')!r}]."
+
+def _other_number(X, n) -> str: # the message
+    return (f"X is a dict of {len(X)} arrays, {list(X)[:20]}; the model takes {n} channels. Expected the series of each channel, (n, length), "
+            "in the order of the model; series by their ids are passed as list(X.values()).")
+
+def _other_shapes(X) -> str: # the message
+    shapes = ', '.join(f'{k!r} {tuple(np.shape(v))}' for k, v in list(X.items())[:6])
+    return f"X is a dict with the shapes {shapes}. Expected (n, length) for each channel, the same for all."

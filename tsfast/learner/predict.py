@@ -6,6 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/learner/03_predict.ipynb #a2d5c37b
+from collections.abc import Mapping
 from contextlib import nullcontext
 import numpy as np
 from fastai.learner import Learner
@@ -13,13 +14,14 @@ from fastcore.basics import patch
 from fastcore.meta import delegates
 from ..callbacks import UserUnits
 from ..data.core import gap_fillers
+from ..data.pieces import stacked_columns
 from .checks import refuse_length, refuse_one_series
 from ..streams import WindowPredictions
 
 # %% ../../nbs/learner/03_predict.ipynb #717a0a01
 @patch
 def get_X_preds(self:Learner,
-    X, # (n, C, L): unseen series, in the user's units
+    X, # (n, C, L): unseen series, in the user's units; or a dict with the series of each channel, (n, L), by its name
     y=None, # their targets, in the user's vocabulary
     bs:int=64, # batch size
     with_input:bool=False, # give the transformed series too
@@ -29,6 +31,7 @@ def get_X_preds(self:Learner,
     inputs:dict|None=None, # the further inputs of training, by name
 ) -> tuple: # (inputs,) probabilities or numbers, targets (None without `y`), (decoded,) (losses)
     "Predictions for unseen series, exactly as validation sees them"
+    if isinstance(X, Mapping): X = _by_channel(X, self.dls.loaders[-1].dataset)
     refuse_one_series(X, self.dls)
     if with_loss and y is None: raise ValueError("with_loss=True needs the targets y.")
     if act is not None and not callable(act):
@@ -44,6 +47,8 @@ def get_X_preds(self:Learner,
     if y is None: res[i+1] = None
     if with_decoded and dl.dataset.target is not None: res[i+2] = dl.dataset.target.decode(res[i+2])
     return tuple(res)
+
+def _by_channel(X, ds): return stacked_columns(X, ds._channels, getattr(ds, 'given_shape', ds.shape)[0])
 
 # %% ../../nbs/learner/03_predict.ipynb #29495c2f
 class _LearnerWindows(WindowPredictions):
