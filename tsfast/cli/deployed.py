@@ -73,9 +73,8 @@ def _series_tables(p, args, agreement):
     "The predictions for the series of a file, some at a time; batches are dealt to shards in turn"
     import numpy as np
     from tsfast.core import as_series
-    from tsfast.data.file_parts import series_parts
     first, per_row = 0, (p.input_shape[0] or 1)*(p.input_shape[1] or 1)
-    for X, y in series_parts(args.data, *p.input_shape, args.bs*max(1, _PART//per_row//args.bs), p.channels):
+    for X, y in _series(p, args, args.bs*max(1, _PART//per_row//args.bs)):
         n, rows = len(X), np.arange(first, first + len(X))
         if args.shard: rows = rows[rows//args.bs % args.shard[1] == args.shard[0] - 1]
         if len(rows) < n: X, y = X[rows - first], None if y is None else y[rows - first]
@@ -85,6 +84,14 @@ def _series_tables(p, args, agreement):
             if y is not None and p.target.activation == 'softmax' and out.ndim == 2: agreement.add(columns['prediction'], y)
             yield dict(series=rows, **columns, **({} if y is None else dict(label=y)))
         first += n
+
+def _series(p, args, rows):
+    "The parts of a file of series; an error says so if the file is a recording"
+    from tsfast.data.file_parts import names_of_columns, series_parts
+    try: yield from series_parts(args.data, *p.input_shape, rows, p.channels)
+    except ValueError as e:
+        if not p.channels or not set(p.channels) <= set(names_of_columns(args.data)): raise
+        raise ValueError(f"{e} The columns are the channels of the model: for a recording, with one row per step, pass --windows.") from None
 
 def _window_tables(p, args):
     "The predictions for the windows of recordings in a file, some at a time"

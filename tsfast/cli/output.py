@@ -28,8 +28,8 @@ def table_writer(
         optional_import('pyarrow.parquet', f'Writing {file}', 'pyarrow')
         with atomic_write(file) as f:
             tables = _ParquetTables(f, file, classes)
-            yield tables
-            tables.close()
+            try: yield tables
+            finally: tables.close()
     else:
         with atomic_write(file, 'w', newline='', encoding='utf-8') as f: yield _CsvTables(f, '\r\n')
 
