@@ -6,13 +6,14 @@
 __all__ = ['WindowPredictions', 'outcome']
 
 # %% ../nbs/32a_streams.ipynb #0c9bb369
-from typing import Any, NamedTuple
+from typing import Any
 import numpy as np
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 from .core import is_whole
-from .data.pieces import ArrayReader, TableReader, called, check_times, is_table
+from .cutting import Plan, cuts
+from .data.pieces import ArrayReader, called
+from .data.table_pieces import TableReader, is_table
 
 # %% ../nbs/32a_streams.ipynb #776d1125
 class _Windowed:
@@ -47,7 +48,7 @@ class _Windowed:
         if self.only_length and window != length: raise ValueError(_other_window(window, length, self.only_length))
         if last == 'pad' and not self.fills_missing: raise ValueError(_no_padding())
         by_step = getattr(self.target, 'by_step', False)
-        return _Plan(int(window), int(stride), last, bool(average or by_step), by_step, int(bs), inputs or {})
+        return Plan(int(window), int(stride), last, bool(average or by_step), by_step, int(bs), inputs or {})
 
 # %% ../nbs/32a_streams.ipynb #3f8b7dd9
 class WindowPredictions(_Windowed):
@@ -91,12 +92,6 @@ class WindowPredictions(_Windowed):
         return _tables(self, plan, _parts(self._readers(channels, time, id, seq_first), chunks, self.recording))
 
 # %% ../nbs/32a_streams.ipynb #5e0ed9c6
-class _Plan(NamedTuple):
-    "How recordings are cut and predicted"
-    window:int; stride:int; last:str; average:bool; by_step:bool; bs:int; inputs:dict
-    def block(self, n_channels): # windows that are read at a time: several batches where they are small
-        return self.bs*max(1, min(16, 2**20 // (self.bs*self.window*n_channels)))
-
 def _no_chunks(o) -> str: # the message
     return (f"chunks is a {type(o).__name__}. Expected an iterable of parts that follow each other, such as a generator; "
             "predict_windows takes a whole recording.")
@@ -143,101 +138,12 @@ def _uneven_stream(settings) -> str: # the message
     return (f"The series of training were brought to even steps (freq={settings.freq!r}), which needs whole recordings. "
             "Use predict_windows.")
 
-# %% ../nbs/32a_streams.ipynb #e99ebedf
-class _Cut(NamedTuple):
-    "Windows that are complete, of one recording"
-    key:tuple           # which recording
-    X:np.ndarray        # (C, n, window): a view, where windows overlap
-    starts:np.ndarray   # (n,): where they start, in `t`
-    steps:int           # of each window that are real; fewer than `window` where it is padded
-    first:int           # number of the first step of `t`
-    t:Any               # times, or numbers, of steps that are known
-    final:int           # all windows of the steps below this are there
-    timed:bool          # has the recording times?
-    closed:bool         # was this the end of the recording?
-
-def _cut(o, starts, steps=None, closed=False):
-    "The windows of the cutter `o` that start at `starts` of the steps that it keeps"
-    x, w = o.x, o.plan.window
-    steps = w if steps is None else steps
-    if steps < w: x = np.pad(x, ((0, 0), (0, w - steps)), constant_values=np.nan)
-    X = np.empty((len(x), 0, w), np.float32)
-    if len(starts): X = sliding_window_view(x, w, axis=1)[:, starts[0]:starts[-1] + 1:o.plan.stride]
-    if o.plan.stride > w: X = X.copy()      # the steps between windows are not kept
-    sure = max(0, o.n - w) if o.plan.last == 'shift' else o.n
-    return _Cut(o.key, X, starts, steps, o.n - o.x.shape[1], o.t, o.n if closed else min(o.next, sure), o.timed, closed)
-
-# %% ../nbs/32a_streams.ipynb #c0c3eb60
-class _Cutter:
-    "Cuts one recording, whose steps come one part after the other"
-    def __init__(self, piece, plan):
-        self.key, self.plan, self.n, self.next = piece.key, plan, 0, 0      # steps seen; start of the next window
-        self.x, self.t, self.last, self.timed = piece.x[:, :0], None, None, piece.times is not None      # `x`, `t`: steps that are kept
-
-    def add(self, piece) -> _Cut: # the windows that these steps complete
-        k, w, stride = piece.x.shape[1], self.plan.window, self.plan.stride
-        self._append(piece, k)
-        first = self.n - self.x.shape[1]
-        new = max(0, (self.n - w - self.next)//stride + 1) if self.n >= w else 0
-        starts = self.next - first + stride*np.arange(new)
-        self.next += new*stride
-        cut = _cut(self, starts)
-        old = max(0, min(self.next, self.n - w if self.plan.last == 'shift' else self.n) - first)
-        self.x, self.t = self.x[:, old:].copy(), self.t[old:]     # a copy: the memory of the chunk is the caller's
-        return cut
-
-    def _append(self, piece, k):
-        import pandas as pd
-        if (piece.times is not None) != self.timed: raise ValueError(_times_missing(self))
-        check_times(piece, self.last)
-        t = pd.RangeIndex(self.n, self.n + k) if piece.times is None else piece.times
-        if k: self.last = t[-1]
-        self.x = np.concatenate([self.x, piece.x], 1) if self.x.shape[1] else piece.x
-        self.t = t if self.t is None or not len(self.t) else self.t.append(t)
-        self.n += k
-
-    def end(self) -> _Cut: # the last window, if there is an incomplete one
-        w, first = self.plan.window, self.n - self.x.shape[1]
-        if self.n < w and self.plan.last != 'pad': raise ValueError(_too_short(self))
-        covered = self.next and self.n <= self.next - self.plan.stride + w
-        if covered or self.next >= self.n or self.plan.last == 'drop': return _cut(self, np.zeros(0, int), closed=True)
-        if self.plan.last == 'shift': return _cut(self, np.array([self.n - w - first]), closed=True)
-        return _cut(self, np.array([self.next - first]), self.n - self.next, closed=True)
-
-# %% ../nbs/32a_streams.ipynb #a6da7332
-def _times_missing(cutter) -> str: # the message
-    return f"{called(cutter.key)} has times in some parts of the stream, and none in others. Expected frames with the same columns."
-
-def _too_short(cutter) -> str: # the message
-    mend = '' if cutter.plan.last == 'drop' else " last='pad' fills it up with NaN, where the model fills missing values."
-    return f"{called(cutter.key)} has {cutter.n} steps, too few for one window of {cutter.plan.window}.{mend}"
-
-def _comes_again(key) -> str: # the message
-    return (f"{called(key)} ended, and comes again after another one. Expected the rows of a recording together: "
-            "sort them by recording and time first.")
-
-def _cuts(pieces, plan):
-    "`_Cut`s of all recordings; None says: predict what is there"
-    cutter, ended = None, set()
-    for piece in pieces:
-        if piece is None: yield None; continue
-        if cutter is None or piece.key != cutter.key:
-            if cutter is not None:
-                yield cutter.end()
-                ended.add(cutter.key)
-            if piece.key in ended: raise ValueError(_comes_again(piece.key))
-            cutter = _Cutter(piece, plan)
-        yield cutter.add(piece)
-    if cutter is None: raise ValueError("The recording has no steps.")
-    yield cutter.end()
-    yield None
-
 # %% ../nbs/32a_streams.ipynb #43752506
 def _tables(model, plan, pieces):
     "The tables of all windows, in order"
     size, rows = plan.block(model.input_shape[0]), (_StepRows if plan.average else _WindowRows)(model, plan)
     todo, n = [], 0
-    for cut in _cuts(pieces, plan):
+    for cut in cuts(pieces, plan):
         if cut is not None: todo.append(cut); n += cut.X.shape[1]
         if not todo or cut is not None and n < size: continue
         for block in _blocks(todo, size):
