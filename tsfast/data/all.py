@@ -18,7 +18,8 @@ from .datasets import *
 from .loader import *
 from .core import *
 from .steps import RecordingSettings, even_steps
-from .recordings import SeriesData, read_arrays, read_frame
+from .series_data import SeriesData
+from .recordings import read_arrays, read_frame
 from .files import read_data
 from .factories import *
 from .preprocessing import *

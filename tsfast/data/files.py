@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['read_data', 'find_files']
 
-# %% ../../nbs/data/14_files.ipynb #855513c0
+# %% ../../nbs/data/14_files.ipynb #7cd07215
 import glob, warnings
 from collections import Counter
 from pathlib import Path
@@ -14,10 +14,11 @@ import pandas as pd
 from ..core import suggest
 from ..frames import LABEL_NAMES, has_name, word_columns
 from .readers import read_arff, read_ts
-from .recordings import SeriesData, read_arrays, read_frame
+from .recordings import read_arrays, read_frame
+from .series_data import SeriesData
 from .table_files import TABLES, read_npy, read_table
 
-# %% ../../nbs/data/14_files.ipynb #97e822a0
+# %% ../../nbs/data/14_files.ipynb #d1bd1da3
 def read_data(
     path, # file, list of files, pattern such as 'parts/*.parquet', or folder
     id=None, time=None, channels=None, # columns, as for `read_frame`; where each file is a recording, the id is 'file'
@@ -46,6 +47,7 @@ def read_data(
     if kinds == {'set'}: return _read_set(files, y, group, dict(window=window, stride=stride, channels=channels))
     return _read_npys(files, root, y, group, dict(window=window, stride=stride, label=label, channels=channels))
 
+# %% ../../nbs/data/14_files.ipynb #4d5e9b38
 def find_files(
     path, # file, list of files, pattern or folder
 ) -> tuple: # files, sorted; and the folder, None where `path` is none
@@ -76,7 +78,7 @@ def _kind(file):
 
 def _is_hidden(file, root): return any(o.startswith(('.', '_')) for o in file.relative_to(root).parts)
 
-# %% ../../nbs/data/14_files.ipynb #e89c969b
+# %% ../../nbs/data/14_files.ipynb #f63fc161
 def _read_tables(files, root, sep, args):
     "One table, one in parts, or a recording in each file"
     if len(files) == 1:
@@ -102,7 +104,7 @@ def _warn_label_without_name(df, file):
 def _read_recordings(files, frames, root, args, where):
     "A recording in each file"
     names = _names(files, root)
-    if 'file' in frames[0].columns: raise ValueError(f"{files[0]} has a column 'file', which is the name of the file here. Rename it first.")
+    if 'file' in frames[0].columns: raise ValueError(f"{files[0]} has a column 'file', which is the file's name here. Rename it first.")
     df = pd.concat([f.assign(file=n) for f, n in zip(frames, names)], ignore_index=True)
     return read_frame(df, **{**args, 'wide': False}, name=where)
 
@@ -111,6 +113,7 @@ def _names(files, root):
     if root is None: root = files[0].parent if len({f.parent for f in files}) == 1 else None
     return [(f if root is None else f.relative_to(root)).as_posix() for f in files]
 
+# %% ../../nbs/data/14_files.ipynb #7a963d35
 def _same_columns(files, sep):
     "The frames of files with the same columns of the same kinds"
     frames = [read_table(f, sep) for f in files]
@@ -122,7 +125,7 @@ def _same_columns(files, sep):
             if one != other: raise ValueError(_other_kind(c, (files[0], first), (f, df)))
     return [df[list(first.columns)] for df in frames]
 
-# %% ../../nbs/data/14_files.ipynb #abf6ca68
+# %% ../../nbs/data/14_files.ipynb #023372f2
 def _read_labelled(files, root, labels, y, group, sep, args):
     "A recording in each file, whose labels are in a table or are the names of folders"
     root = root or Path(labels).parent
@@ -155,20 +158,22 @@ def _labels_of(file, names, y, group, sep):
     known = _by_short_name(names)
     unknown = [k for k in keys if k not in known]
     if unknown: raise ValueError(_no_such_file(file, unknown, names))
-    if keys.duplicated().any(): raise ValueError(f"{file} has a second line for {keys[keys.duplicated()].iloc[0]!r}. Expected one for each file.")
+    twice = keys[keys.duplicated()].tolist()
+    if twice: raise ValueError(f"{file} has a second line for {twice[0]!r}. Expected one for each file.")
     found = [known[k] for k in keys]
     left = [n for n in names if n not in set(found)]
-    if left: warnings.warn(f"{len(left)} of {len(names)} files have no line in {file}, and are left out; the first is {left[0]}.", stacklevel=4)
+    if left: warnings.warn(_without_line(left, names, file), stacklevel=4)
     by_file = lambda c: dict(zip(found, df[c].tolist()))
     return by_file(y), None if group is None else by_file(group)
 
+# %% ../../nbs/data/14_files.ipynb #a5f24602
 def _by_short_name(names):
     "Files by their path in the folder, and by their name, with or without suffix, where only one has it"
     short = [o for n in names for o in {Path(n).name, Path(n).stem}]
     once = {o for o, k in Counter(short).items() if k == 1}
     return {**{o: n for n in names for o in (Path(n).stem, Path(n).name) if o in once}, **{n: n for n in names}}
 
-# %% ../../nbs/data/14_files.ipynb #d38ffcd6
+# %% ../../nbs/data/14_files.ipynb #68e07d6a
 def _read_npys(files, root, y, group, args):
     "One array of series, or a recording in each file"
     y, group = (_array_of(o, what, files[0]) for o, what in ((y, 'y'), (group, 'group')))
@@ -178,15 +183,15 @@ def _read_npys(files, root, y, group, args):
 def _array_of(v, what, file):
     "An array, or what is in the file of that name"
     if not isinstance(v, (str, Path)): return v
-    if not Path(v).exists(): raise FileNotFoundError(f"{what}={str(v)!r} is no file. {file} has no columns: pass an array, or the path of one.")
+    if not Path(v).exists(): raise FileNotFoundError(f"{what}={str(v)!r} is no file, and {file} has no columns. Pass an array or its path.")
     if Path(v).suffix.lower() == '.npy': return np.array(read_npy(v))
     df = read_table(v)
-    if df.shape[1] != 1: raise ValueError(f"{v} has {df.shape[1]} columns, {list(df.columns)[:8]}. Expected one, with a value for each series.")
+    if df.shape[1] != 1: raise ValueError(f"{v} has the columns {list(df.columns)[:8]}. Expected one, with a value for each series.")
     return df.iloc[:, 0].to_numpy()
 
 def _read_set(files, y, group, args):
     "A set of the archives"
-    if len(files) > 1: raise ValueError(f"There are {len(files)} files such as {files[0]}. Expected one; get_UCR_data reads train and test.")
+    if len(files) > 1: raise ValueError(f"There are {len(files)} files like {files[0]}. Expected one; get_UCR_data reads train and test.")
     if y is not None: raise ValueError(f"y={y!r}, and the targets of {files[0]} are in the file. Leave y out.")
     X, y = (read_arff if files[0].suffix.lower() == '.arff' else read_ts)(files[0])
     return read_arrays(X, y, _array_of(group, 'group', files[0]), **args, name=str(files[0]))
@@ -195,7 +200,7 @@ def _refuse_table_args(file, args):
     given = [k for k, v in args.items() if v is not None and v != 'none']
     if given: raise ValueError(f"{given[0]}={args[given[0]]!r} is for tables, and {file} has no columns. Leave it out.")
 
-# %% ../../nbs/data/14_files.ipynb #53f0bf22
+# %% ../../nbs/data/14_files.ipynb #54badadd
 def _nearby(path):
     "What lies where the path should be"
     if not path.parent.is_dir(): return f" There is no folder {path.parent} either."
@@ -214,7 +219,8 @@ def _several_kinds(files, path):
 def _other_columns(f, df, first_file, first):
     missing, more = ([c for c in a if c not in set(b)][:5] for a, b in ((first.columns, df.columns), (df.columns, first.columns)))
     what = ' and '.join(o for o in (f"lacks {missing}" if missing else '', f"has {more} besides" if more else '') if o)
-    return f"{f} has other columns than {first_file}: it {what}. Expected the same in all files; channels that some lack are columns of NaN."
+    return (f"{f} has other columns than {first_file}: it {what}. Expected the same in all files; channels that some lack are columns of "
+            "NaN.")
 
 def _other_kind(c, one, other):
     (file, df), (f, d) = (one, other) if pd.api.types.is_numeric_dtype(one[1][c]) else (other, one)
@@ -224,12 +230,16 @@ def _other_kind(c, one, other):
 
 def _like_labels(c, df, file):
     shown = ', '.join(str(o) for o in df[c].unique()[:5])
-    return (f"{file} has no line of names, and column {c!r} looks like labels, {shown}, beside numbers with decimals. If it is the target, pass "
-            f"y={c!r}; otherwise it is a step of the series.")
+    return (f"{file} has no line of names, and column {c!r} looks like labels, {shown}, beside numbers with decimals. If it is the "
+            f"target, pass y={c!r}; otherwise it is a step of the series.")
 
 def _which_label(file, rest):
     return f"{file}: it is not clear which column is the label, of {rest[:8]}. Name it, y=…; a column that is the group, group=…."
 
+def _without_line(left, names, file):
+    return f"{len(left)} of {len(names)} files have no line in {file}, and are left out; the first is {left[0]}."
+
+# %% ../../nbs/data/14_files.ipynb #f5648958
 def _no_such_file(file, unknown, names):
     return (f"{file} names {len(unknown)} files that are not there, such as {unknown[0]!r}.{suggest(unknown[0], names)} The folder has "
             f"{len(names)} files, such as {names[0]!r}.")

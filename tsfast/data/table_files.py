@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['TABLES', 'read_table', 'read_npy']
 
-# %% ../../nbs/data/14_table_files.ipynb #be0babae
+# %% ../../nbs/data/14_table_files.ipynb #25583977
 import csv
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from ..core import optional_import
 
-# %% ../../nbs/data/14_table_files.ipynb #d513965b
+# %% ../../nbs/data/14_table_files.ipynb #03d5bc6b
 TABLES = ('.csv', '.tsv', '.txt', '.parquet', '.pq', '.feather', '.arrow')
 
 def read_table(
@@ -41,7 +41,7 @@ def read_npy(
 def _damaged(file, e):
     return f"{file} cannot be read ({' '.join(str(e).split())[:150]}). It may end early, or be of another kind than its name says."
 
-# %% ../../nbs/data/14_table_files.ipynb #e4cdc11a
+# %% ../../nbs/data/14_table_files.ipynb #5121772a
 def _read_text(file, sep):
     "A text table"
     enc = _encoding(file)
@@ -81,6 +81,7 @@ def _separator(head, file):
         if len(sizes) == 1 and sizes != {1}: return sep
     return next((sep for sep in _SEPARATORS if len(_cells(head[0], sep)) > 1), ',')
 
+# %% ../../nbs/data/14_table_files.ipynb #c6e0d066
 def _is_number(cell):
     try: float(cell.replace(',', '.') or 'nan')
     except ValueError: return False
@@ -106,12 +107,13 @@ def _refuse_short_rows(file, enc, sep, width):
             if 0 < len(cells) < width: raise ValueError(_short_row(file, n, len(cells), width, sep))
 
 def _short_row(file, n, cells, width, sep):
-    return (f"{file}, line {n}: {cells} cells, separated by {_SEPARATORS.get(sep, repr(sep))}, where the first line has {width}. "
-            "The file may end early. Complete the line or remove it; a missing value is an empty cell.")
+    return (f"{file}, line {n}: {cells} cells, separated by {_SEPARATORS.get(sep, repr(sep))}, where the first line has {width}. The file "
+            "may end early. Complete the line or remove it; a missing value is an empty cell.")
 
 def _bad_row(file, sep, e):
     what = ' '.join(str(e).split()).removeprefix('Error tokenizing data. C error: ')
-    return f"{file} cannot be read as a table with cells separated by {_SEPARATORS.get(sep, repr(sep))}: {what}. Pass sep= for another separator."
+    return (f"{file} cannot be read as a table with cells separated by {_SEPARATORS.get(sep, repr(sep))}: {what}. Pass sep= for another "
+            "separator.")
 
 def _undecodable(file, e):
     return f"{file} cannot be read as {e.encoding.upper()}: byte {e.start} is 0x{e.object[e.start]:02x}. Save it as UTF-8 or UTF-16."
