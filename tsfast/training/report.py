@@ -70,7 +70,7 @@ def evaluate(self:TrainingRun,
     p, learn, s, data = p or self.predict(), self.learner(), self.settings, self.data
     arch, n = type(learn.model).__name__, [len(o) for o in data.splits]
     usual = recipe(n[0], learn.dls.len, s.arch if self.arch is None else self.arch)['epochs']
-    known = published(data.name, arch) if data.classes and data.name else {}
+    known = published(data.name, arch) if data.classes and data.name and s.data is None else {}
     return dict(dataset=data.name, arch=arch, seed=s.seed, n_train=n[0], n_test=n[-1], parameters=count_parameters(learn.model),
                 epochs=0 if s.ridge else s.epochs, recipe_epochs=usual, arch_args=s.arch_args, seconds=round(self.seconds, 1),
                 test=figures_of(p, data.classes), published=known, finished=time.strftime('%Y-%m-%dT%H:%M:%S%z'))
@@ -78,9 +78,10 @@ def evaluate(self:TrainingRun,
 # %% ../../nbs/training/03_report.ipynb #7fa79fe2
 def _some_rows(p, classes, n=9):
     "Up to three series that are predicted wrongly, or worst, and others spread over the split"
-    wrong = np.flatnonzero(p.true != p.pred) if classes else np.argsort(-np.abs(p.true - p.pred))
-    worst = wrong[:3]
-    rest = np.setdiff1d(np.flatnonzero(p.true == p.pred) if classes else np.arange(len(p.true)), worst)
+    n_series = len(p.targs)
+    off = (p.true != p.pred if classes else np.abs(p.true - p.pred)).reshape(n_series, -1).sum(1)     # of all targets of a series
+    worst = (np.flatnonzero(off) if classes else np.argsort(-off))[:3]
+    rest = np.setdiff1d(np.flatnonzero(off == 0) if classes else np.arange(n_series), worst)
     spread = np.linspace(0, len(rest) - 1, min(n - len(worst), len(rest))).astype(int)
     return np.concatenate([worst, rest[spread]]).astype(int)
 
