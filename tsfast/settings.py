@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['WholeNumber', 'BatchSize', 'Seed', 'Positive', 'NotNegative', 'Share', 'Part', 'Schedule', 'SCHEDULE_NAMES',
-           'TRANSFORMS', 'Columns', 'PATHS', 'KINDS', 'DEFAULTS', 'expected', 'checked', 'literal', 'name_and_value',
-           'FileSettings', 'RunSettings', 'settings_from', 'settings_json', 'filled']
+           'TRANSFORMS', 'Columns', 'Fill', 'FILLS', 'FILE_KINDS', 'PATHS', 'KINDS', 'DEFAULTS', 'expected', 'checked',
+           'literal', 'name_and_value', 'FileSettings', 'RunSettings', 'settings_from', 'settings_json', 'filled']
 
 # %% ../nbs/10_settings.ipynb #17158222
 import ast, math, os
@@ -73,6 +73,8 @@ def name_and_value(
 
 # %% ../nbs/10_settings.ipynb #35d2bee5
 Columns = str|list[str]             # one name, or several
+Fill = Literal['none', 'previous', 'linear', 'nearest', 'zero', 'mean']
+FILLS = get_args(Fill)
 
 class FileSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     "The files of a run, and how series are made of them, as `read_data` does it. A wrong value is a `ValueError`"
@@ -86,7 +88,7 @@ class FileSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     stride:WholeNumber|None = None # steps from the start of a window to that of the next; None: `window`
     label:Literal['majority', 'last', 'step']|None = None # target of a window; None: the most frequent class
     freq:Positive|str|None = None # time between two steps, a number or such as '1s': brings recordings to even steps
-    fill:str|dict[str, str] = 'none' # how steps that are missing are filled, for all channels or by channel
+    fill:Fill|dict[str, Fill] = 'none' # how steps that are missing are filled, for all channels or by channel
     wide:bool|None = None # True: a row of a table is a series. False: a row is a step. None: found out
     labels:str|None = None # table of files and their labels; None: labels.csv in the folder
     sep:str|None = None # between the cells of text files; None: found out
@@ -97,14 +99,15 @@ class FileSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     digest:str|None = None # of the content of all files, as `file_digest` gives it. Other content is refused. None: not known yet
 
     def __post_init__(self):
-        for f in msgspec.structs.fields(FileSettings):
-            v = checked(f.name, getattr(self, f.name), f.type)
-            if v is not None and (f.name in PATHS or f.name in ('y', 'group') and _is_file(v)): v = _absolute(v)
-            msgspec.structs.force_setattr(self, f.name, v)
+        for k, kind in FILE_KINDS.items():
+            v = checked(k, getattr(self, k), kind)
+            if v is not None and (k in PATHS or k in ('y', 'group') and _is_file(v)): v = _absolute(v)
+            msgspec.structs.force_setattr(self, k, v)
         if self.test is not None and self.test_size is not None:
             raise ValueError("Both test and test_size are given. Expected one: a file of the test split, or a share of the series for it.")
         if self.test is None and self.test_y is not None: raise ValueError("test_y is given without test, the series that it belongs to.")
 
+FILE_KINDS = {o.name: o.type for o in msgspec.structs.fields(FileSettings)}
 PATHS = ('path', 'labels', 'test', 'test_y')      # settings that are paths
 
 def _is_file(v): return isinstance(v, str) and v.lower().endswith(('.npy', '.csv', '.tsv', '.txt'))
