@@ -4,19 +4,19 @@
 
 # %% auto #0
 __all__ = ['FileSettings', 'RunSettings', 'filled', 'settings_from', 'settings_json', 'RunData', 'archive_data',
-           'batch_transform', 'batch_transforms', 'file_data', 'file_digest', 'run_data', 'find_set', 'hold_out',
-           'with_by_var', 'SCHEDULES', 'BestWeights', 'NoValidation', 'Predictions', 'TrainingRun', 'RESULTS',
-           'RUN_FILES', 'clear', 'published', 'read_json', 'write_json', 'run_key', 'run_many', 'run_once']
+           'batch_transform', 'batch_transforms', 'data_name', 'file_data', 'file_digest', 'run_data', 'find_set',
+           'hold_out', 'with_by_var', 'SCHEDULES', 'BestWeights', 'NoValidation', 'Predictions', 'TrainingRun',
+           'RESULTS', 'RUN_FILES', 'clear', 'published', 'read_json', 'write_json', 'run_key', 'run_many', 'run_once']
 
 # %% ../../nbs/11_training.ipynb #5ca46510
 from ..settings import FileSettings, RunSettings, filled, settings_from, settings_json
 from .data import RunData, archive_data, batch_transform, batch_transforms, find_set, hold_out, with_by_var
-from .files import file_data, file_digest, run_data
+from .files import data_name, file_data, file_digest, run_data
 from .run import SCHEDULES, BestWeights, NoValidation, Predictions, TrainingRun
 from .report import RESULTS, RUN_FILES, clear, published, read_json, write_json
 from .many import run_key, run_many, run_once
 
 _all_ = ['FileSettings', 'RunSettings', 'filled', 'settings_from', 'settings_json', 'RunData', 'archive_data', 'batch_transform',
-         'batch_transforms', 'file_data', 'file_digest', 'run_data', 'find_set', 'hold_out', 'with_by_var', 'SCHEDULES', 'BestWeights', 'NoValidation', 'Predictions', 'TrainingRun',
+         'batch_transforms', 'data_name', 'file_data', 'file_digest', 'run_data', 'find_set', 'hold_out', 'with_by_var', 'SCHEDULES', 'BestWeights', 'NoValidation', 'Predictions', 'TrainingRun',
          'RESULTS', 'RUN_FILES', 'clear', 'published', 'read_json', 'write_json',
          'run_key', 'run_many', 'run_once']
