@@ -179,6 +179,7 @@ def run_data(
 
 def file_data(
     settings:RunSettings, # with files
+    look:bool=False, # take data that cannot be trained on, too: without targets, or without a split; `notes` say why
 ) -> RunData:
     "Series, targets and splits from files; content other than that of `digest` is a `ValueError`"
     s, seed = settings.data, 0 if settings.seed is None else settings.seed
@@ -189,11 +190,24 @@ def file_data(
         test = None if s.test is None else _read(s, s.test, s.channels or train.channels, _test_targets(s), None)
     except PermissionError as e: raise PermissionError(_no_permission(e.filename)) from None
     where = _shown(s.path) + (f", column {s.y!r}" if isinstance(s.y, str) else '')
-    if test is None: data = RunData.from_series(train, s.test_size or TEST_SIZE, seed, s.task, name=where) # type: ignore[attr-defined]
-    else:
-        both, splits = with_test(train, test, s), (np.arange(len(train)), np.arange(len(train), len(train) + len(test)))
-        data = RunData.from_series(both, task=s.task, splits=splits, name=where) # type: ignore[attr-defined]
+    try: data = _split(train, test, s, seed, where)
+    except ValueError as e:
+        if not look: raise
+        data = _without_splits(train, e)
     return replace(data, name=data_name(s.path), digest=digest)
+
+def _split(train, test, s, seed, where):
+    if train.y is None: raise ValueError(_no_target(s.path, train))
+    if test is None: return RunData.from_series(train, s.test_size or TEST_SIZE, seed, s.task, name=where) # type: ignore[attr-defined]
+    if test.y is None: raise ValueError(_no_target(s.test, test))
+    splits = np.arange(len(train)), np.arange(len(train), len(train) + len(test))
+    return RunData.from_series(with_test(train, test, s), task=s.task, splits=splits, name=where) # type: ignore[attr-defined]
+
+def _without_splits(data, why):
+    "Data to look at"
+    more = {k: getattr(data, k) for k in ('channels', 'recording', 'ids', 'groups', 'starts', 'ends')}
+    numbers = data.y is not None and data.y.dtype.kind == 'f'
+    return RunData(data.X, data.y, None, TSRegression() if numbers else TSClassification(), notes=[*data.notes, str(why)], **more)
 
 def data_name(
     path, # file, list of files, pattern or folder
@@ -207,9 +221,7 @@ def _read(s, path, channels, y, labels):
     "Series of one split, with targets"
     group = s.group if path == s.path or not _is_array_file(s.group) else None
     names = ('id', 'time', 'window', 'stride', 'label', 'freq', 'fill', 'wide', 'sep')
-    data = read_data(path, channels=channels, y=y, group=group, labels=labels, **{k: getattr(s, k) for k in names})
-    if data.y is None: raise ValueError(_no_target(path, data))
-    return data
+    return read_data(path, channels=channels, y=y, group=group, labels=labels, **{k: getattr(s, k) for k in names})
 
 def _test_targets(s):
     if s.test_y is None and _is_array_file(s.y): raise ValueError(_no_test_targets(s))
