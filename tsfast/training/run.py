@@ -24,7 +24,8 @@ from ..core import seeded
 from ..data.preprocessing import TSNan2Value
 from ..learner import TSLearner, solve_head, ts_learner
 from ..settings import RunSettings, filled
-from .data import RunData, archive_data, batch_transforms, hold_out, lacks_values, run_loaders
+from .data import RunData, batch_transforms, hold_out, lacks_values, run_loaders
+from .files import run_data
 
 # %% ../../nbs/training/02_run.ipynb #ea7630dc
 class NoValidation(Callback):
@@ -86,7 +87,7 @@ class TrainingRun:
     "One training run: what to train, on what, and how long. Each step is made once, when it is first asked for"
     def __init__(self,
         settings:RunSettings, # how to train
-        data:RunData|None=None, # what to train on; None: the data set that is named in the settings
+        data:RunData|None=None, # what to train on; None: the data set or the files that are named in the settings
         *,
         arch=None, # class or model; None: the architecture that is named in the settings
         tfms=None, # batch transforms; None: those of the settings
@@ -106,7 +107,7 @@ class TrainingRun:
     @property
     def data(self) -> RunData:
         "Series, targets and splits; with `valid_size`, some training series are held out"
-        if self._data is None: self._data = archive_data(self.settings)
+        if self._data is None: self._data = run_data(self.settings)
         if self.settings.valid_size and not self._held_out:
             self._data, self._held_out = hold_out(self._data, self.settings.valid_size, self.settings.seed), True
         return self._data
@@ -127,7 +128,8 @@ def fill(self:TrainingRun) -> RunSettings:
     "The settings, complete"
     data, s = self.data, self.settings
     name = s.dsid if data.name is None else data.name
-    self.settings = filled(msgspec.structs.replace(s, dsid=name), len(data.train), arch=self.arch, classes=data.classes)
+    files = s.data if s.data is None or data.digest is None else msgspec.structs.replace(s.data, digest=data.digest)
+    self.settings = filled(msgspec.structs.replace(s, dsid=name, data=files), len(data.train), arch=self.arch, classes=data.classes)
     return self.settings
 
 @patch
