@@ -155,6 +155,14 @@ def test_bundle(trained, tmp_path):
     for o in (frames, mixed, tuple(mixed)): assert torch.equal(p(o), want)
     assert np.array_equal(p.predict(mixed), p.predict(X)) and np.array_equal(p.embeddings(mixed), p.embeddings(X))
 
+def test_stored():
+    "A bundle of this format, which later versions read"
+    p, z = Predictor(root/'tests/data/bundle_v4_names'), np.load(root/'tests/data/expected_v4_names.npz')
+    assert p.channels == ['acc x', 'acc y', 'pulse'] and p.recording == RecordingSettings(
+        id=['person'], time='t', window=16, stride=8, freq='20ms', fill='linear')
+    frames = [pd.DataFrame(o[::-1].T, columns=p.channels[::-1]) for o in z['X']]
+    assert torch.equal(p(frames), p(z['X'])) and np.array_equal(p.predict(frames), z['predicted'])
+
 def test_older_formats_where_nothing_new_is_used(tmp_path):
     learn = learner(channels=None)
     b = learn.save_bundle(tmp_path/'b')

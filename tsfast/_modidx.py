@@ -555,6 +555,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'tsfast.data.drawing._no_times': ('data/drawing.html#_no_times', 'tsfast/data/drawing.py'),
                                      'tsfast.data.drawing._on': ('data/drawing.html#_on', 'tsfast/data/drawing.py'),
                                      'tsfast.data.drawing._on_dates': ('data/drawing.html#_on_dates', 'tsfast/data/drawing.py'),
+                                     'tsfast.data.drawing._points': ('data/drawing.html#_points', 'tsfast/data/drawing.py'),
                                      'tsfast.data.drawing._shown': ('data/drawing.html#_shown', 'tsfast/data/drawing.py'),
                                      'tsfast.data.drawing._style': ('data/drawing.html#_style', 'tsfast/data/drawing.py'),
                                      'tsfast.data.drawing.add_legend': ('data/drawing.html#add_legend', 'tsfast/data/drawing.py'),
