@@ -113,7 +113,8 @@ def _numbers_table(ev):
 # %% ../../nbs/report/05_data.ipynb #02b52897
 def _class_notes(ev, by_split):
     first, *rest = by_split.items()
-    lacking = [f'{listed(np.array(ev.classes, dtype=object)[n.numpy() == 0], 5)} (in the {k} split)' for k, n in by_split.items() if (n == 0).any()]
+    lacking = [f'{listed([ev.classes[i] for i in torch.nonzero(n == 0).flatten().tolist()], 5)} (in the {k} split)'
+               for k, n in by_split.items() if (n == 0).any()]
     few = [ev.classes[i] for i in range(len(ev.classes)) if 0 < int(first[1][i]) < 5]
     return [f'No series of: {o}.' for o in lacking] + \
            ([f"Fewer than 5 {first[0]} series of: {listed(few, 8)}."] if few and not ev.target.by_step else [])
@@ -129,7 +130,8 @@ def data_section(
     facts = {**({'source': shown(ev.about.name)} if ev.about.name else {}), 'task': task(ev), 'channels': f'{len(names):,}{named}',
              'steps': ds.len, **ev.about.facts}
     if getattr(ds, 'side', None): facts['further inputs'] = listed(ds.side)
-    if rec is not None: facts |= {f'recordings: {k}': listed(v) if isinstance(v, list) else v for k, v in msgspec.to_builtins(rec).items() if v}
+    made = {} if rec is None else msgspec.to_builtins(rec)
+    facts |= {f'recordings: {k}': listed(v) if isinstance(v, list) else v for k, v in made.items() if v}
     parts, notes = [pairs('What was understood', facts), _splits_table(ev)], []
     channels, constant = _channels_table(ev)
     parts.append(channels)

@@ -95,10 +95,13 @@ class Evidence:
         if self.ds.y is None: raise LeftOut("The series have no targets, so there is nothing to compare predictions with.")
         if not len(self.ds): raise LeftOut("There are no series beside those of training, so the model cannot be judged here.")
         if self.found is not None: res = tuple(getattr(self.found, k) for k in ('probs', 'targs', 'decoded', 'losses'))
-        else: res = predicted(self.learn, self.dl, self.rows)
-        return tuple(torch.as_tensor(o).detach().cpu() for o in res)
+        else: res = tuple(predicted(self.learn, self.dl, self.rows))
+        return tuple(_plain(torch.as_tensor(o)) for o in res)
 
 # %% ../../nbs/report/04_evidence.ipynb #6d6aa9b7
+def _plain(t): # on the CPU, where numpy can read it
+    return t.detach().cpu().float() if t.dtype in (torch.float16, torch.bfloat16) else t.detach().cpu()
+
 def predicted(
     learn, # trained learner
     dl, # loader

@@ -62,10 +62,12 @@ def _planned(places, one, n, seconds):
     fits = int(n*seconds/cost)
     return (fits, 1) if fits >= LEAST else (n, 0)
 
+# %% ../../nbs/report/07_reasons.ipynb #6d99bb3d
 def _measured(ev, method, places, rows, one, seconds, **kwargs):
     "The table of importances and what it is based on, or a sentence why there is none"
     n, repeats = _planned(places, one, len(rows), seconds)
-    late = f"Left out: {count(places, 'shuffle')} of a model that takes {one:.2g} s for {len(rows):,} series would take longer than {seconds:.3g} s."
+    late = (f"Left out: {count(places, 'shuffle')} of a model that takes {one:.2g} s for {len(rows):,} series "
+            f"would take longer than {seconds:.3g} s.")
     if not repeats: raise LeftOut(late)
     some = ev.dl.new(ev.ds[rows[some_of(len(rows), n, ev.random_state)]], shuffle=False, drop_last=False)
     try:
@@ -88,9 +90,11 @@ def importances(
     predicted(ev.learn, ev.dl, rows)
     one = time.monotonic() - start
     window = -(-L//20)
-    for key, method, places, kwargs in (('channels', 'feature_importance', C, {}), ('steps', 'step_importance', -(-L//window), dict(window=window))):
+    jobs = dict(channels=('feature_importance', C, {}), steps=('step_importance', -(-L//window), dict(window=window)))
+    for key, (method, places, kwargs) in jobs.items():
         left = ev.seconds - (time.monotonic() - start)
-        try: res[key] = None if places < 2 else _measured(ev, method, places, rows, one, left/2 if key == 'channels' and L > 1 else left, **kwargs)
+        if key == 'channels' and L > 1: left /= 2
+        try: res[key] = None if places < 2 else _measured(ev, method, places, rows, one, left, **kwargs)
         except LeftOut as e: res[key] = str(e)
     ev.kept['importances'] = res
     return res
@@ -103,8 +107,8 @@ def _based_on(df): return f"{df.attrs['n']:,} {{}} series, {count(df.attrs['repe
 def _channel_parts(ev, df):
     names, most = channel_names(ev), max(float(df.importance.max()), 0.)
     order = df.importance.to_numpy().argsort()[::-1][:CHANNELS]
-    rows = [(names[i], number(df.importance.iloc[i], 2), f'{number(df.low.iloc[i], 2)} to {number(df.high.iloc[i], 2)}', bar(df.importance.iloc[i]/most if most else 0))
-            for i in order]
+    rise, low, high = (df[k].to_numpy() for k in ('importance', 'low', 'high'))
+    rows = [(names[i], number(rise[i], 2), f'{number(low[i], 2)} to {number(high[i], 2)}', bar(rise[i]/most if most else 0)) for i in order]
     more = '' if len(names) <= CHANNELS else f' (the first {CHANNELS} of {len(names):,})'
     return [table(f"Rise of the loss where a channel is shuffled between series{more}: {_based_on(df).format(ev.split)}",
                   ['channel', 'rise', 'interval of 95 %', 'relative'], rows)]
@@ -154,6 +158,7 @@ def _said(ev, i):
     sure = f' (probability {float(probs.max()):.0%})' if ev.activation == 'softmax' else ''
     return f'true {t}, predicted {p}{sure}, {loss}'
 
+# %% ../../nbs/report/07_reasons.ipynb #506a9bf4
 def _example(ev, i, x, channels, k):
     "A series with its caption"
     _, targs, decoded, _ = (o[i] for o in ev.outputs)
@@ -173,7 +178,8 @@ def examples_section(
     "The series that are predicted worst"
     if not ev.n_examples: raise LeftOut("Examples were not asked for (n_examples=0).")
     losses = ev.outputs[3].double().numpy()
-    order = [int(i) for i in np.argsort(-np.where(np.isfinite(losses), losses, -np.inf), kind='stable')[:ev.n_examples] if np.isfinite(losses[i])]
+    known = np.flatnonzero(np.isfinite(losses))
+    order = known[np.argsort(-losses[known], kind='stable')][:ev.n_examples].tolist()
     if not order: raise LeftOut("None of the losses is a finite number.")
     channels, names = drawn_channels(ev), channel_names(ev)
     x = torch.as_tensor(ev.ds.read(ev.ds.idxs[torch.from_numpy(ev.rows[order])])[0]).float().cpu()
