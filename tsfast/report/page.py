@@ -74,7 +74,7 @@ def table(
 ) -> FT:
     "A table whose columns and rows have names. Where it is wider than the page, it scrolls in a frame of its own"
     rows = list(rows)
-    right = [any(cell(r[i]).get('class') == 'n' for r in rows)
+    right = [any('n' in (cell(r[i]).get('class') or '').split() for r in rows)
              for i in range(1, len(head))]
     top = Tr(*(Th(shown(o), scope='col', cls='n' if i and right[i - 1] else None) for i, o in enumerate(head)))
     body = [Tr(Th(o if isinstance(o, FT) else shown(o), scope='row'), *(cell(v) for v in rest)) for o, *rest in rows]
@@ -169,7 +169,8 @@ th{{max-width:13rem;overflow-wrap:break-word}} th[scope=row]{{font-weight:500;ma
 td{{max-width:34rem;overflow-wrap:break-word}}
 .n{{text-align:right}} td.n{{white-space:nowrap}}
 .heat{{background:rgb(var(--heat) / calc(var(--s)*.6));padding:.28rem .6rem;min-width:2.6rem}}
-.heat,.bar span{{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+.heat,.key,.bar span{{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+.key{{display:inline-block;width:.8rem;height:.8rem;margin:0 .35rem 0 1rem}}
 .bar{{width:40%;min-width:6rem;vertical-align:middle}}
 .bar span{{display:block;height:.7rem;background:var(--c0)}}
 pre{{background:var(--card);padding:.8rem 1rem;overflow-x:auto;border-radius:.4rem;font-size:.88rem;line-height:1.45}}

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from ..interpret.calibration import expected_calibration_error
 from .data import ROWS, channel_names
-from .evidence import Evidence, LeftOut, class_numbers, label_matrix, n_not_finite, number_arrays, some_of, training_targets
+from .evidence import (VALUES, Evidence, LeftOut, class_numbers, label_matrix, n_not_finite, number_arrays, some_of,
+                                    training_targets)
 from .page import cell, count, decimal, figure, figures, number, pairs, shaded, shown, table
 from .pictures import line_figure, picture, reliability_figure, scatter_figure
 from .scores import (class_scores, class_table, label_scores, label_table, mix_ups, number_scores, reliability,
@@ -30,7 +31,7 @@ def last_values(
 ) -> np.ndarray: # (n, channels*steps)
     "The last known value of each channel, for all steps that follow: a forecast that is hard to beat where little changes"
     out = []
-    for part in torch.from_numpy(ev.rows).split(512):
+    for part in torch.from_numpy(ev.rows).split(max(1, VALUES//8//(ev.ds.vars*ev.ds.len))):
         x = torch.as_tensor(ev.ds.read(ev.ds.idxs[part])[0]).float().cpu()
         known = ~torch.isnan(x)
         last = (x.shape[-1] - 1 - known.flip(-1).int().argmax(-1)).unsqueeze(-1)
@@ -51,18 +52,19 @@ def _label_baseline(ev, true):
     most = (y > .5).float().mean(0).numpy() > .5
     return {'always the labels that most training series have': label_scores(true, np.broadcast_to(most, true.shape))}
 
-def _mean_scores(true, pred): # of several numbers: R² is a mean over them
-    all_ = number_scores(true, pred)
-    if true.shape[1] == 1: return all_
+def _mean_scores(ev, true, pred):
+    "Of several numbers, which may have different units, R² comes first"
+    res = number_scores(true, pred)
+    if true.shape[1] == 1 or is_forecast(ev): return res
     r2 = [number_scores(t, p)['R²'] for t, p in zip(true.T, pred.T)]
-    return {'MAE': all_['MAE'], 'RMSE': all_['RMSE'], 'mean R²': float(np.nanmean(r2)) if np.isfinite(r2).any() else float('nan')}
+    return {'mean R²': float(np.nanmean(r2)) if np.isfinite(r2).any() else float('nan'), 'MAE': res['MAE'], 'RMSE': res['RMSE']}
 
 def _number_baseline(ev, true):
     y, res = training_targets(ev), {}
     if y is not None:
         mean = np.nanmean(ev.target.inverse(y).double().numpy().reshape(len(y), -1), 0)
-        res['always the mean of training'] = _mean_scores(true, np.broadcast_to(mean, true.shape))
-    if is_forecast(ev): res['the last value stays'] = _mean_scores(true, last_values(ev))
+        res['always the mean of training'] = _mean_scores(ev, true, np.broadcast_to(mean, true.shape))
+    if is_forecast(ev): res['the last value stays'] = _mean_scores(ev, true, last_values(ev))
     return res
 
 def scored(
@@ -76,7 +78,7 @@ def scored(
         true, pred, _ = label_matrix(ev)
         return label_scores(true, pred), _label_baseline(ev, true)
     true, pred = number_arrays(ev)
-    return _mean_scores(true, pred), _number_baseline(ev, true)
+    return _mean_scores(ev, true, pred), _number_baseline(ev, true)
 
 # %% ../../nbs/report/06_results.ipynb #e4adc1e9
 def _judged(ev): # 'the 1,029 test series'
@@ -91,12 +93,13 @@ def summary(
     (main, value), judged = next(iter(scores.items())), _judged(ev)
     if ev.activation == 'softmax': said = f"{ev.arch} predicts {value:.1%} of {'the steps of '*ev.target.by_step}{judged} correctly"
     elif ev.activation == 'sigmoid': said = f"{ev.arch} predicts all labels of {value:.1%} of {judged} correctly"
-    else: said = f"{ev.arch} predicts the numbers of {judged} with a mean absolute error of {number(value)}"
-    low = ev.activation == 'identity'       # the lower, the better
+    elif main == 'MAE': said = f"{ev.arch} predicts the numbers of {judged} with a mean absolute error of {number(value)}"
+    else: said = f"{ev.arch} predicts the numbers of {judged} with a {main} of {number(value)}, where 1 is best"
+    low, shares = main == 'MAE', ev.activation != 'identity'       # the lower, the better?
     known = {k: v[main] for k, v in baselines.items() if np.isfinite(v[main])}
     if not known or not np.isfinite(value): return said + '.'
     best = (min if low else max)(known, key=lambda k: known[k])
-    there = number(known[best]) if low else f'{known[best]:.1%}'
+    there = f'{known[best]:.1%}' if shares else number(known[best])
     better = value < known[best] if low else value > known[best]
     return f"{said}. The best baseline ({best}) reaches {there}" + ('.' if better else ', so the model is no better than that.')
 
@@ -140,7 +143,7 @@ def _curve(ev, i, name, rows, columns):
     ends = '; '.join(f'{k} from {number(v[0])} to {number(v[-1])}' for k, v in lines.items())
     values = np.concatenate(list(lines.values()))
     log = name == 'loss' and np.isfinite(values).all() and values.min() > 0 and values.max() > 30*values.min()
-    said = f"{shown(name)} over {count(len(rows), 'epoch')}: {ends}"
+    said = f"{shown(name[:1].upper() + name[1:])} over {count(len(rows), 'epoch')}: {ends}"
     fig = line_figure(rows.index.to_numpy()[keep] + 1, lines, 'epoch', '', log)
     return figure(picture(fig, said, f'curve-{i}'), said + (' (logarithmic axis).' if log else '.'))
 
