@@ -441,6 +441,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'tsfast.data.factories._balanced': ('data/factories.html#_balanced', 'tsfast/data/factories.py'),
                                        'tsfast.data.factories._by_group': ('data/factories.html#_by_group', 'tsfast/data/factories.py'),
                                        'tsfast.data.factories._by_index': ('data/factories.html#_by_index', 'tsfast/data/factories.py'),
+                                       'tsfast.data.factories._check_names': ( 'data/factories.html#_check_names',
+                                                                               'tsfast/data/factories.py'),
                                        'tsfast.data.factories._class_alone': ( 'data/factories.html#_class_alone',
                                                                                'tsfast/data/factories.py'),
                                        'tsfast.data.factories._class_not_trained': ( 'data/factories.html#_class_not_trained',
