@@ -821,6 +821,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'tsfast.data.steps._offset': ('data/steps.html#_offset', 'tsfast/data/steps.py'),
                                    'tsfast.data.steps._refuse_too_fine': ('data/steps.html#_refuse_too_fine', 'tsfast/data/steps.py'),
                                    'tsfast.data.steps._same_time': ('data/steps.html#_same_time', 'tsfast/data/steps.py'),
+                                   'tsfast.data.steps._several_recordings': ('data/steps.html#_several_recordings', 'tsfast/data/steps.py'),
                                    'tsfast.data.steps._span': ('data/steps.html#_span', 'tsfast/data/steps.py'),
                                    'tsfast.data.steps.as_freq': ('data/steps.html#as_freq', 'tsfast/data/steps.py'),
                                    'tsfast.data.steps.as_times': ('data/steps.html#as_times', 'tsfast/data/steps.py'),
