@@ -7,7 +7,9 @@ __all__ = ['models', 'data']
 
 # %% ../../nbs/cli/03_lists.ipynb #e0ecb61c
 # Python's own modules alone, so that --help answers at once; whatever is heavier is imported where it is used
-from .parsing import at_least, command
+import os, shlex, sys
+from .files import add_file_options, as_options, as_paths, file_settings, first_of_options, in_options, set_in_folder, swallowed
+from .parsing import UsageError, at_least, command
 
 # %% ../../nbs/cli/03_lists.ipynb #4832549c
 def _glob(pattern):
@@ -43,26 +45,104 @@ def models(
 
 # %% ../../nbs/cli/03_lists.ipynb #0e862ab0
 def _data_args(p):
-    p.add_argument('pattern', nargs='?', default='*', metavar='PATTERN', help="part of a name, or a pattern such as 'ECG*'")
+    p.add_argument('pattern', nargs='*', default=[], metavar='DATA',
+                   help="name of a set, or a file or folder of your own, to describe; part of a name, or a pattern such as 'ECG*', to list sets")
     p.add_argument('--here', action='store_true', help="only sets that are on this machine, which need no network")
     p.add_argument('--kind', choices=['univariate', 'multivariate', 'regression'], help="only sets of this kind")
     p.add_argument('--path', metavar='DIR', help="a folder to look in first")
+    p.add_argument('--out', metavar='FILE', help="a picture of some series of the data that is described, .png, .svg or .pdf")
+    add_file_options(p)
 
-def _no_set(args, names) -> str: # the message
+def _no_set(pattern, here, names) -> str: # the message
     from tsfast.core import suggest
-    return f"No data set matches {args.pattern!r}{' here' if args.here else ''}.{suggest(args.pattern, names)} tsfast data lists them all."
+    return f"No data set matches {pattern!r}{' here' if here else ''}.{suggest(pattern, names)} tsfast data lists them all."
 
 @command('data', _data_args)
 def data(
     args, # parsed command line
 ):
-    "List the data sets of the archives, and where each would come from"
+    """List the data sets of the archives, and where each would come from; or describe one, or files of your own, without training.
+
+    Sizes and classes are shown of sets on this machine, where they are known without reading large files."""
+    paths = as_paths(args.pattern)
+    archive = set_in_folder(paths[0]) if paths and len(paths) == 1 else None
+    if archive: return _describe_set(archive[0], args, archive[1])
+    files = file_settings(args, paths)
+    if paths: return _describe_files(files, args)
+    if len(args.pattern) > 1: raise UsageError(f"{args.pattern[1]} is one name too many: expected a name, a pattern, or files")
+    if files: raise UsageError(swallowed(args) or f"{first_of_options(files)} is for files of your own: name one")
+    pattern = args.pattern[0] if args.pattern else '*'
+    name, kind = _known(pattern, args.path)
+    if kind and args.kind in (None, kind): return _describe_set(name, args, args.path)
+    if args.out: raise UsageError("--out is a picture of one data set: name it")
+    _list_sets(pattern, args)
+
+
+# %% ../../nbs/cli/03_lists.ipynb #6c31d0b1
+def _known(name, path):
+    "Name and kind of a set; None is the kind where there is none of that name"
+    from tsfast.data.external import list_UCR
+    sets = list_UCR(path=path)
+    known = {o.lower(): o for o in sets.index}.get(name.lower())
+    return known, None if known is None else sets.kind[known]
+
+def _list_sets(pattern, args):
     import fnmatch
+    from tsfast.data.archive import sets_here
     from tsfast.data.external import list_UCR, published_accuracy
+    from tsfast.data.set_shapes import set_shape
     df, acc = list_UCR(args.kind, here=args.here, path=args.path), published_accuracy(method='inception_x1_mean')
-    sel = df[[fnmatch.fnmatch(n.lower(), _glob(args.pattern).lower()) for n in df.index]]
-    if not len(sel): raise ValueError(_no_set(args, df.index))
-    known = {n: f'{acc[n]:.4f}' for n in sel.index if n in acc.index}
-    print(f"{'':<32}{'kind':<14}{'from':<14}{'published accuracy of one Inception network' if known else ''}".rstrip())
-    for n, o in sel.iterrows(): print(f"{n:<32}{o.kind:<14}{o.source:<14}{known.get(n, '')}".rstrip())
+    sel = df[[fnmatch.fnmatch(n.lower(), _glob(pattern).lower()) for n in df.index]]
+    if not len(sel): raise ValueError(_no_set(pattern, args.here, df.index))
+    known, found = {n: f'{acc[n]:.4f}' for n in sel.index if n in acc.index}, sets_here(args.path)
+    sizes = 'series'.rjust(16) + ''.join(o.rjust(10) for o in ('channels', 'steps', 'classes'))
+    print(f"{'':<32}{'kind':<14}{'from':<14}{sizes}{'   published accuracy of one Inception network' if known else ''}")
+    for n, o in sel.iterrows():
+        size = _size(set_shape(found[n][1])) if n in found else ' '*46
+        print(f"{n:<32}{o.kind:<14}{o.source:<14}{size}   {known.get(n, '')}".rstrip())
     print(f"{len(sel)} set{'s'*(len(sel) != 1)}, {int(sel.here.sum())} of them on this machine")
+
+def _size(s):
+    "Series, channels, steps and classes in columns; a dash where they are not known"
+    series = '-' if s.train is None or s.test is None else f'{s.train} + {s.test}'
+    return f"{series:>16}" + ''.join(f"{'-' if o is None else o:>10}" for o in (s.channels, s.steps, s.classes or (None if s.classes is None else 'numbers')))
+
+# %% ../../nbs/cli/03_lists.ipynb #6c31d0b2
+def _describe_set(name, args, path):
+    from tsfast.data.external import list_UCR
+    from tsfast.settings import RunSettings
+    from tsfast.training import archive_data, published
+    o = list_UCR(path=path).loc[name]
+    print(f"{name}: {o.kind}, from {_place(name, path) or o.source}")
+    known = published(name, 'InceptionTime')
+    if 'accuracy' in known: print(f"  {'published':<10}{known['accuracy']:.4f}" + (f" ± {known['sd']:.4f}" if 'sd' in known else '') + f"   {known['what']}")
+    if known.get('others'): print(f"  {'':<10}" + ', '.join(f"{k} {v:.4f}" for k, v in known['others'].items()))
+    if args.here and not o.here: raise ValueError(f"{name} is not on this machine. Without --here, it is downloaded.")
+    _show(archive_data(RunSettings(dsid=name, path=path)), args.out)
+    print(f"\nTo train on it:  tsfast train {name}" + (f" --path {shlex.quote(path)}" if path else ''))
+
+def _place(name, path):
+    "Where the files of a set are, on this machine"
+    from tsfast.data.archive import find_set
+    found = find_set(name, path)
+    return found and f"{found[1][0].parent} ({found[0]})"
+
+def _describe_files(files, args):
+    from tsfast.settings import FileSettings, RunSettings
+    from tsfast.training import file_data
+    with in_options() as notes: found = file_data(RunSettings(data=FileSettings(**files)), look=True)
+    found.notes += [o for o in notes if o not in found.notes]
+    print(files['path'] if isinstance(files['path'], str) else ' '.join(files['path']))
+    _show(found, args.out)
+
+def _show(found, out):
+    from tsfast.training.summary import draw_series, summary_lines
+    print(*map(as_options, summary_lines(found)), sep='\n')
+    if out is None: return
+    if 'matplotlib.pyplot' not in sys.modules: os.environ.setdefault('MPLBACKEND', 'Agg')     # pictures go to files
+    import matplotlib.pyplot as plt
+    fig = draw_series(found)
+    try: fig.savefig(out, dpi=100)
+    except ValueError: raise ValueError(f"--out is {out!r}, which is no name of a picture. Expected one that ends in .png, .svg or .pdf.") from None
+    finally: plt.close(fig)
+    print(f"\n{out}: some series, drawn")

@@ -104,13 +104,14 @@ def main(
 
 # %% ../../nbs/cli/01_parsing.ipynb #4b878913
 def setting(
-    name:str, # of `RunSettings`
+    name:str, # of `RunSettings` or `FileSettings`
 ): # a function of text
     "Argument type: a setting of a run"
     def _inner(s):
-        from tsfast.settings import KINDS, checked, expected, literal
-        try: return checked(name, literal(s), KINDS[name])
-        except ValueError: raise argparse.ArgumentTypeError(f"expected {expected(KINDS[name])}, not {s!r}") from None
+        from tsfast.settings import FILE_KINDS, KINDS, checked, expected, literal
+        kind = {**FILE_KINDS, **KINDS}[name]
+        try: return checked(name, literal(s), kind)
+        except ValueError: raise argparse.ArgumentTypeError(f"expected {expected(kind)}, not {s!r}") from None
     return _inner
 
 def at_least(

@@ -10,6 +10,8 @@ __all__ = ['CHECKPOINT_SECONDS', 'run_settings', 'alone', 'check_out', 'train']
 import argparse, os, shlex, sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from .files import (add_file_options, as_options, as_paths, file_settings, first_of_options, in_options, set_in_folder,
+                              swallowed, OPTIONS)
 from .parsing import UsageError, command, count, named_device, pair, setting
 
 # %% ../../nbs/cli/02_run.ipynb #77f395b4
@@ -25,8 +27,8 @@ def _train_args(p):
     from tsfast.settings import DEFAULTS as d, SCHEDULE_NAMES, TRANSFORMS
     # absent flags stay out of the namespace, so that --resume can tell them from defaults
     add = lambda *names, **kw: p.add_argument(*names, default=argparse.SUPPRESS, **kw)
-    add('dsid', nargs='?', metavar='DATASET',
-        help="name of a set of the UCR, UEA or TSER archive, or of one below --path (see: tsfast data)")
+    p.add_argument('words', nargs='*', metavar='DATA',
+                   help="a file or folder of your own; or the name of a set of the UCR, UEA or TSER archive, or of one below --path (see: tsfast data)")
     add('--arch', metavar='NAME', help=f"architecture (see: tsfast models); default {d['arch']}")
     add('--arch-args', metavar='NAME=VALUE', type=pair, nargs='+', help="arguments of the architecture, such as nf=16 depth=3")
     add('--epochs', type=setting('epochs'), metavar='N', help=f"rounds through the training split; {_RECIPE}")
@@ -40,12 +42,14 @@ def _train_args(p):
     add('--batch-tfms', nargs='+', metavar='TFM', help=_TFMS.format(', '.join(TRANSFORMS), ' '.join(d['batch_tfms'])))
     add('--valid-size', type=setting('valid_size'), metavar='X', help=_VALID)
     add('--ridge', action='store_true', help="solve the head in closed form instead of training it (for MiniRocket, MultiRocket and Hydra)")
-    add('--path', metavar='DIR', help="a folder that holds DATASET/DATASET_TRAIN.ts or .tsv, looked in first")
+    add('--path', metavar='DIR', help="a folder that holds NAME/NAME_TRAIN.ts or .tsv, looked in first for a data set")
     add('--device', metavar='NAME', help="cpu, cuda, cuda:1, mps; default: the fastest device")
-    p.add_argument('--out', metavar='DIR', help="folder for the results; default runs/DATASET-ARCH")
+    p.add_argument('--out', metavar='DIR', help="folder for the results; default runs/NAME-ARCH")
     p.add_argument('--learner', action='store_true', help="write the learner too, as a pickle for load_learner")
+    p.add_argument('--no-report', action='store_true', help="do not write report.html")
     p.add_argument('--resume', action='store_true', help=_RESUME)
     p.add_argument('--overwrite', action='store_true', help="replace a run in --out")
+    add_file_options(p)
 
 # %% ../../nbs/cli/02_run.ipynb #6b4b234c
 def _contradicts(k, value, stored):
@@ -55,11 +59,26 @@ def _contradicts(k, value, stored):
     if k == 'batch_tfms': return [with_by_var(o, True) for o in value] != stored[k] and value != stored[k]
     return value != stored.get(k)
 
-def _other_setting(k, value, stored, out) -> str: # the message
+def _other_data(given, stored, out) -> str: # the message
+    return f"The run in {out} is of the data set {stored['dsid']}, and not of {given.get('path', 'files')}. Choose another --out."
+
+def _other_setting(k, value, stored, out, option=None) -> str: # the message
     "A setting that the run which is resumed does not have"
     if k == 'dsid': return f"The run in {out} is of {stored[k]}, not of {value}. Choose another --out."
-    option = f"--{k.replace('_', '-')}"
+    option = option or f"--{k.replace('_', '-')}"
     return f"{option} is {value!r}, but the run in {out} has {stored.get(k)!r}. Leave it out to resume, or choose another --out."
+
+def _same_files(given, stored, out):
+    "Settings of files of the run which is resumed. They may lie elsewhere; their digest tells whether they are the same"
+    from msgspec import to_builtins
+    from tsfast.settings import PATHS, FileSettings
+    old = stored.get('data')
+    if old is None: raise ValueError(_other_data(given, stored, out))
+    new = to_builtins(FileSettings(**{'path': old['path'], **given}))
+    for k in given:
+        moved = k in PATHS or os.path.isabs(str(new[k])) and os.path.isabs(str(old[k]))
+        if not moved and new[k] != old[k]: raise ValueError(_other_setting(k, new[k], old, out, OPTIONS[k]))
+    return {**old, **{k: new[k] for k in given}}
 
 def run_settings(
     given:dict, # what the user asked for
@@ -76,6 +95,7 @@ def run_settings(
         s = {**DEFAULTS, **given}
         return {**s, 'batch_tfms': words(s['batch_tfms'], True)}
     elsewhere = {k: v for k, v in given.items() if k in ('device', 'path')}     # a run may go on there
+    if 'data' in given: elsewhere['data'] = _same_files(given['data'], stored, out)
     for k, v in given.items():
         if k not in elsewhere and _contradicts(k, v, stored): raise ValueError(_other_setting(k, v, stored, out))
     # an older version wrote `standardize` for statistics over all channels
@@ -87,7 +107,13 @@ def _as_registered(given):
     from tsfast.models.registry import get_arch
     from tsfast.training import find_set
     if 'arch' in given: given = {**given, 'arch': get_arch(given['arch']).__name__}
-    return {**given, 'dsid': find_set(given['dsid'], given.get('path'))[0]} if 'dsid' in given else given
+    if 'dsid' not in given: return given
+    name, kind = find_set(given['dsid'], given.get('path'))
+    near = [] if kind else sorted(o for o in os.listdir() if Path(o).stem == name and o != name)
+    if near: raise ValueError(f"There is no data set {name!r}. Did you mean the file {near[0]!r}?")
+    return {**given, 'dsid': name}
+
+_NOTHING_NAMED = "name a data set, such as: tsfast train ECGFiveDays (tsfast data lists them); or a file of your own and the column of its target"
 
 def _idle(options): # the message
     "Options that have no effect beside --ridge"
@@ -95,17 +121,35 @@ def _idle(options): # the message
     return (f"--ridge solves the head in closed form, where {', '.join(options)} {'has' if one else 'have'} no effect: "
             f"leave {'it' if one else 'them'} out, or --ridge")
 
+def _own_files(given):
+    "Options for files beside the name of a data set, and the other way round"
+    if 'data' in given and 'dsid' in given:
+        raise UsageError(f"{first_of_options(given['data'])} is for files of your own, and {given['dsid']} is the name of a data set")
+    if 'path' in given.get('data', ()) and 'path' in given: raise UsageError("--path is for names of data sets: name the file with its folder")
+
+def _named(args):
+    "The data that the user named: a set, or files with their options"
+    paths = as_paths(args.words)
+    archive = set_in_folder(paths[0]) if paths and len(paths) == 1 else None
+    if archive: given, paths = dict(zip(('dsid', 'path'), archive)), None
+    else: given = dict(dsid=args.words[0]) if args.words and not paths else {}
+    files = file_settings(args, paths)
+    return {**given, 'data': files} if files else given
+
 def _given(args):
     "What the user asked for, as settings; a `UsageError` where it makes no sense"
-    given = {k: v for k, v in vars(args).items() if k not in ('verb', 'debug', 'out', 'learner', 'resume', 'overwrite')}
+    skip = {'verb', 'debug', 'out', 'learner', 'no_report', 'resume', 'overwrite', 'words', *OPTIONS}
+    given = {k: v for k, v in vars(args).items() if k not in skip}
     if 'arch_args' in given: given['arch_args'] = dict(given['arch_args'])
     if given.get('path'): given['path'] = os.path.abspath(os.path.expanduser(given['path']))
     if args.resume and args.overwrite: raise UsageError("--resume goes on with a run, --overwrite replaces it: choose one")
     idle = [f"--{k.replace('_', '-')}" for k in ('epochs', 'lr', 'schedule', 'wd', 'label_smoothing') if k in given]
     if given.get('ridge') and idle: raise UsageError(_idle(idle))
-    if 'dsid' not in given and not (args.resume and args.out):
-        raise UsageError("name a data set, such as: tsfast train ECGFiveDays (tsfast data lists them)")
+    given |= _named(args)
+    _own_files(given)
+    if not args.words and not (args.resume and args.out): raise UsageError(swallowed(args) or _NOTHING_NAMED)
     return _as_registered(given)
+
 
 # %% ../../nbs/cli/02_run.ipynb #6d5f13a3
 CHECKPOINT_SECONDS = 2   # least time between two checkpoints: epochs may be shorter than writing one is worth
@@ -146,9 +190,9 @@ def _taken(out, names):
     if taken: return f"{out} holds a {taken[0]}, which would be replaced. Choose another --out, or add --overwrite."
 
 def _is_whole(run):
-    "Are all settings there? An older version has no `patience`"
+    "Are all settings there? Older versions have no `patience`, and no `data`"
     from tsfast.settings import DEFAULTS
-    return isinstance(run, dict) and isinstance(run.get('settings'), dict) and {*DEFAULTS} - {'patience'} <= {*run['settings']}
+    return isinstance(run, dict) and isinstance(run.get('settings'), dict) and {*DEFAULTS} - {'patience', 'data'} <= {*run['settings']}
 
 def check_out(
     out:Path, # folder of the run
@@ -196,7 +240,8 @@ def _introduce(run):
     kind = f"{dls.c} classes" if run.data.classes else "numbers as targets"
     held_out = f', {n[1]} held-out' if s.valid_size else ''
     if run.added_fill: print(_filled_with(s.batch_tfms))
-    print(f"{s.dsid}: {n[0]} training{held_out} and {n[-1]} test series, {count(dls.vars, 'channel')}, {count(dls.len, 'step')}, {kind}")
+    if s.data is None:
+        print(f"{s.dsid}: {n[0]} training{held_out} and {n[-1]} test series, {count(dls.vars, 'channel')}, {count(dls.len, 'step')}, {kind}")
     threads = f" with {count(torch.get_num_threads(), 'thread')}" if dls.device.type == 'cpu' else ''
     how = "head solved in closed form" if s.ridge else \
           f"{count(s.epochs, 'epoch')}, {s.schedule} at {s.lr:g}, batch size {min(dls.train.bs, n[0])}"
@@ -236,14 +281,15 @@ def _fit(run, out, resumed):
     return run.seconds
 
 # %% ../../nbs/cli/02_run.ipynb #7a43ecb9
-def _report(run, out, learner):
+def _report(run, out, learner, report):
     "Write the results and show them"
-    results = run.save(out, learner)
+    results = run.save(out, learner, report)
     print()
     _show(results, out)
 
-def _interrupted(out):
+def _interrupted(out, run):
     "What Ctrl-C leaves, as a message"
+    if run.seconds and (out/'results.json').exists(): return f"interrupted while the report was written; the results are in {out}"
     from tsfast.checkpoint import read_checkpoint
     with suppress(OSError, ValueError):
         c = read_checkpoint(out/'checkpoint.pt')
@@ -255,34 +301,51 @@ def _interrupted(out):
 def _not_solvable(arch) -> str: # the message
     return f"--ridge is for models with fixed features, such as MiniRocket; {arch} is trained by its gradient. Leave it out."
 
+def _say_data(run):
+    "Read the files, and say what was understood"
+    from tsfast.training.summary import summary_lines
+    with in_options() as notes: data = run.data
+    data.notes += [o for o in notes if o not in data.notes]
+    path = run.settings.data.path
+    print(path if isinstance(path, str) else f"{path[0]} and {count(len(path) - 1, 'more file')}")
+    print(*map(as_options, summary_lines(data)), '', sep='\n', flush=True)
+
 def _made(s):
     "The run with its learner"
     from tsfast.settings import settings_from
     from tsfast.training import TrainingRun
     named_device(s['device'])
     if 'matplotlib.pyplot' not in sys.modules: os.environ.setdefault('MPLBACKEND', 'Agg')   # pictures go to files
-    run = TrainingRun(settings_from(s))
+    with in_options(): settings = settings_from(s)
+    run = TrainingRun(settings)
+    if settings.data is not None: _say_data(run)
     if s['ridge'] and not hasattr(run.learner().model, 'fitted'):
         raise ValueError(_not_solvable(s['arch']))
     run.learner()
     return run
 
 # %% ../../nbs/cli/02_run.ipynb #1d1163ad
+def _name(given):
+    "A name for the folder of the results"
+    from tsfast.training import data_name
+    return given['dsid'] if 'dsid' in given else data_name(given['data']['path'])
+
 @command('train', _train_args)
 def train(
     args, # parsed command line
 ):
-    """Train a network on a data set, and report how well it predicts the test split.
+    """Train a network on a data set or on files of your own, and report how well it predicts the test split.
 
     The test split does not affect training or model selection: the number of epochs is fixed, and the last weights are kept.
-    --out receives the model as a bundle, the metrics of each epoch, the settings, and pictures.
+    --out receives the model as a bundle, the metrics of each epoch, the settings, pictures, and a report as a page for
+    a browser.
     Ctrl-C stops a run, and --resume goes on with it."""
     from tsfast.settings import DEFAULTS
     from tsfast.training import read_json
     given = _given(args)
-    out = Path(args.out or f"runs/{given['dsid']}-{given.get('arch', DEFAULTS['arch'])}")
+    out = Path(args.out or f"runs/{_name(given)}-{given.get('arch', DEFAULTS['arch'])}")
     stored = check_out(out, args.resume, args.overwrite)
-    if stored is None and 'dsid' not in given: raise ValueError(f"There is no run in {out} to resume. Name the data set to start one.")
+    if stored is None and not args.words: raise ValueError(f"There is no run in {out} to resume. Name the data set to start one.")
     s = run_settings(given, stored and stored['settings'], out)
     if args.resume and (out/'results.json').exists():
         print(f"The run in {out} is finished.\n")
@@ -293,8 +356,8 @@ def train(
         with alone(out):
             stored = check_out(out, args.resume, args.overwrite)      # another run may have used the folder since
             _fit(run, out, stored is not None)
-            _report(run, out, args.learner)
-    except KeyboardInterrupt: raise KeyboardInterrupt(_interrupted(out)) from None
+            _report(run, out, args.learner, not args.no_report)
+    except KeyboardInterrupt: raise KeyboardInterrupt(_interrupted(out, run)) from None
 
 # %% ../../nbs/cli/02_run.ipynb #be567c2a
 def _not_compared(r):
@@ -320,9 +383,10 @@ def _table(r):
         print(f"{k.replace('_', ' '):<20}{v:>10.4f}{there:>20}{'   ' + known['what'] if there else ''}".rstrip())
 
 def _use(out):
-    "How the trained model is used, as a line of code"
-    if (out/'model').exists(): return f"from tsfast.inference import Predictor; Predictor({str(out/'model')!r}).predict(X)"
-    return f"from tsfast.all import *; load_learner({str(out/'learner.pkl')!r}).get_X_preds(X)"
+    "How the trained model is used: a command, and a line of code"
+    if (out/'model').exists(): code = f"from tsfast.inference import Predictor; Predictor({str(out/'model')!r}).predict(X)"
+    else: code = f"from tsfast.all import *; load_learner({str(out/'learner.pkl')!r}).get_X_preds(X)"
+    return f"tsfast predict {shlex.quote(str(out))} FILE", code
 
 def _show(r, out):
     "The table, and what was left where"
@@ -336,5 +400,5 @@ def _show(r, out):
     print(f"\nIn {out}:")
     for k, v in RESULTS.items():
         if (out/k).exists(): print(f"  {k:<22}{v}")
-    print(f"\nTo use it:  {_use(out)}")
+    print("\nTo use it:  {}\nIn Python:  {}".format(*_use(out)))
     sys.stdout.flush()

@@ -17,6 +17,11 @@ from .tensor import *
 from .datasets import *
 from .loader import *
 from .core import *
+from .steps import RecordingSettings, even_steps
+from .series_data import SeriesData
+from .recordings import read_arrays, read_frame
+from .files import read_data
+from .factories import *
 from .preprocessing import *
 from .augment import *
 

@@ -57,6 +57,7 @@ def panel_frames(
         convert_to = optional_import('sktime.datatypes', f'Reading a panel of the form {kind!r}', 'sktime').convert_to
         try: X = convert_to(X, 'df-list', as_scitype='Panel')
         except TypeError as e: raise ValueError(_not_a_panel(X, kind, e)) from None
+    X = [as_frame(o, f'Series {i} of the panel') for i, o in enumerate(X)]
     if names is not None: X = [ordered_channels(o, names, i) for i, o in enumerate(X)]
     first = list(X[0].columns)
     for i, o in enumerate(X):

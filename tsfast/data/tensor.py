@@ -32,6 +32,7 @@ class TSTensor(Tensor):
 
     def __deepcopy__(self, memo): return self.as_subclass(Tensor).clone().as_subclass(TSTensor)
     def __getstate__(self): return {k: v for k, v in vars(self).items() if k != 'source'}    # a pickle holds no data set
+    def set_meta(self, x, as_copy=False): pass      # fastai's way to copy attributes of `x`: here to several batches in one, whose they are not
     def __getitem__(self, idx):
         res = self.as_subclass(Tensor)[idx].as_subclass(TSTensor)
         rows = None if self.ndim < 3 or not vars(self) else _rows(idx, len(self))
@@ -53,6 +54,25 @@ class TSTensor(Tensor):
         n = f"series={self.shape[0]}, " if self.ndim == 3 else ''
         return f"TSTensor({n}vars={self.vars}, len={self.len}, {str(self.dtype)[6:]}, {self.device}{values}{missing})"
 
+# %% ../../nbs/data/04_tensor.ipynb #7620b89d
+def plot_grid(
+    n:int, # number of axes
+    ax=None, # matplotlib axes to use, at least `n`; None: a new grid
+    nrows:int|None=None, ncols:int|None=None, # shape of the grid; default: three columns
+    figsize=None, # of the grid, in inches
+    size:tuple=(4, 2.8), # of one of its axes, in inches
+) -> np.ndarray: # axes
+    "Axes for `n` pictures: those given, or a new grid"
+    if ax is not None:
+        axs = np.array(ax, dtype=object).reshape(-1)
+        if len(axs) < n: raise ValueError(f"ax has {len(axs)} axes. Expected {n}: one for each panel.")
+        return axs
+    ncols = ncols or (min(3, n) if nrows is None else math.ceil(n/nrows))
+    nrows = nrows or math.ceil(n/ncols)
+    axs = subplots(nrows, ncols, figsize=figsize or (size[0]*ncols, size[1]*nrows), constrained_layout=True)[1]
+    for o in axs.flat[n:]: o.set_axis_off()
+    return axs
+
 # %% ../../nbs/data/04_tensor.ipynb #b38d1f02
 @patch
 def show(self:TSTensor,
@@ -72,7 +92,7 @@ def show(self:TSTensor,
     x = self.as_subclass(Tensor).detach().cpu().float().reshape(-1, self.shape[-1]).numpy()
     names, times = _labels(self.channels if names is None else names, len(x)), self.times if times is None else times
     ax, own = ax if ax is not None else ctx, ax is None and ctx is None
-    if own: ax = plot_grid(1, figsize=figsize or _size(len(x), panels))[0, 0]
+    if own: ax = plot_grid(1, figsize=figsize or _size(len(x), panels)).flat[0]
     (draw_panels if panels else draw_channels)(ax, x, names, times, **kwargs)
     if title is not None: ax.set_title(str(title), color=title_color, fontsize=10)
     if legend and not panels: add_legend(ax, title=None if names else 'channel', outside=own)
@@ -105,25 +125,6 @@ def _rows(idx, n):
     idx = torch.as_tensor(np.asarray(idx)) if not isinstance(idx, Tensor) else idx.as_subclass(Tensor)
     if idx.ndim == 0: return None if idx.dtype == torch.bool else [int(idx) % n]
     return idx if idx.ndim == 1 else None
-
-# %% ../../nbs/data/04_tensor.ipynb #7620b89d
-def plot_grid(
-    n:int, # number of axes
-    ax=None, # matplotlib axes to use, at least `n`; None: a new grid
-    nrows:int|None=None, ncols:int|None=None, # shape of the grid; default: three columns
-    figsize=None, # of the grid, in inches
-    size:tuple=(4, 2.8), # of one of its axes, in inches
-) -> np.ndarray: # axes
-    "Axes for `n` pictures: those given, or a new grid"
-    if ax is not None:
-        axs = np.array(ax, dtype=object).reshape(-1)
-        if len(axs) < n: raise ValueError(f"ax has {len(axs)} axes. Expected {n}: one for each panel.")
-        return axs
-    ncols = ncols or (min(3, n) if nrows is None else math.ceil(n/nrows))
-    nrows = nrows or math.ceil(n/ncols)
-    axs = subplots(nrows, ncols, figsize=figsize or (size[0]*ncols, size[1]*nrows), constrained_layout=True)[1]
-    for o in axs.flat[n:]: o.set_axis_off()
-    return axs
 
 # %% ../../nbs/data/04_tensor.ipynb #6f4fe6db
 def is_forecast(

@@ -15,9 +15,10 @@ import msgspec
 import numpy as np
 import torch
 import tsfast
-from ..core import is_whole
-from ..settings import RunSettings, settings_from
-from .data import RunData, archive_data
+from ..core import is_source, is_whole
+from ..settings import PATHS, RunSettings, settings_from
+from .data import RunData
+from .files import data_name, run_data
 from .report import read_json, write_json
 from .run import TrainingRun
 
@@ -28,31 +29,44 @@ def data_digest(
     "A digest of the values"
     h = hashlib.sha256()
     for o in (data.X, data.y, *(data.splits or ())):
+        if is_source(o): _add_source(h, o); continue
         a = np.ascontiguousarray(o)
         h.update(f'{a.shape} {a.dtype.kind}'.encode())
-        h.update(a.astype('U').tobytes() if a.dtype.kind in 'OUT' else a.tobytes())
+        rows = max(1, 2**24 // max(1, a[:1].nbytes)) if a.dtype.kind not in 'OUT' else max(1, len(a))
+        for i in range(0, len(a), rows):        # some at a time: X may be larger than memory
+            part = np.ascontiguousarray(a[i:i + rows])
+            h.update(part.astype('U').tobytes() if a.dtype.kind in 'OUT' else part)
     return h.hexdigest()
+
+def _add_source(h, source):
+    "What an array of the same values adds, read some series at a time"
+    h.update(f'{source.shape} {source.dtype.kind}'.encode())
+    rows = max(1, 2**24 // source.row_bytes)
+    for i in range(0, len(source), rows): h.update(source[i:i + rows].tobytes())
 
 def run_key(
     settings:RunSettings, # any
-    data:RunData|None=None, # what it trains on; None: the data set that is named in the settings
+    data:RunData|None=None, # what it trains on; None: the data set or the files that are named in the settings
 ) -> str: # 16 hexadecimal digits
-    "A digest of settings, data and version"
+    "A digest of settings, data and version. Of files the content counts, and not the folder that they are in"
     run = TrainingRun(settings, data)
     whole = msgspec.to_builtins(run.fill())
     for k in ('device', 'path'): whole.pop(k)
+    if whole['data'] is None: whole.pop('data')
+    else: whole['data'] = {k: v for k, v in whole['data'].items() if k not in PATHS}
     parts = msgspec.json.encode([whole, data_digest(run.data), tsfast.__version__], order='deterministic')
     return hashlib.sha256(parts).hexdigest()[:16]
 
 # %% ../../nbs/training/04_many.ipynb #1a179539
 def run_once(
-    settings:RunSettings, # with the name of a data set
+    settings:RunSettings, # with the name of a data set, or with files
     folder, # the result goes to a folder in it that is called by the key
     quiet:bool=True, # show no epochs
+    report:bool=False, # write `report.html` too, where the run is not there yet
 ) -> dict: # 'status': 'done' or 'skipped'; 'key', and 'results'
     "Train a run and write its result, unless it is there"
     folder = Path(folder)
-    data = archive_data(settings)
+    data = run_data(settings)
     key = run_key(settings, data)
     there = read_json(folder/key/'results.json')
     if there is not None: return dict(status='skipped', key=key, results=there)
@@ -62,13 +76,13 @@ def run_once(
         with ExitStack() as silent:
             if quiet: silent.enter_context(learn.no_bar()), silent.enter_context(learn.no_logging())
             run.train()
-        results = run.save(aside)
+        results = run.save(aside, report=dict(bundle=folder/key/'model') if report else False)
         with suppress(OSError): os.rename(aside, folder/key)    # another process may have written the same
     finally: shutil.rmtree(aside, ignore_errors=True)
     return dict(status='done', key=key, results=results)
 
 # %% ../../nbs/training/04_many.ipynb #1ce9d91f
-def _serve(conn, folder):
+def _serve(conn, folder, report):
     "In a worker process: train what comes, and answer"
     signal.signal(signal.SIGINT, signal.SIG_IGN)    # Ctrl-C goes to the parent, which ends its workers
     os.environ.update(NUMBA_NUM_THREADS='1', MPLBACKEND='Agg')
@@ -76,16 +90,16 @@ def _serve(conn, folder):
     with suppress(EOFError):
         while True:
             settings = settings_from(conn.recv())
-            try: res = run_once(settings, folder)
+            try: res = run_once(settings, folder, report=report)
             except Exception as e: res = dict(status='failed', error=f'{type(e).__name__}: {e}', traceback=traceback.format_exc())
             conn.send(res)
 
 class _Worker:
     "A process that trains one run after the other"
-    def __init__(self, folder):
+    def __init__(self, folder, report):
         ctx = get_context('spawn')
         self.folder, (self.conn, theirs) = folder, ctx.Pipe()
-        self.process = ctx.Process(target=_serve, args=(theirs, str(folder)), daemon=True)
+        self.process = ctx.Process(target=_serve, args=(theirs, str(folder), report), daemon=True)
         self.process.start()
         theirs.close()      # so that the end of the process ends the connection
 
@@ -115,16 +129,18 @@ def _record(res, settings, folder):
 
 def _line(i, n, res, settings):
     "What is shown of a run that has ended"
-    what = f"{settings.dsid} {settings.arch} seed {settings.seed}"
+    name = settings.dsid or data_name(settings.data.path)
+    what = f"{name} {settings.arch} seed {settings.seed}"
     if res['status'] == 'failed': return f"{i} of {n}  {what}: failed, {res['error'].splitlines()[0]}"
     figures = '  '.join(f'{k} {v:.4f}' for k, v in res['results']['test'].items())
     return f"{i} of {n}  {what}: {figures}" + '  (was there)'*(res['status'] == 'skipped')
 
 def run_many(
-    settings:list, # of `RunSettings`, each with the name of a data set
+    settings:list, # of `RunSettings`, each with the name of a data set, or with files
     folder, # the results go to folders in it that are called by the keys of the runs; failures to 'failed'
     workers:int=2, # processes, of one thread each
     show=print, # is called with a line for each run that has ended; None: nothing is shown
+    report:bool=False, # write a `report.html` for each run that is trained
 ) -> list: # in the order of `settings`: 'status' ('done', 'skipped', 'failed'), and 'key' and 'results', or 'error' and 'traceback'
     """Train many runs in processes of their own.
 
@@ -133,14 +149,14 @@ def run_many(
     if not is_whole(workers): raise ValueError(f"workers is {workers!r}. Expected a number of processes: at least 1.")
     settings = list(settings)
     for s in settings:
-        if isinstance(s, RunSettings) and s.dsid: continue
-        raise ValueError(f"settings has {str(s)[:80]}. Expected RunSettings(dsid=…), one for each run.")
+        if isinstance(s, RunSettings) and (s.dsid or s.data): continue
+        raise ValueError(f"settings has {str(s)[:80]}. Expected RunSettings(dsid=…) or RunSettings(data=…), one for each run.")
     folder, queue, answers, busy, idle = Path(folder).expanduser().resolve(), list(enumerate(settings)), {}, {}, []
     folder.mkdir(parents=True, exist_ok=True)
     try:
         while queue or busy:
             while queue and len(busy) < workers:
-                w = idle.pop() if idle else _Worker(folder)
+                w = idle.pop() if idle else _Worker(folder, report)
                 i, s = queue.pop(0)
                 w.take(s)
                 busy[w.conn] = i, w
