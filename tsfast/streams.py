@@ -89,7 +89,7 @@ class WindowPredictions(_Windowed):
         Of the past, one window is kept. The last rows come when `chunks` ends, or when the next recording begins"""
         if hasattr(chunks, 'shape') or is_table(chunks): raise ValueError(_no_chunks(chunks))
         plan = self._plan(stride, window, average, last, bs, inputs)
-        return _tables(self, plan, _parts(self._readers(channels, time, id, seq_first), chunks, self.recording))
+        return _tables(self, plan, _parts(self._readers(channels, time, id, seq_first), chunks))
 
 # %% ../nbs/32a_streams.ipynb #5e0ed9c6
 def _no_chunks(o) -> str: # the message
@@ -125,18 +125,17 @@ def _whole(readers, recording, plan):
         for k in range(i, j, most): yield arrays.read(a, k, min(j, k + most))
         yield None
 
-def _parts(readers, chunks, settings):
-    "`Piece`s of a stream; what is complete is predicted after each chunk"
-    if getattr(settings, 'freq', None) is not None: raise ValueError(_uneven_stream(settings))
-    tables, arrays = readers
+def _parts(readers, chunks):
+    "`Piece`s of a stream, in even steps if those of training are; what is complete is predicted after each chunk"
+    (tables, arrays), even = readers, None
     for chunk in chunks:
-        if is_table(chunk): yield from tables.parts(chunk)
-        else: yield arrays.read(arrays.array(chunk))
+        pieces = tables.parts(chunk) if is_table(chunk) else [arrays.read(arrays.array(chunk))]
+        if tables.freq is None or not is_table(chunk): yield from pieces
+        else:
+            even = even or tables.even_stream()
+            for o in pieces: yield from even.add(o)
         yield None
-
-def _uneven_stream(settings) -> str: # the message
-    return (f"The series of training were brought to even steps (freq={settings.freq!r}), which needs whole recordings. "
-            "Use predict_windows.")
+    if even: yield from even.end()
 
 # %% ../nbs/32a_streams.ipynb #43752506
 def _tables(model, plan, pieces):

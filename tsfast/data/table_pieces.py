@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from ..core import suggest
+from .even_stream import EvenStream
 from .pieces import Piece, as_float32, called, check_times, listed
 from .steps import as_times, even_steps, fill_by_channel, utc_times, warn_uneven
 from ..frames import ID_NAMES, TIME_NAMES, as_frame, has_name
@@ -75,6 +76,7 @@ class _Columns:
     def pieces(self, table, groups) -> list: # of `Piece`; `groups`: from the number of the recording of each row to rows
         df, x, times = self.read(table)
         id, rows = self.roles.id, [np.arange(len(df))]
+        if self.freq is not None and times is None: raise ValueError(_no_times(self))
         if id and len(df): rows = groups(df.groupby(id, sort=False, dropna=False).ngroup().to_numpy())
         return [Piece(_key(df, id, i[0]) if len(i) else (), x[:, i], None if times is None else times[i]) for i in rows]
 
@@ -90,6 +92,10 @@ class TableReader(_Columns):
     ) -> list: # of `Piece`, in the order of the rows
         "The pieces in a part of a stream"
         return [o for o in self.pieces(table, _runs) if o.x.shape[1]]
+
+    def even_stream(self) -> EvenStream: # of `Piece`
+        "What brings the pieces of parts to even steps, after the first of them"
+        return EvenStream(self.freq, self.fill, self.names or self.roles.channels)
 
     def whole(self,
         table, # frame or dict of columns
@@ -124,14 +130,13 @@ def even_piece(
 ) -> Piece:
     "A recording in even steps, as those of training"
     name, names = called(piece.key), reader.names or reader.roles.channels
-    if piece.times is None: raise ValueError(_no_times(name, reader))
     check_times(piece, doubled=set(fill_by_channel(reader.fill, names)) == {'mean'})      # the mean of several values in a step
     x, times = even_steps(piece.x.T, utc_times(piece.times, name), reader.freq, reader.fill, names, name)
     zone = getattr(piece.times, 'tz', None)
     return Piece(piece.key, as_float32(x).T, times if zone is None else times.tz_localize('UTC').tz_convert(zone))
 
-def _no_times(name, reader) -> str: # the message
-    return (f"{name} has no times, and the series of training were brought to even steps, freq={reader.freq!r}. "
+def _no_times(reader) -> str: # the message
+    return (f"The recording has no times, and the series of training were brought to even steps, freq={reader.freq!r}. "
             "Expected a column of times: pass time=, or a frame with an index of dates.")
 
 # %% ../../nbs/data/14a_table_pieces.ipynb #ab7dc51e
