@@ -78,10 +78,10 @@ def evaluate(self:TrainingRun,
 # %% ../../nbs/training/03_report.ipynb #7fa79fe2
 def _some_rows(p, classes, n=9):
     "Up to three series that are predicted wrongly, or worst, and others spread over the split"
-    n_series = len(p.targs)
+    n_series, one_class = len(p.targs), classes and p.true.ndim == 1
     off = (p.true != p.pred if classes else np.abs(p.true - p.pred)).reshape(n_series, -1).sum(1)     # of all targets of a series
-    worst = (np.flatnonzero(off) if classes else np.argsort(-off))[:3]
-    rest = np.setdiff1d(np.flatnonzero(off == 0) if classes else np.arange(n_series), worst)
+    worst = (np.flatnonzero(off) if one_class else np.argsort(-off, kind='stable'))[:3]
+    rest = np.setdiff1d(np.flatnonzero(off == 0) if one_class else np.arange(n_series), worst)
     spread = np.linspace(0, len(rest) - 1, min(n - len(worst), len(rest))).astype(int)
     return np.concatenate([worst, rest[spread]]).astype(int)
 
