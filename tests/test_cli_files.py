@@ -300,7 +300,7 @@ PLAIN = 'train {}/a.csv --id subject --time t --label activity --window 20'
     (long_with(), PLAIN.replace('20', '200'), 1, ['--window 200 is longer than all 6 recordings', '60 steps', '{}/a.csv']),
     (long_with(), PLAIN + ' --group activity', 1, ["'activity'"]),
     (long_with(), PLAIN.replace('--id subject', '--id t'), 1, ["'t'"]),
-    (long_with(), PLAIN.replace('--id subject --time t', '--id subject t').replace(' --window 20', ''), 1, ['one step alone' , '{}/a.csv']),
+    (long_with(), PLAIN.replace('--id subject --time t', '--id subject t').replace(' --window 20', ''), 1, ['each recording has one step', '{}/a.csv']),
     (_early, PLAIN, 1, ['{}/a.csv, line', 'may end early']),
     (_doubled, PLAIN, 1, ["'s00' has the time 0.0 more than once", "column 't'", '--freq … and --fill mean']),
     (_unequal, PLAIN.replace('a.csv', 'parts'), 1, ['{}/parts/b.csv', '{}/parts/a.csv', "lacks ['gyr_z']"]),
