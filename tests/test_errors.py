@@ -7,9 +7,11 @@ from torch import nn
 
 from tsfast.core import check_series, pad_series
 from tsfast.data import archive
-from tsfast.data.core import TSDatasets, get_ts_dls
+from tsfast.data.core import TSDataLoaders, TSDatasets, get_ts_dls
 from tsfast.data.external import get_regression_data, get_UCR_data
+from tsfast.data import factories      # noqa: from_df
 from tsfast.data.preprocessing import TSNan2Value, TSStandardize
+from tsfast.data.recordings import read_frame
 from tsfast.data.splits import get_splits
 from tsfast.data.targets import TSClassification, TSRegression
 from tsfast.data.windows import SlidingWindow
@@ -57,18 +59,18 @@ table = {
     'a series and a number': (lambda: dls([1., [2., 3.]]*10), ValueError, ['Series 0 of X has shape ()']),
     'an empty series in a list': (lambda: dls([*ragged[:-1], X[0, :, :0]]), ValueError, ['Series 19', '(2, 0)', 'at least one step']),
     'text in a list': (lambda: dls([np.array(['a']), np.zeros(3)]*10), ValueError, ['Series 0', 'other than numbers']),
-    'a long frame': (lambda: dls(long), ValueError, ["['id', 'time']", 'df.pivot', 'groupby', 'SlidingWindow']),
-    'a long frame with other names': (lambda: dls(pd.DataFrame(dict(patient=1, t=range(60), hr=1., bp=2.))), ValueError, ["['patient', 't']", 'df.pivot', 'groupby']),
+    'a long frame': (lambda: dls(long), ValueError, ["['id', 'time']", "TSDataLoaders.from_df(df, id='id', time='time', y=<label>)", "read_frame(df, id='id', time='time', y=<label>)", 'window=<steps>']),
+    'a long frame with other names': (lambda: dls(pd.DataFrame(dict(patient=1, t=range(60), hr=1., bp=2.))), ValueError, ["['patient', 't']", "from_df(df, id='patient', time='t'"]),
     'a frame of channels with a label': (lambda: dls(pd.DataFrame(dict(hr=range(60), bp=2., label=1))), ValueError, ["['label']", 'by its name', "y = df.pop('label')"]),
     'a frame with the index of another': (lambda: dls(pd.DataFrame(dict(hr=range(60), bp=2., index=1)).rename(columns=dict(index='Unnamed: 0'))), ValueError, ["'Unnamed: 0'", 'set_index']),
-    'a long frame, and one label a series': (lambda: dls(long, splits=None), ValueError, ["['id', 'time']", 'df.pivot']),
-    'a frame with a MultiIndex, and one label a series': (lambda: dls(long.set_index(['id', 'time']), splits=None), ValueError, ['MultiIndex', 'unstack()']),
+    'a long frame, and one label a series': (lambda: dls(long, splits=None), ValueError, ["['id', 'time']", "from_df(df, id='id', time='time'"]),
+    'a frame with a MultiIndex, and one label a series': (lambda: dls(long.set_index(['id', 'time']), splits=None), ValueError, ['MultiIndex', 'from_df(df, y=<label>)']),
     'a nested frame': (lambda: dls(pd.DataFrame(dict(dim_0=list(map(pd.Series, X[:, 0]))))), ValueError, ['nested', 'panel_to_array(X)']),
     'a list of frames with times': (lambda: dls([g for _, g in long.groupby('id')]), ValueError, ["Series 0 of X", "['id', 'time']", 'g.drop(columns=']),
     'a list of frames of other channels': (lambda: dls([pd.DataFrame(x.T, columns=['a', 'b'] if i else ['b', 'a']) for i, x in enumerate(X)]), ValueError, ['Series 1', "['a', 'b']", 'the same order']),
-    'a frame with a MultiIndex': (lambda: dls(long.set_index(['id', 'time'])), ValueError, ['MultiIndex', "['id', 'time']", 'unstack()']),
-    'columns with a MultiIndex': (lambda: dls(long.set_index(['id', 'time']).unstack()), ValueError, ['columns have a MultiIndex', 'np.stack']),
-    'a frame with dates': (lambda: dls(days), ValueError, ["['day']", 'dates', 'SlidingWindow']),
+    'a frame with a MultiIndex': (lambda: dls(long.set_index(['id', 'time'])), ValueError, ['MultiIndex', "['id', 'time']", 'from_df(df, y=<label>)', 'read_frame', 'the last level']),
+    'columns with a MultiIndex': (lambda: dls(long.set_index(['id', 'time']).unstack()), ValueError, ['columns have a MultiIndex', 'TSDataLoaders.from_df(df, y=<label>)', 'read_frame(df).X']),
+    'a frame with dates': (lambda: dls(days), ValueError, ["['day']", 'dates', "from_df(df, id=<id>, time='day', y=<label>)"]),
     'a frame with durations': (lambda: dls(days.assign(day=days.day - days.day[0])), ValueError, ["['day']", 'dates']),
     'a frame of an unknown library': (lambda: dls(Foreign()), ValueError, ['X is a ', 'Foreign', 'Convert it to a pandas data frame']),
     'text': (lambda: dls(X.astype(str)), ValueError, ['dtype', "astype('float32')"]),
@@ -221,7 +223,7 @@ def test_channels_of_new_data_are_known():
     assert dls(X).new_dl(X[:, :, :1]).dataset.len == 1
 
 def test_a_frame_of_two_columns_is_hardly_wide():
-    with pytest.warns(UserWarning, match='20 rows and 2 columns.*20 series of 2 steps.*df.pivot'): check_series(pd.DataFrame(dict(a=np.arange(20.), b=1.)))
+    with pytest.warns(UserWarning, match='20 rows and 2 columns.*20 series of 2 steps.*from_df'): check_series(pd.DataFrame(dict(a=np.arange(20.), b=1.)))
     check_series(pd.DataFrame(np.zeros((20, 3))))
 
 wide = pd.DataFrame(X[:, 0])
@@ -240,7 +242,7 @@ def test_a_column_that_is_no_step(name, step):
 def test_names_of_steps(names): assert check_series(pd.DataFrame(np.zeros((40, len(names))), columns=names)).shape == (40, 1, len(names))      # warnings are errors here
 
 def test_a_frame_of_a_few_words_is_hardly_wide():
-    with pytest.warns(UserWarning, match=r'20 rows and 3 columns \(hr, bp, T\).*df.pivot'): check_series(pd.DataFrame(dict(hr=np.arange(20.), bp=1., T=2.)))
+    with pytest.warns(UserWarning, match=r'20 rows and 3 columns \(hr, bp, T\).*from_df'): check_series(pd.DataFrame(dict(hr=np.arange(20.), bp=1., T=2.)))
 
 def test_lists_of_series_with_a_row_for_each_step():
     "Frames with named columns, and whatever differs in its rows alone"
@@ -250,7 +252,7 @@ def test_lists_of_series_with_a_row_for_each_step():
     for make in (np.array, torch.tensor): assert np.array_equal(pad_series([make(x[:1].T) for x in ragged]), pad_series([x[:1] for x in ragged]), equal_nan=True)
     assert dls(frames, batch_tfms=TSNan2Value()).vars == C
 
-@pytest.mark.parametrize('Z,t,msg', [(wide.rename(columns=str).assign(label=1.), y, r"y = df.pop\('label'\)"), (wide, pd.Series(y)[::-1], r'y.loc\[X.index\]'), (long, y, 'df.pivot'), (dict(X=wide), y, r"X\['X'\]")], ids=['label', 'order', 'long', 'dict'])
+@pytest.mark.parametrize('Z,t,msg', [(wide.rename(columns=str).assign(label=1.), y, r"y = df.pop\('label'\)"), (wide, pd.Series(y)[::-1], r'y.loc\[X.index\]'), (long, y, "from_df.*id='id', time='time'"), (dict(X=wide), y, r"X\['X'\]")], ids=['label', 'order', 'long', 'dict'])
 def test_estimators_look_at_frames_too(Z, t, msg):
     with pytest.raises(ValueError, match=msg): TSNetClassifier('MiniRocket', ridge=True, device='cpu').fit(Z, t)
 
@@ -260,10 +262,12 @@ def test_an_index_that_says_nothing_of_the_order():
 
 def test_what_the_messages_name_works():
     df = long.assign(load=np.arange(60.), temp=0.)
-    wide = df.pivot(index='id', columns='time', values='load'); want = np.arange(60.).reshape(20, 1, 3)
-    for o in (wide, df.set_index(['id', 'time'])['load'].unstack()): assert np.array_equal(check_series(o), want)
-    several = [g[['load', 'temp']].to_numpy().T for _, g in df.groupby('id')]
-    for o in (several, [g.to_numpy().T for _, g in df.set_index(['id', 'time']).groupby(level=0)]): assert np.array_equal(check_series(o)[:, :1], want)
+    want = np.stack([np.arange(60.).reshape(20, 3), np.zeros((20, 3))], axis=1)
+    indexed = df.set_index(['id', 'time'])
+    for o in (read_frame(df, id='id', time='time'), read_frame(indexed)): assert np.array_equal(o.X, want) and o.channels == ['load', 'temp']
+    swapped = indexed.unstack(); assert np.array_equal(read_frame(swapped).X, want)
+    d = TSDataLoaders.from_df(df.assign(label=np.where(df.id % 2, 'a', 'b')), id='id', time='time', y='label')
+    assert (d.vars, d.len, list(d.vocab)) == (2, 3, ['a', 'b'])
 
 
 # ---------------------------------------------------------------- series of different lengths
@@ -332,6 +336,6 @@ def test_frames_of_other_libraries(kind):
     assert np.array_equal(check_series(kind(wide)), X[:, :1])
     d = get_ts_dls(kind(wide), kind(labels), device='cpu'); assert list(d.vocab) == ['run', 'walk'] and d.len == L
     with pytest.raises(ValueError, match="'day'.*dates"): check_series(kind(days))
-    with pytest.raises(ValueError, match='df.pivot'): check_series(kind(long))
+    with pytest.raises(ValueError, match="from_df.*id='id', time='time'"): check_series(kind(long))
     assert np.array_equal(SlidingWindow(4)(kind(days))[0], SlidingWindow(4)(days)[0])
     with pytest.raises(ValueError, match='not in time order'): SlidingWindow(4)(kind(days[::-1]))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FrameColumns', 'find_columns', 'as_table', 'row_keys']
 
-# %% ../../nbs/data/12_columns.ipynb #740c2bc0
+# %% ../../nbs/data/12_columns.ipynb #12d22832
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ..core import suggest
 from ..frames import ID_NAMES, LABEL_NAMES, TIME_NAMES, as_frame, has_name, word_columns
 from .steps import as_times
 
-# %% ../../nbs/data/12_columns.ipynb #b16e10f1
+# %% ../../nbs/data/12_columns.ipynb #c9785dc2
 @dataclass
 class FrameColumns:
     "Which columns of a data frame are what"
@@ -31,7 +31,7 @@ def find_columns(
     df:pd.DataFrame, # as `as_table` gives it
     id=None, time=None, channels=None, y=None, group=None, # as for `read_frame`
     *,
-    levels=(), # columns that were levels of a MultiIndex
+    levels=(), # columns that were levels of the index
     long:bool=False, # do other arguments ask for rows that are steps?
     wide:bool|None=None, # True: a row is a series. False: a row is a step. None: found out
     name:str='The data frame', # how to call it in messages
@@ -39,26 +39,23 @@ def find_columns(
     "Find the role of each column; a `ValueError` for what cannot be known"
     id, y, group = (_listed(o, df) for o in (id, y, group))
     time = None if time is None else _listed(time, df)[0]
-    listed = [] if channels is None else sum(map(list, channels.values()), []) if isinstance(channels, dict) else _listed(channels, df)
-    given = dict(id=id, time=[] if time is None else [time], channels=listed, y=y, group=group)
-    _check_given(df, given, name)
-    cols, said = FrameColumns(id, time, channels, y, group, bool(wide), []), []
-    if wide is not True: said = _by_name(df, cols, levels, listed, name)
-    if wide is None: cols.wide = _is_wide(df, cols, given, said, long, name)
-    if cols.wide: _forget(cols, said)
-    elif said: warnings.warn(_taken(said, cols, name), stacklevel=4)
-    if not cols.wide and not cols.id and group:
-        cols.id = list(group)
-        cols.notes.append(f"each group ({', '.join(map(str, group))}) is one recording")
-    rest = [c for c in df.columns if c not in {*cols.id, *cols.y, *cols.group, cols.time}]
+    if isinstance(channels, dict): channels = {k: _listed(v, df) for k, v in channels.items()}
+    listed = sum(channels.values(), []) if isinstance(channels, dict) else _listed(channels, df)
+    _check_given(df, dict(id=id, time=[] if time is None else [time], channels=listed, y=y, group=group), name)
+    cols, said = FrameColumns(id, time, channels, y, group, bool(wide) or isinstance(channels, dict), []), []
+    if not cols.wide:
+        said = _by_levels(cols, levels, listed, name) + _by_name(df, cols, levels, listed, name)
+        if wide is None: cols.wide = _is_wide(df, cols, said, levels, listed, long, name)
+    _settle(df, cols, said, levels, listed, name)
+    rest = [c for c in df.columns if c not in {*cols.id, *cols.y, *cols.group, cols.time, *levels}]
     cols.channels = _wide_channels(df, channels, rest, name) if cols.wide else _long_channels(df, listed, rest, name)
     return cols
 
-# %% ../../nbs/data/12_columns.ipynb #7b215c2d
+# %% ../../nbs/data/12_columns.ipynb #8a37bd65
 def as_table(
     df, # data frame of pandas, polars, pyarrow or another library, or a dict of columns
     name:str='The data frame', # how to call it in messages
-) -> tuple: # pandas data frame with plain columns; the columns that were levels of a MultiIndex
+) -> tuple: # pandas data frame with plain columns; those of its columns that were the index
     "A data frame of any library as one of pandas, with its index as columns where that has a meaning"
     if hasattr(df, 'collect') and not hasattr(df, 'to_pandas'): raise ValueError(_lazy(df, name))
     df = as_frame(df, name)
@@ -66,15 +63,16 @@ def as_table(
     if not isinstance(df, pd.DataFrame): raise ValueError(_no_frame(df, name))
     if not len(df): raise ValueError(f"{name} has no rows.")
     if df.columns.nlevels > 1: df = _flat_columns(df, name)
-    levels = []
-    if df.index.nlevels > 1:
-        levels = [f'level_{i}' if o is None else o for i, o in enumerate(df.index.names)]
-        df = df.reset_index(names=levels)
-    elif df.index.name is not None or as_times(df.index) is not None:
-        df = df.reset_index(names='time' if df.index.name is None and 'time' not in df.columns else df.index.name or 'index')
+    named = df.index.nlevels > 1 or df.index.name is not None or as_times(df.index) is not None
+    levels = [_free_name(o, i, df) for i, o in enumerate(df.index.names)] if named else []
+    df = df.reset_index(names=levels) if named else df
     twice = df.columns[df.columns.duplicated()]
     if len(twice): raise ValueError(f"{name} has more than one column {twice[0]!r}. Rename or drop all but one first.")
     return df, levels
+
+def _free_name(level, i, df): # of a level of the index, as a column
+    name = ('index' if df.index.nlevels == 1 else f'level_{i}') if level is None else level
+    return name if name not in df.columns else f'{name} (index)'
 
 def _from_dict(d, name):
     try: return pd.DataFrame(dict(d))
@@ -85,7 +83,7 @@ def _flat_columns(df, name):
     if df.columns.nlevels > 2: raise ValueError(f"{name} has {df.columns.nlevels} levels of columns. Expected channel and step.")
     return df.set_axis(pd.Index([a if b == '' else (a, b) for a, b in df.columns], tupleize_cols=False), axis=1)
 
-# %% ../../nbs/data/12_columns.ipynb #f3a930cc
+# %% ../../nbs/data/12_columns.ipynb #d5a25f40
 def _listed(v, df):
     "Names of columns as a list"
     if v is None: return []
@@ -102,53 +100,76 @@ def _check_given(df, given, name):
             if c in seen and {seen[c], role} != {'id', 'group'}: raise ValueError(_two_roles(c, seen[c], role, name))
             seen[c] = role
 
+def _by_levels(cols, levels, listed, name):
+    "Of a MultiIndex the last level is the time, and those before it are ids, as far as these are not given"
+    if len(levels) < 2: return []
+    free = [c for c in levels if c not in {*cols.id, *cols.y, *cols.group, *listed, cols.time}]
+    if not free: return []
+    if cols.time is None and (not cols.id or len(free) == 1): cols.time = free.pop()
+    if free and not cols.id: cols.id, free = free, []
+    if free: raise ValueError(_levels_without_role(free, levels, name))
+    cols.notes.append(f"levels of the index: id={cols.id}, time={cols.time!r}")
+    return []
+
 def _by_name(df, cols, levels, listed, name):
-    "Take ids and times by the levels of the index, or by the names of columns. Returns those that need to be said"
-    free = [c for c in df.columns if c not in {*cols.id, *cols.y, *cols.group, *listed, cols.time}]
-    said, level = [], [c for c in levels if c in free]
-    if level and cols.time is None and (not cols.id or len(level) == 1):
-        cols.time = level.pop()
-        cols.notes.append(f"time: the last level of the index, {cols.time!r}")
-    if level and not cols.id:
-        cols.id = level
-        cols.notes.append(f"id: levels of the index, {level}")
-    free = [c for c in free if c not in {*cols.id, cols.time}]
+    "Ids and times by the names of columns, as far as they are not given. Returns those that need to be said"
+    free, said = [c for c in df.columns if c not in {*cols.id, *cols.y, *cols.group, *listed, cols.time, *levels}], []
     if not cols.id and not cols.group:
         found = [c for c in free if has_name(c, ID_NAMES) and 1 < df[c].nunique(dropna=False) < len(df)]
         if len(found) > 1: raise ValueError(_several(found, 'id', 'recordings', name))
-        cols.id, said = found, [*said, *(('id', c) for c in found)]
-    if cols.time is None:
+        cols.id, said = found, [('id', c) for c in found]
+    if cols.time is None and not (len(levels) == 1 and _level_role(df, levels[0]) == 'time'):
         dates = [c for c in free if not pd.api.types.is_numeric_dtype(df[c]) and as_times(df[c]) is not None]
         found = dates or [c for c in free if has_name(c, TIME_NAMES) and pd.api.types.is_numeric_dtype(df[c])]
         if len(found) > 1 and (cols.id or dates): raise ValueError(_several(found, 'time', 'the times of rows', name))
         if len(found) == 1: cols.time, said = found[0], [*said, ('time', found[0])]
     return said
 
-# %% ../../nbs/data/12_columns.ipynb #ff44b43d
-def _forget(cols, said):
-    "In a wide frame, names of columns decide nothing"
-    for role, _ in said: setattr(cols, role, [] if role == 'id' else None)
+# %% ../../nbs/data/12_columns.ipynb #8c5b56f2
+def _level_role(df, level):
+    "What an index of one level is in a long frame: 'time', 'id', or None"
+    if has_name(level, TIME_NAMES) or not pd.api.types.is_numeric_dtype(df[level]) and as_times(df[level]) is not None: return 'time'
+    return 'id' if has_name(level, ID_NAMES) and 1 < df[level].nunique() < len(df) else None
+
+# %% ../../nbs/data/12_columns.ipynb #a4ca7040
+def _is_wide(df, cols, said, levels, listed, long, name):
+    "Is a row a series? From what was given, then from the names of columns"
+    by_name, level = {role for role, _ in said}, levels[0] if len(levels) == 1 else None
+    once = bool(cols.id) and not df.duplicated(cols.id).any()
+    if long or cols.time is not None and 'time' not in by_name or cols.id and 'id' not in by_name and not once: return False
+    values = listed or [c for c in df.columns if c not in {*cols.id, *cols.y, *cols.group, cols.time, *levels}]
+    numbered = len(word_columns(values)) < len(values)/2 or any(isinstance(c, tuple) for c in values)
+    if numbered and (once or not cols.id and cols.time is None): return True
+    if cols.id and cols.time is not None and not once: return False
+    if not numbered and (by_name or level is not None and _level_role(df, level)): return False
+    raise ValueError(_one_row_each(cols.id, len(df), name) if once else _rows_of_what(df, values, name))
+
+def _settle(df, cols, said, levels, listed, name):
+    "What follows from the form of the frame: roles by name, an index of one level, groups that are recordings"
+    level = levels[0] if len(levels) == 1 and levels[0] not in {*cols.id, *cols.y, *cols.group, *listed, cols.time} else None
+    if cols.wide:
+        for role, _ in said: setattr(cols, role, [] if role == 'id' else None)      # names of columns decide nothing here
+        if level is not None and not cols.id: cols.id = [level]
+        return
+    if said: warnings.warn(_taken(said, cols, name), stacklevel=5)
+    role = None if level is None else _level_role(df, level)
+    if role == 'time' and cols.time is None: cols.time = level
+    elif role == 'id' and not cols.id: cols.id = [level]
+    elif role is not None: role = None
+    if role: cols.notes.append(f"the index is the {role}")
+    if not cols.id and cols.group:
+        cols.id = list(cols.group)
+        cols.notes.append(f"each group ({', '.join(map(str, cols.group))}) is one recording")
 
 def _taken(said, cols, name):
     what = ' and '.join(f"{role}={c!r}" for role, c in said)
     return f"{name}: {what} {'are' if len(said) > 1 else 'is'} taken by the name{'s'*(len(said) > 1)} of columns. Pass {what} to say so."
 
-# %% ../../nbs/data/12_columns.ipynb #cce23d75
-def _is_wide(df, cols, given, said, long, name):
-    "Is a row a series? From what was given, then from the names of columns"
-    by_name = {role for role, _ in said}
-    once = bool(cols.id) and not df.duplicated(cols.id).any()
-    if long or cols.time is not None and 'time' not in by_name or cols.id and 'id' not in by_name and not once: return False
-    values = given['channels'] or [c for c in df.columns if c not in {*cols.id, *cols.y, *cols.group, cols.time}]
-    numbered = len(word_columns(values)) < len(values)/2 or any(isinstance(c, tuple) for c in values)
-    if numbered and (once or not cols.id and cols.time is None): return True
-    if cols.id and cols.time is not None and not once or not numbered and by_name: return False
-    raise ValueError(_one_row_each(cols.id, len(df), name) if once else _rows_of_what(df, values, name))
-
+# %% ../../nbs/data/12_columns.ipynb #110b6733
 def _wide_channels(df, channels, rest, name):
     "Channel to its columns, one for each step"
-    if isinstance(channels, dict): by_name = {k: list(v) for k, v in channels.items()}
-    elif channels is not None: by_name = {None: list(channels)}
+    if isinstance(channels, dict): by_name = channels
+    elif channels is not None: by_name = {None: _listed(channels, df)}
     elif any(isinstance(c, tuple) for c in rest):
         by_name = {}
         for c in rest: by_name.setdefault(c[0] if isinstance(c, tuple) else c, []).append(c)
@@ -173,11 +194,11 @@ def _long_channels(df, listed, rest, name):
     if unclear: raise ValueError(_unclear(unclear[0], channels, name))
     return list(channels)
 
-# %% ../../nbs/data/12_columns.ipynb #a7628186
+# %% ../../nbs/data/12_columns.ipynb #55a7d6b4
 def _check_numbers(df, cols, name, wide):
     "Values must be numbers"
     for c in cols:
-        if pd.api.types.is_numeric_dtype(df[c]): continue
+        if pd.api.types.is_numeric_dtype(df[c]) and df[c].dtype.kind != 'c': continue
         seen = df[c].dropna()
         if not len(seen): continue                                  # nothing but missing values
         if not pd.api.types.is_string_dtype(df[c]) and df[c].dtype != object: raise ValueError(_no_numbers(c, df[c].dtype, wide, name))
@@ -185,7 +206,7 @@ def _check_numbers(df, cols, name, wide):
         if len(bad): raise ValueError(_text(c, df[c].iloc[bad[0]], bad, len(df), wide, name))
         raise ValueError(f"{name}: column {c!r} holds numbers as text. Convert it first, df[{c!r}] = pd.to_numeric(df[{c!r}]).")
 
-# %% ../../nbs/data/12_columns.ipynb #2eec4dbf
+# %% ../../nbs/data/12_columns.ipynb #ac8a6032
 def row_keys(
     df:pd.DataFrame, # any
     cols:list, # columns that together tell rows apart
@@ -205,7 +226,7 @@ def row_keys(
 def _no_key(c, bad, n, name):
     return f"{name}: column {c!r} is missing in {len(bad)} of {n} rows; the first is row {bad[0]}. Fill it or leave these rows out first."
 
-# %% ../../nbs/data/12_columns.ipynb #b1edf61c
+# %% ../../nbs/data/12_columns.ipynb #25c8bc95
 def _lazy(df, name):
     return f"{name} is a {type(df).__module__.split('.')[0]} {type(df).__name__}, which is not computed yet. Pass df.collect()."
 
@@ -224,6 +245,9 @@ def _several(found, role, what, name):
     if role == 'id': mend = f"one of them, or all that together tell recordings apart, id={found[:5]}"
     return f"{name}: the columns {found[:5]} could all be {what}, by their names or kinds. Pass {mend}; drop what you do not need."
 
+def _levels_without_role(free, levels, name):
+    return f"{name} has the levels {list(levels)} in its index, and {free} have no role. Name them: id=[…] and time=."
+
 def _one_row_each(id, n, name):
     return (f"{name} has {n} rows, and {', '.join(map(repr, id))} is different in each, so that each recording has one step. If a row is "
             "a series, pass wide=True; otherwise name in id= the column that tells recordings apart.")
@@ -241,7 +265,7 @@ def _no_steps(words, steps, name):
     return (f"{name}: column {c!r} is no time step by its name, where {steps} others are numbered or dated. Say what it is: "
             f"{'; '.join(roles if names_series else roles[::-1])}; if rows are time steps, wide=False. channels=[…] names the steps.")
 
-# %% ../../nbs/data/12_columns.ipynb #a9e8e9d7
+# %% ../../nbs/data/12_columns.ipynb #4ceac575
 def _unclear(c, channels, name):
     if has_name(c, {'index', 'unnamed0'}):
         return f"{name}: column {c!r} is a stored index by its name, and would become a channel. Drop it, df.drop(columns={c!r})."

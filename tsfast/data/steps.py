@@ -6,7 +6,7 @@
 __all__ = ['FILLS', 'RecordingSettings', 'as_times', 'utc_times', 'is_number', 'even_steps', 'fill_by_channel', 'as_freq',
            'time_order', 'wide_steps', 'warn_uneven', 'prepared']
 
-# %% ../../nbs/data/11_steps.ipynb #a1c7e665
+# %% ../../nbs/data/11_steps.ipynb #1e695b2f
 import warnings
 from contextlib import suppress
 from typing import Annotated
@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Meta, Struct
 from ..frames import as_frame
 
-# %% ../../nbs/data/11_steps.ipynb #a223f2af
+# %% ../../nbs/data/11_steps.ipynb #35ab801a
 _Steps = Annotated[int, Meta(ge=1)]
 
 class RecordingSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -26,7 +26,7 @@ class RecordingSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields
     freq:str|float|None = None  # time between two steps, as pandas writes it ('1s', '15min') or as a number; None: as recorded
     fill:str|dict[str, str] = 'none' # how steps that are missing are filled, for all channels or by channel
 
-# %% ../../nbs/data/11_steps.ipynb #97ed6217
+# %% ../../nbs/data/11_steps.ipynb #fa1b90aa
 def as_times(
     v, # index or column of a data frame
 ): # a pandas index of dates, periods or durations; None where the values are something else
@@ -65,7 +65,7 @@ def _no_times(v, name):
             "2024-01-31 10:00. Convert them first: df[time] = pd.to_datetime(df[time], format='%d/%m/%Y %H:%M'), with the format that "
             "they have; times without a date become durations, pd.to_timedelta(df[time]).")
 
-# %% ../../nbs/data/11_steps.ipynb #5cb49f20
+# %% ../../nbs/data/11_steps.ipynb #61099ff1
 def even_steps(
     values, # (steps, channels): array or data frame of numbers
     times, # (steps,) times of the rows: dates, durations or numbers, rising
@@ -78,14 +78,17 @@ def even_steps(
     import pandas as pd
     channels = list(getattr(values, 'columns', range(np.shape(values)[1])) if channels is None else channels)
     ways = fill_by_channel(fill, channels)
-    v = pd.DataFrame(np.asarray(values, dtype=np.float64), columns=range(len(channels)))
-    t = utc_times(times, name)
+    v, t = np.asarray(values, dtype=np.float64), utc_times(times, name)
     if not len(t): raise ValueError(f"{name} has no rows.")
-    n_extra = 0 if set(ways) == {'mean'} else .5      # a last time just before its step belongs to it
-    grid, place = _grid(t, freq, n_extra, name)
-    v.index = pd.Index(place)
-    out = {i: _filled(v[i].dropna(), way, len(grid)) for i, way in enumerate(ways)}
-    return np.stack([out[i] for i in range(len(channels))], axis=1), grid
+    grid, place = _grid(t, freq, 0 if set(ways) == {'mean'} else .5, name)      # a last time just before its step belongs to it
+    if np.array_equal(place, np.arange(len(grid))) and not np.isnan(v).any(): return v, grid
+    out, place, ways = np.empty((len(grid), len(channels))), pd.Index(place), np.array(ways)
+    whole = ~np.isnan(v).any(0)
+    for way in set(ways[whole]):        # channels without missing values together
+        cols = np.flatnonzero(whole & (ways == way))
+        out[:, cols] = _filled(pd.DataFrame(v[:, cols], place), way, len(grid))
+    for i in np.flatnonzero(~whole): out[:, [i]] = _filled(pd.DataFrame(v[:, [i]], place).dropna(), ways[i], len(grid))
+    return out, grid
 
 FILLS = ('none', 'previous', 'linear', 'nearest', 'zero', 'mean')
 
@@ -101,19 +104,19 @@ def fill_by_channel(
         if way not in FILLS: raise ValueError(_no_such_fill(c if isinstance(fill, dict) else None, way))
     return [by_name.get(c, 'none') for c in channels]
 
-# %% ../../nbs/data/11_steps.ipynb #a009de21
-def _filled(s, way, n):
-    "The values of a channel, by their places among the steps, at the steps 0 to n-1"
+# %% ../../nbs/data/11_steps.ipynb #5b15ecef
+def _filled(df, way, n):
+    "The values of channels, by their places among the steps, at the steps 0 to n-1"
     import pandas as pd
     steps = pd.Index(np.arange(n, dtype=np.float64))
-    if way == 'mean': return s.groupby(np.floor(s.index)).mean().reindex(steps).to_numpy()
-    s = s[~s.index.duplicated(keep='last')]
-    if way == 'previous': return s.reindex(steps, method='ffill').to_numpy()
-    if way == 'nearest': return s.reindex(steps, method='nearest').to_numpy()
-    near = s.reindex(steps, method='nearest', tolerance=.5)
+    if way == 'mean': return df.groupby(np.floor(df.index)).mean().reindex(steps).to_numpy()
+    df = df[~df.index.duplicated(keep='last')]
+    if way == 'previous': return df.reindex(steps, method='ffill').to_numpy()
+    if way == 'nearest': return df.reindex(steps, method='nearest').to_numpy()
+    near = df.reindex(steps, method='nearest', tolerance=.5)
     if way == 'zero': return near.fillna(0).to_numpy()
-    if way == 'none' or len(s) < 2: return near.to_numpy()
-    both = s.reindex(s.index.union(steps)).interpolate('index', limit_area='inside').reindex(steps)
+    if way == 'none' or len(df) < 2: return near.to_numpy()
+    both = df.reindex(df.index.union(steps)).interpolate('index', limit_area='inside').reindex(steps)
     return both.fillna(near).to_numpy()     # a first or last time that is a little off its step
 
 def _grid(t, freq, n_extra, name):
@@ -142,7 +145,7 @@ def _offset(freq, name):
         with suppress(ValueError): return to_offset(freq)
     raise ValueError(f"freq={freq!r}, and the times of {name} are dates or durations. Expected what pandas knows: '1s', '15min', 'MS', …")
 
-# %% ../../nbs/data/11_steps.ipynb #74b37180
+# %% ../../nbs/data/11_steps.ipynb #19ec7d97
 def as_freq(
     freq, # None, a number, text as pandas writes it, or an offset or time delta
 ): # None, a float or text, as it can be stored
@@ -163,7 +166,7 @@ def _no_such_fill(c, way):
 def _no_number_of_time(freq, name):
     return f"freq={freq!r}, and the times of {name} are numbers. Expected a positive number, in the unit of the times."
 
-# %% ../../nbs/data/11_steps.ipynb #a0cc7ef3
+# %% ../../nbs/data/11_steps.ipynb #6b1ee716
 def time_order(
     t, # pandas index: times of the rows, as `utc_times` gives them
     codes, # (rows,) number of the recording of each row
@@ -193,7 +196,7 @@ def wide_steps(
 
 def _as_numbers(t): return t.to_numpy(np.float64) if is_number(t) else t.asi8
 
-# %% ../../nbs/data/11_steps.ipynb #4006de12
+# %% ../../nbs/data/11_steps.ipynb #5c0c528a
 def warn_uneven(
     t, # pandas index: times of all rows, in order
     bounds, # (recordings + 1,) row at which each recording starts, and the number of rows
@@ -212,7 +215,7 @@ def warn_uneven(
     slow, fast = (known[o(usual[known])] if len(known) else 0 for o in (np.argmax, np.argmin))
     if len(known) and usual[slow] > 1.5*usual[fast]: warnings.warn(_mixed_steps(slow, fast, usual, t, ids, column), stacklevel=4)
 
-# %% ../../nbs/data/11_steps.ipynb #cd9898e7
+# %% ../../nbs/data/11_steps.ipynb #b5d24441
 def _missing_time(rows, column, codes, ids):
     more = f"{len(rows)} rows have" if len(rows) > 1 else "A row has"
     return (f"{more} no time in column {column!r}; the first is row {rows[0]}, of recording {ids[codes[rows[0]]]!r}. Fill the time or "
@@ -243,7 +246,7 @@ def _mixed_steps(slow, fast, usual, t, ids, column):
             f"in {ids[slow]!r}. A series is taken step by step, whatever the time between. Pass freq=, the time between two steps, to "
             "give all the same.")
 
-# %% ../../nbs/data/11_steps.ipynb #2cbf6f12
+# %% ../../nbs/data/11_steps.ipynb #f6b84a4d
 def prepared(
     recording, # one recording: data frame, or array (steps, channels), whose rows are in order and in even steps
     settings:RecordingSettings, # of training

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['TABLES', 'read_table', 'read_npy']
 
-# %% ../../nbs/data/14_table_files.ipynb #25583977
+# %% ../../nbs/data/14_table_files.ipynb #4ad0041c
 import csv
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from ..core import optional_import
 
-# %% ../../nbs/data/14_table_files.ipynb #03d5bc6b
+# %% ../../nbs/data/14_table_files.ipynb #152eda84
 TABLES = ('.csv', '.tsv', '.txt', '.parquet', '.pq', '.feather', '.arrow')
 
 def read_table(
@@ -41,7 +41,7 @@ def read_npy(
 def _damaged(file, e):
     return f"{file} cannot be read ({' '.join(str(e).split())[:150]}). It may end early, or be of another kind than its name says."
 
-# %% ../../nbs/data/14_table_files.ipynb #5121772a
+# %% ../../nbs/data/14_table_files.ipynb #cdc56c26
 def _read_text(file, sep):
     "A text table"
     enc = _encoding(file)
@@ -81,7 +81,7 @@ def _separator(head, file):
         if len(sizes) == 1 and sizes != {1}: return sep
     return next((sep for sep in _SEPARATORS if len(_cells(head[0], sep)) > 1), ',')
 
-# %% ../../nbs/data/14_table_files.ipynb #c6e0d066
+# %% ../../nbs/data/14_table_files.ipynb #e42bf731
 def _is_number(cell):
     try: float(cell.replace(',', '.') or 'nan')
     except ValueError: return False

@@ -8,13 +8,13 @@ __all__ = ['SlidingWindow']
 # %% ../../nbs/data/02_windows.ipynb #1f03997e
 import warnings
 from collections.abc import Collection
-from contextlib import suppress
 import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 from ..core import is_whole
 from ..frames import ID_NAMES, TIME_NAMES, as_frame, has_name
 from ..series import warn_lost_digits
+from .steps import as_times, is_number, wide_steps
 
 # %% ../../nbs/data/02_windows.ipynb #d2e7d757
 class SlidingWindow:
@@ -169,21 +169,13 @@ def _counting_column(o):
 
 def _times(o):
     "The times of the rows of `o`, and the name of their column, None for the index; None, None if there are no times"
-    is_number = lambda v: v.dtype.kind in 'iuf' and not isinstance(v.dtype, pd.CategoricalDtype)
-    if len(o) and (t := _as_times(o.index)) is not None: return t, None
+    counts = lambda v: v.dtype.kind in 'iuf' and not isinstance(v.dtype, pd.CategoricalDtype)
+    if len(o) and (t := as_times(o.index)) is not None: return t, None
     for c in o.columns:
-        if len(o) and (t := _as_times(o[c])) is not None: return t, c
+        if len(o) and (t := as_times(o[c])) is not None: return t, c
     for c in o.columns:
-        if has_name(c, TIME_NAMES) and is_number(o[c]): return pd.Index(o[c]), c
-    return (o.index, None) if is_number(o.index) else (None, None)
-
-def _as_times(v):
-    "The values of an index or a column as times: dates, also as text such as 2024-01-31; None where they are something else"
-    if isinstance(v.dtype, pd.PeriodDtype) or pd.api.types.is_datetime64_any_dtype(v.dtype): return pd.Index(v)
-    if v.dtype.kind == 'm' and isinstance(v, pd.Index): return v
-    if v.dtype != object and not isinstance(v.dtype, pd.StringDtype): return None
-    if not pd.Series(v[:1]).astype(str).str.match(r'\d{4}-\d\d-\d\d').all(): return None
-    with suppress(ValueError, TypeError): return pd.DatetimeIndex(pd.to_datetime(v, format='ISO8601', utc=True)).tz_localize(None)
+        if has_name(c, TIME_NAMES) and counts(o[c]): return pd.Index(o[c]), c
+    return (o.index, None) if counts(o.index) else (None, None)
 
 # %% ../../nbs/data/02_windows.ipynb #c8904f96
 def _check_times(t, col):
@@ -191,29 +183,21 @@ def _check_times(t, col):
     if t.hasnans: raise ValueError(_missing_times(t, col))
     if not t.is_monotonic_increasing: raise ValueError(_not_in_order(t, col))
     if not t.is_unique: raise ValueError(_same_time(t, col))
-    wide = _wide_steps(t)
+    wide = wide_steps(t)
     if len(wide): warnings.warn(_uneven_steps(t, col, wide), stacklevel=5)
 
-def _is_number(t): return t.dtype.kind in 'iuf'
-
-def _steps(t): return np.diff(t.to_numpy(np.float64) if _is_number(t) else t.asi8)
-
-def _wide_steps(t):
-    "The rows after which a step is wider than 1.5 usual steps. Months and working days are even"
-    if len(t) < 3: return np.array([], dtype=int)
-    steps = _steps(t)
-    wide = np.flatnonzero(steps > 1.5*np.median(steps))
-    even = len(wide) and not _is_number(t) and not isinstance(t, pd.PeriodIndex) and pd.infer_freq(t)
-    return wide[:0] if even else wide
+def _steps(t): return np.diff(t.to_numpy(np.float64) if is_number(t) else t.asi8)
 
 # %% ../../nbs/data/02_windows.ipynb #f39022bc
 def _several_levels(o):
     return (f"The data frame has a MultiIndex, {list(o.index.names)}, and windows would run from one recording into the next. "
-            "Cut each recording by itself: [SlidingWindow(...)(g.droplevel(0)) for _, g in df.groupby(level=0)].")
+            "read_frame(df, y=<label>, window=<steps>) cuts each recording by itself, and TSDataLoaders.from_df makes loaders of the windows. "
+            "To forecast, cut each one: [SlidingWindow(...)(g.droplevel(0)) for _, g in df.groupby(level=0)].")
 
 def _several_recordings(o, c):
     return (f"Column {c!r} of the data frame holds {o[c].nunique(dropna=False)} different values, which by its name are recordings, "
-            "and windows would run from one into the next. Cut each recording by itself: "
+            f"and windows would run from one into the next. read_frame(df, id={c!r}, window=<steps>) cuts each recording by itself, and "
+            "TSDataLoaders.from_df makes loaders of the windows. To forecast, cut each one: "
             f"[SlidingWindow(...)(g.drop(columns={c!r})) for _, g in df.groupby({c!r})]. If it is a variable, name it in get_x.")
 
 def _no_variable(c):
@@ -226,7 +210,7 @@ def _no_variable(c):
 def _where(col): return 'The index of the data frame' if col is None else f'Column {col!r} of the data frame'
 
 def _leave_out(t, col):
-    if col is None and not _is_number(t): return ''     # dates in an index are the times of the rows
+    if col is None and not is_number(t): return ''     # dates in an index are the times of the rows
     drop = '' if col is None else f'.drop(columns={col!r})'
     return f" If it is not the time of the rows, leave it out: df{drop}.reset_index(drop=True)."
 
@@ -248,11 +232,12 @@ def _same_time(t, col):
 def _uneven_steps(t, col, wide):
     i, more, steps = wide[0], len(wide) > 1, _steps(t)
     df = 'df' if col is None else f'df.set_index({col!r})'
-    fill = f"{df}.reindex(...) with all its values" if _is_number(t) else f"{df}.asfreq(...)"
-    if not _is_number(t): drop = ''
+    fill = f"{df}.reindex(...) with all its values" if is_number(t) else f"{df}.asfreq(...)"
+    if not is_number(t): drop = ''
     elif col is None: drop = ' If the rows follow each other without missing steps: df.reset_index(drop=True).'
     else: drop = _leave_out(t, col)
     return (f"{_where(col)} has uneven steps: between {t[i]} and {t[i + 1]} (rows {i} and {i + 1}) lie "
             f"{steps[i]/np.median(steps):.3g} usual steps, and {len(wide)} step{'s are' if more else ' is'} too wide in all. "
             f"Windows run across {'them' if more else 'it'}. "
-            f"{fill} adds the missing rows, with NaN; or cut each part by itself.{drop}")
+            f"{fill} adds the missing rows, with NaN, and even_steps(df, <times>, <step>, 'linear') fills them; or cut each part by "
+            f"itself.{drop}")
