@@ -17,6 +17,7 @@ import torch
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
 from .core import local_seed
+from .data.steps import RecordingSettings
 from .data.targets import TSTarget
 from .models.heads import output_shape, runs_where
 from .models.pipeline import Pipeline, takes_length
@@ -24,7 +25,8 @@ from .models.registry import get_arch
 from .models.scaling import SelectSeries, SeriesModule
 
 # %% ../nbs/29_bundle.ipynb #8b3d0006
-FORMAT, VERSION = 'tsfast-bundle', 3      # version 1: as the first; 2: float64 statistics, shape before a selection; 3: named inputs
+FORMAT, VERSION = 'tsfast-bundle', 4
+# version 1: as the first; 2: float64 statistics, shape before a selection; 3: named inputs; 4: names of channels, settings of recordings
 CONFIG, WEIGHTS = 'config.json', 'model.safetensors'
 
 def read_bundle(
@@ -125,6 +127,8 @@ def check_config(
     for i, o in enumerate(conf.preprocessing): _convert(o, _entry(_kind(SeriesModule, o, f'preprocessing[{i}]')), f'preprocessing[{i}]')
     _check_arguments(conf)
     _check_target(conf)
+    _check_names(conf.series)
+    _check_recording(conf)
     return cfg
 
 # %% ../nbs/29_bundle.ipynb #8b3d1004
@@ -136,6 +140,23 @@ def _check_arguments(conf):
     if args.get('c_in') != channels: _refuse('architecture.arguments.c_in', args.get('c_in'), f'{channels}, as in series')
     if args.get('seq_len') not in (None, length): _refuse('architecture.arguments.seq_len', args['seq_len'], f'{length}, as in series')
     _convert(args.get('c_out'), Count, 'architecture.arguments.c_out')
+
+def _given(series): return series if series.input is UNSET else series.input     # as the user passes it
+
+def _check_names(series):
+    "Each channel of the input has its own name"
+    if series.names is UNSET: return
+    n = _given(series).channels
+    if len(set(series.names)) < len(series.names): _refuse('series.names', series.names, 'each name once')
+    if len(series.names) != n: _refuse('series.names', series.names, f'{n} names, one for each channel of the input')
+
+def _check_recording(conf):
+    "The settings of recordings are plain, and windows have the length of the series"
+    if conf.recording is UNSET: return
+    if type(conf.recording) is not dict: _refuse('recording', conf.recording, 'an object')
+    for k, o in conf.recording.items(): _convert(o, _ARGUMENT, f'recording.{k[:40]}')
+    window, length = _convert(conf.recording, RecordingSettings, 'recording').window, _given(conf.series).length
+    if window not in (None, length): _refuse('recording.window', window, f'{length}, the length of the series')
 
 def _check_target(conf):
     "The target is of a known kind, and the outputs of the architecture are what it needs"
@@ -169,7 +190,11 @@ _SEED = Annotated[int, Meta(ge=0)]|None
 class _Closed(Struct, forbid_unknown_fields=True): pass
 class _Architecture(_Closed): name:_Name; arguments:dict[str, Any]
 class _Shape(_Closed): channels:Count; length:Count
-class _Series(_Closed): channels:Count; length:Count; input:_Shape|UnsetType = UNSET
+class _Series(_Closed):
+    channels:Count
+    length:Count
+    input:_Shape|UnsetType = UNSET      # before a selection
+    names:Annotated[list[_Text], Meta(max_length=2**16)]|UnsetType = UNSET   # of the channels of the input
 class _Weights(_Closed): file:str; bytes:Annotated[int, Meta(ge=0)]; sha256:Annotated[str, Meta(max_length=64)]
 class _Input(_Closed): # beside the series
     name:Annotated[str, Meta(pattern=r'^[A-Za-z_][A-Za-z0-9_]{0,99}$')]
@@ -189,6 +214,7 @@ class _Config(_Closed):
     versions:dict[str, str]
     weights:_Weights
     inputs:Annotated[list[_Input], Meta(max_length=100)]|UnsetType = UNSET
+    recording:Any = UNSET
 
 # %% ../nbs/29_bundle.ipynb #8b3d0010
 def _refuse(where, seen, expected): raise ValueError(f"{CONFIG}: {where} is {str(seen)[:80]!r}. Expected {expected}.")

@@ -10,6 +10,7 @@ import copy, hashlib, io, json, logging, math, platform, re, shutil, uuid, warni
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+import msgspec
 import torch
 from torch import nn, Tensor
 from fastai.learner import Learner
@@ -109,14 +110,15 @@ def learner_config(
     pipeline:Pipeline, # what `learner_pipeline` gave
 ) -> dict: # what `config.json` will hold, but for `weights`
     "Describe a learner in terms that JSON can hold"
-    target, series, inputs = _target(learn).to_config(), _series(learn, pipeline), _inputs(learn, pipeline)
+    target, series, more = _target(learn).to_config(), _series(learn, pipeline), _more(learn, pipeline)
     far = pipeline.mean is not None and pipeline.mean.dtype == torch.float64
-    needs = VERSION if inputs else 2 if 'input' in series or far else 1      # the oldest version that can read it
+    old = 3 if 'inputs' in more else 2 if 'input' in series or far else 1
+    needs = VERSION if 'names' in series or 'recording' in more else old      # the oldest version that can read it
     versions = dict(tsfast=tsfast.__version__, torch=torch.__version__.split('+')[0], numpy=_version('numpy'), fastai=_version('fastai'),
                     python=platform.python_version())
     return dict(format=FORMAT, format_version=needs, architecture=_arch(pipeline.model), series=series,
                 preprocessing=[f.to_config() for f in pipeline.preprocessing], target=target, activation=pipeline.activation,
-                temperature=pipeline.temperature, training=_training(learn), versions=versions, **(dict(inputs=inputs) if inputs else {}))
+                temperature=pipeline.temperature, training=_training(learn), versions=versions, **more)
 
 # %% ../nbs/31_deploy.ipynb #3aa3b6f2
 def _unknown_arch(name):
@@ -156,9 +158,17 @@ def _training(learn):
 def _series(learn, pipeline):
     "Channels and length as the network sees them, and as the input has them where the model selects some"
     res = dict(channels=learn.dls.vars, length=learn.dls.len)
-    given = getattr(learn.dls.loaders[-1].dataset, 'given_shape', None)     # not in learners of older pickles
+    ds = learn.dls.loaders[-1].dataset
+    given, names = getattr(ds, 'given_shape', None), getattr(ds, '_channels', None)     # not in learners of older pickles
     if given and any(isinstance(f, SelectSeries) for f in pipeline.preprocessing): res['input'] = dict(zip(('channels', 'length'), given))
+    if names and len(names) == res.get('input', res)['channels']: res['names'] = list(names)
     return res
+
+def _more(learn, pipeline):
+    "The sections that only some models need"
+    inputs, recording = _inputs(learn, pipeline), getattr(learn.dls.loaders[-1].dataset, 'recording', None)
+    res = dict(inputs=inputs) if inputs else {}
+    return res if recording is None else {**res, 'recording': msgspec.to_builtins(recording)}
 
 def _inputs(learn, pipeline):
     "Name, shape and type of the inputs beside the series"
@@ -282,10 +292,13 @@ def export_program(
         except Exception as e: raise ValueError(f"{name}, with this preprocessing, cannot be exported by torch.export. {_cause(e)}") from e
         with torch.no_grad(): agree = all(torch.allclose(prog.module()(*o), pipeline(*o), rtol=1e-4, atol=1e-5) for o in others)
         if not agree: raise ValueError(f"The exported {name} and the model give different predictions.")
-        if file is not None: torch.export.save(prog, data := io.BytesIO())
+        if file is not None: torch.export.save(prog, data := io.BytesIO(), extra_files={'channels.json': _channels(cfg)})
     if file is not None:
         with atomic_write(file) as f: f.write(data.getvalue())
     return prog
+
+def _channels(cfg): # as JSON
+    return json.dumps(cfg['series'].get('names'))
 
 # %% ../nbs/31_deploy.ipynb #9d6f0006
 def export_onnx(
@@ -307,7 +320,8 @@ def export_onnx(
     made = next(o.version for o in proto.opset_import if o.domain in ('', 'ai.onnx'))
     if made != opset: raise ValueError(f"opset is {opset}; the exporter could write {made} only. Expected 18 or a later one that it knows.")
     _name_batch(proto.graph)
-    onnx.helper.set_model_props(proto, dict(tsfast=tsfast.__version__, architecture=name, target=json.dumps(cfg['target'])))
+    props = dict(tsfast=tsfast.__version__, architecture=name, target=json.dumps(cfg['target']), channels=_channels(cfg))
+    onnx.helper.set_model_props(proto, props)
     data = proto.SerializeToString()
     _compare_onnx(data, pipeline, [inputs, *others], tol)
     with atomic_write(file) as f: f.write(data)
@@ -315,13 +329,13 @@ def export_onnx(
 
 # %% ../nbs/31_deploy.ipynb #6c585084
 def _pipeline_of(model):
-    "Pipeline, configuration (of which `target` and `inputs` are read), and the shape of the series (None where unknown)"
+    "Pipeline, configuration (of which `target`, `inputs` and the names of channels are read), and the shape of the series (None: unknown)"
     if isinstance(model, Predictor): return copy.deepcopy(model.pipeline).cpu().eval(), model.config, model.input_shape
     if not isinstance(model, Learner):
         raise ValueError(f"model is a {type(model).__name__}. Expected a learner, or what load_bundle gives.")
     ds, pipeline = model.dls.loaders[-1].dataset, learner_pipeline(model)
     shape = getattr(ds, 'given_shape', (None, None)) if any(v != slice(None) for v in (ds._vars, ds._steps)) else ds.shape
-    cfg = dict(target=_target(model).to_config(), inputs=_inputs(model, pipeline))
+    cfg = dict(target=_target(model).to_config(), inputs=_inputs(model, pipeline), series=_series(model, pipeline))
     return pipeline, cfg, shape
 
 def _examples(pipeline, cfg, shape):

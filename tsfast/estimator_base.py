@@ -117,21 +117,16 @@ def _tfms(self:TSNet):
 def _takes_missing(self:TSNet): return bool(gap_fillers(self._tfms()))
 
 # %% ../nbs/35_estimator_base.ipynb #a442dad2
-def _other_channels(names, known) -> str: # the message
-    return (f"X has the channels {names}; those of the training were {known}. Expected the same names "
-            "in the same order. An array, such as panel_to_array(X), is taken as it is.")
-
 def _unequal_lengths(steps) -> str: # the message
     return (f"The series of X have unequal lengths, from {min(steps)} to {max(steps)} steps. "
             "Fit with missing=0., which fills up the ends, or resample them to one length.")
 
 @patch
 def _read_panel(self:TSNet, X, fit):
-    "A panel as one array; its channels have the names that they had in training"
-    frames = panel_frames(X)
+    "A panel as one array; its channels are put in the order of training, by their names"
+    frames = panel_frames(X, None if fit else self.channel_names_)
     names, steps = list(frames[0].columns), [len(o) for o in frames]
     if fit: self.channel_names_ = names
-    elif self.channel_names_ not in (None, names): raise ValueError(_other_channels(names, self.channel_names_))
     if min(steps) < max(steps) and not self._takes_missing(): raise ValueError(_unequal_lengths(steps))
     return padded_frames(frames)
 
@@ -238,7 +233,7 @@ def _prepare(self:TSNet, X, y, sample_weight, seed, device):
     "The run of the first network, with its loaders"
     arch = 'InceptionTime' if self.arch is None else self.arch
     more = dict(class_weight=self._class_weight()) if hasattr(self, 'class_weight') else {}
-    data = RunData(X, y, target=self._target())
+    data = RunData(X, y, target=self._target(), channels=self.channel_names_)
     if self.early_stopping and data.classes: refuse_lonely(y)
     run = TrainingRun(self._run_settings(seed, device), data, arch=arch, tfms=self._tfms(), val_bs=64, metrics=None,
                       loss_func=self.loss_func, cbs=listify(self.cbs), sample_weight=sample_weight, **more)

@@ -7,6 +7,7 @@ __all__ = ['evaluated', 'Predictor', 'load_bundle']
 
 # %% ../nbs/32_inference.ipynb #812c7e8f
 import copy
+import msgspec
 import numpy as np
 import torch
 from torch import nn, Tensor
@@ -14,7 +15,9 @@ from torch import nn, Tensor
 from .bundle import (CONFIG, FORMAT, VERSION, WEIGHTS, build_pipeline, check_config, config_digest, read_bundle, read_config,
                            read_tensors)
 from .core import as_device, as_frame, as_long, as_series, is_whole, warn_lost_digits
-from .data.inputs import as_side
+from .data.inputs import as_side, short_list
+from .data.panels import named_series
+from .data.steps import RecordingSettings
 from .data.targets import TSTarget, as_labels
 from .models.pipeline import Pipeline, pooled_features, takes_length
 from .models.scaling import SelectSeries
@@ -45,6 +48,13 @@ class _Served:
         if not any(isinstance(o, SelectSeries) for o in self.pipeline.preprocessing): return self.shape
         return tuple(self.config['series'].get('input', {}).get(k) for k in ('channels', 'length'))
 
+    @property
+    def channels(self) -> list|None: # names of the channels that `input_shape` counts, in order; None where they have no names
+        return self.config['series'].get('names')
+    @property
+    def recording(self) -> RecordingSettings|None: # how the series were made from recordings, where they were
+        return msgspec.convert(self.config['recording'], RecordingSettings) if 'recording' in self.config else None
+
     def to(self, device):
         "Compute on `device` from now on"
         self.device = as_device(device)
@@ -57,7 +67,7 @@ class _Batches(_Served):
     "The batches that go through a pipeline"
     def _series(self, X):
         "The series in one array or tensor, and the selection of the model"
-        raw = as_frame(X)
+        raw = named_series(as_frame(X), self.channels)
         X = as_long(raw, self.input_shape[1] or 0 if self._fills else 0)
         if not len(X): raise ValueError(f"X has shape {tuple(X.shape)}: no series to predict.")
         select = next((o for o in self.pipeline.preprocessing if isinstance(o, SelectSeries)), SelectSeries())
@@ -116,12 +126,13 @@ class Predictor(_Batches):
     def model(self) -> nn.Module: return self.pipeline.model
 
     def __call__(self,
-        X, # series in the user's units: (n, C, L) array, tensor, memory map or wide frame, or a list; of any length that the network takes
+        X, # series in the user's units: (n, C, L) array, tensor or memory map, wide frame, list or panel; of any length the network takes
         bs:int|None=None, # batch size
         **side, # inputs beside the series, (n, …) each, by name, where the model has any
     ) -> Tensor: # probabilities, or numbers in the user's units, on the CPU
         """What `learn.get_X_preds(X, bs=bs)[0]` gives.
 
+        Where the channels have names, those of a panel, such as a list of frames with a column per channel, are found by name.
         Where the preprocessing fills missing values, the series of a list are padded with NaN to the length of `input_shape`, so that
         a prediction does not depend on the other series; only longer series change the length for all"""
         return self.pipeline.finish(self._batches(X, bs, side, Pipeline.outputs))
@@ -162,7 +173,8 @@ def _says(p): # for `repr`
     s, t, name = p.config['series'], p.target, p.config['architecture']['name']
     shape = t.output_shape
     out = f"{len(t.vocab)} classes" if t.vocab else f"numbers of shape {shape}" if shape != (1,) else 'a number'
-    return f"{name}, series of {s['channels']} × {s['length']} to {out}, {p.device}"
+    names = f", channels of X: {short_list(p.channels)}" if p.channels else ''
+    return f"{name}, series of {s['channels']} × {s['length']} to {out}, {p.device}{names}"
 
 def _check_bs(bs):
     if not is_whole(bs): raise ValueError(f"bs is {bs!r}. Expected a positive number of series.")

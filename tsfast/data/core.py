@@ -17,6 +17,7 @@ from fastai.torch_core import default_device, is_listy
 from fastcore.basics import listify, patch
 from ..core import as_frame, check_kind
 from .datasets import TSDatasets
+from .inputs import short_list
 from .loader import LOADER_ARGS, StratifiedSampler, TSDataLoader, gives_batches
 from .splits import get_splits
 from .targets import one_column, same_length
@@ -32,7 +33,7 @@ def get_ts_dls(
     X, # (n, C, L), or (n, L) for one channel: array, tensor, memory map, wide data frame; do not change a float32 array while it is used
     y=None, # n targets: labels, numbers, or anything a transform in `tfms` can encode
     splits=None, # (train, valid) or (train, valid, test) indices; default: `get_splits(y)`, 80 % for training, stratified
-    sel_vars=None, # channels to keep: indices, slice or mask
+    sel_vars=None, # channels to keep: names, indices, slice or mask
     sel_steps=None, # time steps to keep: indices, slice or mask
     tfms=None, # [transforms of X, transform of y], such as [None, TSClassification()]
     inplace:bool=True, # apply the transforms of X once, now; False: to each batch
@@ -49,14 +50,15 @@ def get_ts_dls(
     sort:bool=False, # read each batch in the order of the data
     val_bs:int|None=None, # batch size of the other splits; default `bs`
     inputs:dict|None=None, # further inputs of the model, by name: each (n, …), one row per series
-    channels=None, # names of the channels, for plots and predictors; None: they have no names
+    channels=None, # names of the channels, for plots and predictors; None: the columns of a list of frames, else they have no names
+    times=None, # times of the steps of each series, for plots: n rows of dates or numbers, those of a forecast's steps at their ends
     **kwargs, # of `TSDataLoader`
 ) -> 'TSDataLoaders':
     "Data loaders for training and validation, from arrays"
     X = check_kind(X)
     splits = _default_splits(X, y, tfms) if splits is None else splits
     dsets = TSDatasets(X, y, tfms=tfms, splits=splits, sel_vars=sel_vars, sel_steps=sel_steps, inplace=inplace, inputs=inputs,
-                       channels=channels)
+                       channels=channels, times=times)
     n = len(dsets.splits[0])
     if n < 2 or bs == 1:
         raise ValueError(f"The training split has {n} series and bs is {bs}. Batch normalisation needs at least two series in a batch.")
@@ -116,6 +118,7 @@ class TSDataLoaders(DataLoaders):
     def __repr__(self):
         sizes, ds = ', '.join(str(len(o.dataset)) for o in self.loaders), self.train.dataset
         side = f"inputs={list(ds.side)}, " if ds.side else ''
+        if ds.channels: side = f"channels={short_list(ds.channels)}, {side}"
         return (f"TSDataLoaders({sizes} series, vars={self.vars}, len={self.len}, {side}"
                 f"target={ds.target}, bs={self.train.bs}, {self.device})")
 
@@ -256,9 +259,10 @@ def get_ts_dl(
     shuffle:bool=False, # draw a new order for each epoch
     sel_vars=None, sel_steps=None, inplace:bool=True, # as for `get_ts_dls`
     inputs:dict|None=None, # further inputs of the model, by name
+    channels=None, # names of the channels
     **kwargs, # of `TSDataLoaders.from_dsets`
 ) -> TSDataLoader:
     "One data loader over all series"
-    ds = TSDatasets(X, y, tfms=tfms, sel_vars=sel_vars, sel_steps=sel_steps, inplace=inplace, inputs=inputs)
+    ds = TSDatasets(X, y, tfms=tfms, sel_vars=sel_vars, sel_steps=sel_steps, inplace=inplace, inputs=inputs, channels=channels)
     ds.split_idx = 0 if shuffle else 1    # in order means evaluation: no random transforms
     return TSDataLoaders.from_dsets(ds, bs=bs, batch_tfms=batch_tfms, shuffle_train=shuffle, **kwargs).train

@@ -14,7 +14,9 @@ from torch import Tensor
 from fastai.torch_core import is_listy
 from fastcore.basics import listify, patch
 from ..core import as_frame, as_long, as_series, check_series, overlaps, warn_lost_digits
-from .inputs import channel_names, inputs_like, side_inputs
+from .drawing import axis_times
+from .inputs import channel_names, channel_numbers, inputs_like, short_list, side_inputs
+from .panels import frame_channels, named_series
 from .splits import check_splits
 from .targets import as_targets, infer_target, one_column, refuse_other_order, same_length
 from .tensor import TSTensor
@@ -28,6 +30,7 @@ class TSDatasets:
     side = {}   # further inputs by name; older pickles have none
     _channels = None   # names of the channels of X before a selection; older pickles have none
     recording = None   # `RecordingSettings`: how the series were made from recordings, where they were
+    times = None   # times of the steps of each series, for pictures
 
     def __init__(self,
         X, # (n, C, L), or (n, L) for one channel: array, tensor, memory map, wide data frame
@@ -35,17 +38,19 @@ class TSDatasets:
         tfms=None, # [transforms of X, transform of y]; what y is, is inferred where y has one dimension
         splits=None, # (train, valid) or (train, valid, test) indices; None: all series are the training split
         *,
-        sel_vars=None, # channels to keep: indices, slice or mask
+        sel_vars=None, # channels to keep: names, indices, slice or mask
         sel_steps=None, # time steps to keep: indices, slice or mask
         inplace:bool=True, # apply the transforms of X once, now; False: to each batch. A memory map is always read batch by batch
         inputs:dict|None=None, # further inputs of the model, by name: each (n, …), numbers or integers, one row per series
-        channels=None, # names of the channels of X, one for each; None: they have no names
+        channels=None, # names of the channels of X, one for each; None: the columns of a list of frames, else they have no names
+        times=None, # times of the steps of each series, for pictures: n rows of dates or numbers, those of a forecast's steps at their ends
     ):
         raw = as_frame(X)
         refuse_other_order(raw, y)
+        raw, channels = named_series(raw, channels), frame_channels(raw) if channels is None else channels
         X = check_series(raw)
         if len(X) == 0: raise ValueError(f"X has shape {tuple(X.shape)}: no series.")
-        self._channels = channel_names(channels, X.shape[1])
+        self._channels, self.times = channel_names(channels, X.shape[1]), _check_times(times, len(X))
         self._x_tfms, y_tfm = _both_tfms(tfms)
         self._set_series(X, raw, splits, sel_vars, sel_steps, inplace)
         self.side = side_inputs(inputs, len(X))
@@ -102,7 +107,8 @@ def _set_series(self:TSDatasets, X, raw, splits, sel_vars, sel_steps, inplace):
     self.split_idx, self._scan, self._placed, self.idxs = None, None, {}, torch.arange(n)
     self.splits = None if splits is None else tuple(torch.from_numpy(s) for s in check_splits(splits, n))
     self.given_shape = tuple(X.shape[1:])   # channels and length before any selection
-    self._vars, self._steps = _as_index(sel_vars, X.shape[1], 'sel_vars'), _as_index(sel_steps, X.shape[2], 'sel_steps')
+    self._vars = _as_index(channel_numbers(sel_vars, self._channels), X.shape[1], 'sel_vars')
+    self._steps = _as_index(sel_steps, X.shape[2], 'sel_steps')
     text = hasattr(raw, 'columns') or getattr(raw, 'dtype', object) == object
     warn_lost_digits(raw if text else X, self._vars)
     if self._x_tfms: self._refuse_batch_dependent(X)
@@ -117,6 +123,26 @@ def channels(self:TSDatasets) -> list|None:
     names = np.array(self._channels, dtype=object)[self._vars].tolist()
     return names if len(names) == self.vars else None      # a transform of X may change the number of channels
 
+# %% ../../nbs/data/04a_datasets.ipynb #5e1ca015
+@patch
+def times_of(self:TSDatasets,
+    rows:Tensor, # numbers of series in the whole data
+) -> list|None: # an array of datetime64 or float64 for each: of the steps that are kept, then of the steps of a forecast
+    "The times of the steps of some series, for pictures; None where the data has none"
+    if self.times is None: return None
+    L, ts = self.given_shape[1], [axis_times(self.times[i]) for i in rows.tolist()]
+    kept = np.arange(L)[self._steps]
+    if len(kept) != self.len: return None       # a transform of X changes the steps
+    return [np.concatenate([t[:L][kept[kept < len(t)]], t[L:]]) for t in ts]
+
+def _check_times(times, n):
+    if times is None: return None
+    if len(times) != n: raise ValueError(f"times has {len(times)} rows for {n} series. Expected one row of dates or numbers for each.")
+    times = times.to_numpy() if hasattr(times, 'columns') else times
+    axis_times(times[0])
+    return times
+
+# %% ../../nbs/data/04a_datasets.ipynb #5e1ca016
 @patch
 def _select(self:TSDatasets, X):
     "The channels and steps that are kept"
@@ -214,8 +240,11 @@ def _stored(self:TSDatasets): return (self.X, *self.side.values(), self.y)
 def __getitem__(self:TSDatasets, i):
     if isinstance(i, (int, np.integer)):
         if not -len(self) <= i < len(self): raise IndexError(f"Series {i} of {len(self)}.")
-        b, n = self.read(self.idxs[[int(i)]]), self.n_inp
-        return (TSTensor(b[0][0]), *(o[0] for o in b[1:n]), *(self.target.wrap(o[0]) for o in b[n:]))
+        rows, n = self.idxs[[int(i)]], self.n_inp
+        b, times = self.read(rows), self.times_of(rows)
+        x = TSTensor(b[0][0])
+        x.channels, x.times = self.channels, None if times is None else times[0]
+        return (x, *(o[0] for o in b[1:n]), *(self.target.wrap(o[0]) for o in b[n:]))
     res = copy.copy(self)
     i = i if isinstance(i, slice) else i.cpu() if isinstance(i, Tensor) else torch.as_tensor(np.asarray(i))
     res.idxs, res.splits, res._scan = self.idxs[i], None, None
@@ -321,10 +350,10 @@ def new(self:TSDatasets,
     "Other series with the same transforms and targets; a label never seen in training is a `ValueError`"
     refuse_other_order(X, y)
     given = getattr(self, 'given_shape', None)     # older pickles do not say
-    X = as_long(X, given[1] if pad and given else 0)
+    X = as_long(named_series(as_frame(X), self._channels), given[1] if pad and given else 0)
     if given and len(X) and X.shape[1] != given[0]: raise ValueError(_other_channels(X, given))
     res = copy.copy(self)
-    res.y, res._ready = None, not isinstance(X, np.memmap)
+    res.y, res.times, res._ready = None, None, not isinstance(X, np.memmap)
     res.X = res._prepare(X) if res._ready else X
     res._placed, res._scan, res.splits, res.split_idx, res.idxs = {}, None, None, 1, torch.arange(len(X))
     res.side = inputs_like(inputs, self.side, len(X))
@@ -351,7 +380,7 @@ def new_empty(self:TSDatasets):
     res.X, res.y = torch.empty(0, *self.shape), None if self.y is None else self.y[:0]
     res.side = {k: o[:0] for k, o in self.side.items()}
     res.idxs, res.splits, res._placed, res._scan = torch.arange(0), None, {}, None
-    res._ready = True
+    res.times, res._ready = None, True
     return res
 
 # %% ../../nbs/data/04a_datasets.ipynb #3381919a
@@ -363,4 +392,5 @@ def __repr__(self:TSDatasets):
     parts = '' if self.splits is None else ', splits=(' + ', '.join(str(len(s)) for s in self.splits) + ')'
     kind = 'memory map' if isinstance(self.X, np.memmap) else str(getattr(self.X, 'device', ''))
     side = f", inputs={list(self.side)}" if self.side else ''
+    if self.channels: side = f", channels={short_list(self.channels)}{side}"
     return f"TSDatasets({len(self)} series, vars={self.vars}, len={self.len}{side}, {kind}, target={self.target}{parts})"

@@ -18,7 +18,8 @@ from fastcore.foundation import L
 from fastcore.imports import IN_NOTEBOOK
 from ..core import generator, is_whole, suggest
 from .targets import as_targets
-from .tensor import TSTensor, draw_forecast, is_forecast, plot_grid, show_target
+from .drawing import MAX_PANELS
+from .tensor import TSTensor, draw_item, is_forecast, plot_grid, say_lines, show_target
 from .workers import BatchReader, WorkerInit, check_sendable, placed_batches
 
 # %% ../../nbs/data/04b_loader.ipynb #87229dba
@@ -211,7 +212,9 @@ def __iter__(self:TSDataLoader):
     else: loader = (ds.read(b, store) for b in placed_batches(batches, there))
     for self.rows, b in zip(batches, loader):   # `rows`: numbers of the current series in the whole data, on the CPU
         if device is not None and b[0].device != device: b = to_device(tuple(b), device, non_blocking=pin)
-        yield self._finish(b, fs)
+        b = self._finish(b, fs)
+        if isinstance(b[0], TSTensor): b[0].source = ds, self.rows
+        yield b
     self.after_iter()
 
 @patch
@@ -238,6 +241,13 @@ def _finish(self:TSDataLoader, b, fs):
     if fs is None:
         self.after_batch.split_idx = self.dataset.split_idx    # the loaders of all splits share the transforms
         return self.after_batch((x.as_subclass(TSTensor), *side, *typed))
+    x, undo = _through(x, fs)
+    x = x.as_subclass(TSTensor)
+    if undo is not None: x.undo = undo
+    return (x, *side, *typed)
+
+def _through(x, fs):
+    "Series after transforms, and what those with `by_sample` need to bring them back; None without such"
     undo:list|None = None
     for i, f in enumerate(fs):
         if f.by_sample:
@@ -245,9 +255,7 @@ def _finish(self:TSDataLoader, b, fs):
             undo[i] = f.stats(x)
             x = f.on_series(x, undo[i])
         else: x = f.on_series(x)
-    x = x.as_subclass(TSTensor)
-    if undo is not None: x.undo = undo
-    return (x, *side, *typed)
+    return x, undo
 
 @patch
 def transform(self:TSDataLoader,
@@ -262,22 +270,42 @@ def transform(self:TSDataLoader,
 def decode(self:TSDataLoader,
     b, # a batch as it came out of the loader
 ) -> tuple: # on the CPU, in the user's units
-    "Undo the batch transforms as far as they can be undone"
+    "Undo the batch transforms as far as they can be undone. What was missing in the data set is missing again"
     x, side, y = self._parts(tuple(b) if isinstance(b, (tuple, list)) else (b,))
-    fs = [f for f in self.after_batch.fs if getattr(f, 'split_idx', None) in (None, self.dataset.split_idx)]
-    undo = getattr(x, 'undo', None) or [None]*len(fs)
+    fs, source = self._active(), getattr(x, 'source', None)
+    undo, given = getattr(x, 'undo', None), self._given(x, fs)
     if self.series_tfms() is None: x = self.after_batch.decode((x if isinstance(x, TSTensor) else TSTensor(x),))[0]
     else:
+        if undo is None and given is not None: undo = _through(given.to(x.device), fs)[1]
         x = x.as_subclass(Tensor).detach()
-        for f, s in reversed(list(zip(fs, undo))): x = f.inverse(x, s)
-    x = x.detach().cpu().as_subclass(TSTensor)
+        for f, s in reversed(list(zip(fs, undo or [None]*len(fs)))): x = f.inverse(x, s)
+    x = x.detach().cpu().as_subclass(Tensor)
+    if given is not None and given.shape == x.shape: x = x.masked_fill(given.cpu().isnan(), torch.nan)
+    x = x.as_subclass(TSTensor)
+    x.source = source
     return (x, *(o.detach().cpu() for o in side), *(self.dataset.target.unwrap(o).detach().cpu() for o in y))
 
 @patch
+def _active(self:TSDataLoader): # the batch transforms of this split
+    return [f for f in self.after_batch.fs if getattr(f, 'split_idx', None) in (None, self.dataset.split_idx)]
+
+@patch
+def _given(self:TSDataLoader, x, fs):
+    "The series of a batch before the batch transforms, where these cannot be undone without; None where they can, or were random"
+    undo, source = getattr(x, 'undo', None), getattr(x, 'source', None)
+    if source is None or any(getattr(f, 'split_idx', None) is not None for f in fs): return None
+    needs = lambda i, f: (f.by_sample or f.fills_missing) and (undo is None or undo[i] is None)
+    if self.series_tfms() is not None and not any(needs(i, f) for i, f in enumerate(fs)): return None
+    return source[0].read(source[1])[0]
+
+# %% ../../nbs/data/04b_loader.ipynb #5e1ca013
+@patch
 def _decode_batch(self:TSDataLoader, b, max_n=9, full=True):
     x, side, y = self._parts(b)
-    y = [self.dataset.target.decode(o[:max_n]) for o in y]
-    return L(tuple(o) for o in zip(list(x[:max_n]), *(o[:max_n] for o in side), *y))
+    x, y = x[:max_n], [self.dataset.target.decode(o[:max_n]) for o in y]
+    x.channels = self.dataset.channels
+    if x.source is not None: x.times = x.source[0].times_of(x.source[1])
+    return L(tuple(o) for o in zip(list(x), *(o[:max_n] for o in side), *y))
 
 @patch
 def decode_batch(self:TSDataLoader,
@@ -304,24 +332,48 @@ def show_batch(self:TSDataLoader,
     unique:bool=False, # draw one series again and again, to see what random transforms do to it
     nrows:int|None=None, ncols:int|None=None, # shape of the grid
     figsize=None, # in inches
+    panels:bool=False, # draw each channel in a panel of its own
     **kwargs, # for `Axes.plot`
 ):
-    "Draw series, titled with their labels"
+    "Draw series, titled with their labels; a forecast follows its series, dashed"
     if b is None:
         if unique: self.get_idxs = lambda: torch.zeros(max(max_n, 2), dtype=torch.int64)
-        try: b = self.one_batch()
+        try: b = self._with_gaps(self.one_batch())
         finally:
             if unique: del self.get_idxs
     if not show: return self._pre_show_batch(b, max_n)
-    its = self._pre_show_batch(b, max_n)[2]
-    for it, ax in zip(its, _grid(len(its), ctxs, nrows, ncols, figsize)):
+    its, styles = self._pre_show_batch(b, max_n)[2], {}
+    axs = _grid(its, ctxs, nrows, ncols, figsize, panels)
+    for it, ax in zip(its, axs):
         x, _, y = self._parts(it)
-        future = y and is_forecast(y[0])
-        x.show(ax=ax, title=show_target(y[0]) if y and not future else None, **kwargs)
-        if future: draw_forecast(ax, x.len, y[0])
+        future = {'--': y[0]} if y and is_forecast(y[0]) else {}
+        if future: styles = {'series': '-', 'target': '--'}
+        draw_item(x, ax, future, panels, title=show_target(y[0]) if y and not future else None, **kwargs)
+    if len(its): say_lines(axs, its[0][0], styles, outside=ctxs is None, **kwargs)
 
-def _grid(n, ctxs, nrows, ncols, figsize): # axes for `n` series
-    return list(ctxs) if ctxs is not None else plot_grid(n, None, nrows, ncols, figsize, (4, 2.6)).flat
+# %% ../../nbs/data/04b_loader.ipynb #5e1ca011
+@patch
+def _with_gaps(self:TSDataLoader, b):
+    "A batch in which missing values were not filled before random transforms, which may move them; as it is where these need them filled"
+    fs, ds = self.series_tfms(), self.dataset
+    if fs is None or not any(f.fills_missing for f in fs) or all(getattr(f, 'split_idx', None) is None for f in fs): return b
+    given = ds.read(b[0].source[1])[0].to(b[0].device)
+    if not given.isnan().any(): return b
+    x, undo = _through(given, [_AsItIs() if f.fills_missing else f for f in fs])
+    if (x.isnan().all(-1) & ~given.isnan().all(-1)).any(): return b
+    x = x.as_subclass(TSTensor)
+    x.undo, x.source = undo, b[0].source
+    return (x, *b[1:])
+
+class _AsItIs:
+    "In the place of a transform"
+    by_sample = fills_missing = False
+    def on_series(self, x): return x
+
+def _grid(its, ctxs, nrows, ncols, figsize, panels): # axes for series
+    if ctxs is not None: return list(ctxs)
+    height = max(2.6, .6*min(its[0][0].vars, MAX_PANELS)) if panels and len(its) else 2.6
+    return plot_grid(len(its), None, nrows, ncols, figsize, (4, height)).flat
 
 # %% ../../nbs/data/04b_loader.ipynb #aaa0aa28
 @patch
@@ -333,22 +385,25 @@ def show_results(self:TSDataLoader,
     show:bool=True, # False: give what would be drawn
     nrows:int|None=None, ncols:int|None=None, # shape of the grid
     figsize=None, # in inches
+    panels:bool=False, # draw each channel in a panel of its own
     **kwargs, # for `Axes.plot`
 ):
     "Draw series, titled with their labels and predictions: green where they agree, red where not; forecasts follow the series, dotted"
     x, y, its = self._pre_show_batch(b, max_n)
     out = self.dataset.target.decode(detuplify(out)[:max_n])
     if not show: return x, y, its, L((o,) for o in out)
-    for it, p, ax in zip(its, out, _grid(len(its), ctxs, nrows, ncols, figsize)):
+    axs, styles = _grid(its, ctxs, nrows, ncols, figsize, panels), {}
+    for it, p, ax in zip(its, out, axs):
         x, _, y = self._parts(it)
         if is_forecast(p):
-            x.show(ax=ax, **kwargs)
-            if y: draw_forecast(ax, x.len, y[0])
-            draw_forecast(ax, x.len, p, ls=':')
+            future = {'--': y[0], ':': p} if y else {':': p}
+            styles = {'series': '-', **({'target': '--'} if y else {}), 'prediction': ':'}
+            draw_item(x, ax, future, panels, **kwargs)
             continue
         correct = np.array_equal(y[0], p) if y and self.dataset.cat else None
         title = (f"{show_target(y[0])} → " if y else '') + show_target(p)
-        x.show(ax=ax, title=title, title_color={True: 'green', False: 'red', None: 'black'}[correct], **kwargs)
+        draw_item(x, ax, {}, panels, title=title, title_color={True: 'green', False: 'red', None: 'black'}[correct], **kwargs)
+    if len(its): say_lines(axs, its[0][0], styles, outside=ctxs is None, **kwargs)
 
 # %% ../../nbs/data/04b_loader.ipynb #8fe8a08a
 class StratifiedSampler(torch.utils.data.Sampler):

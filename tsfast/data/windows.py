@@ -10,7 +10,9 @@ import warnings
 from collections.abc import Collection
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 from numpy.lib.stride_tricks import sliding_window_view
+from .drawing import axis_times
 from ..core import is_whole
 from ..frames import ID_NAMES, TIME_NAMES, as_frame, has_name
 from ..series import warn_lost_digits
@@ -53,6 +55,16 @@ class SlidingWindow:
         return cut(x, 0, self.window_len), None if y is None else cut(y, self.window_len + self.gap, self.horizon)
 
     def __repr__(self): return f"SlidingWindow(window_len={self.window_len}, horizon={self.horizon}, stride={self.stride}, gap={self.gap})"
+
+# %% ../../nbs/data/02_windows.ipynb #d2e7d758
+@patch
+def times(self:SlidingWindow,
+    t, # times of all steps of the series, such as the index of its data frame: dates or numbers
+) -> np.ndarray: # (n, window_len + gap + horizon), a view: the times of each window, then those up to the end of its target
+    "The times that belong to the windows, for pictures: `get_ts_dls(X, y, times=…)`"
+    need = self.window_len + (self.gap + self.horizon if self.horizon else 0)
+    if len(t) < need: raise ValueError(_too_short(len(t), need, self))
+    return sliding_window_view(axis_times(t), need)[::self.stride]
 
 # %% ../../nbs/data/02_windows.ipynb #c3793b44
 def _variables(o, w):

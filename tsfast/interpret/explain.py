@@ -15,7 +15,9 @@ from fastai.learner import Learner
 from fastcore.basics import patch
 from fastprogress.fastprogress import progress_bar
 from ..core import as_series, evaluating
-from ..data.tensor import TSTensor, plot_grid, show_target
+from ..data.drawing import MAX_PANELS, add_legend, draw_channels, known_steps
+from ..data.panels import named_series
+from ..data.tensor import plot_grid, show_target
 from .common import check_steps, identity, on_host, run_model, transformed_batches
 from ..models.attention import MeanSteps
 from ..models.layers import Flatten, GAP1d
@@ -86,7 +88,7 @@ def _unknown_output(label, names, classes):
 # %% ../../nbs/interpret/03_explain.ipynb #ea52c14b
 @patch
 def plot_explanation(self:Learner,
-    X, # (n, C, L): series in the user's units; the first `max_n` are drawn
+    X, # (n, C, L), or a list of frames: series in the user's units; the first `max_n` are drawn
     y=None, # their true labels, for the titles
     labels=None, # explain these classes instead of the predicted ones
     method:str='auto', # as for `explain`
@@ -102,7 +104,8 @@ def plot_explanation(self:Learner,
 ): # array of axes
     "Draw series in front of their explanations"
     if max_n < 1: raise ValueError(f"max_n is {max_n}. Expected the number of series to draw: at least 1.")
-    X, labels = as_series(X[:max_n]).cpu(), on_host(labels)
+    ds = self.dls.train_ds
+    X, labels = as_series(named_series(X[:max_n], ds._channels)).cpu(), on_host(labels)
     if not len(X): raise ValueError("X has no series to draw.")
     if y is not None and len(y) < len(X): raise ValueError(f"y has {len(y)} labels for {len(X)} series.")
     if labels is not None and np.ndim(labels): labels = list(labels)[:max_n]
@@ -111,32 +114,34 @@ def plot_explanation(self:Learner,
     with self.no_bar(): decoded = self.get_X_preds(X, inputs=inputs)[2]
     axs, top = plot_grid(len(X), ax, nrows, ncols, figsize, (4, 2.6)), np.abs(maps).max() or 1.
     look = dict(aspect='auto', cmap=cmap, vmin=-top, vmax=top, alpha=.6, zorder=-1, interpolation='nearest')
-    draw = _draw_bands if maps.ndim == 3 else _draw_behind
-    for x, m, a in zip(X, maps, axs.flat): im = draw(a, x, m, look)
+    draw, names, first = _draw_bands if maps.ndim == 3 else _draw_behind, ds.channels, axs.flat[0]
+    for x, m, a in zip(ds._select(X).numpy(), maps, axs.flat): im = draw(a, x, m, look, names)
     for title, a in zip(_titles(decoded, y, labels), axs.flat): a.set_title(title, fontsize=10)
-    C, first = X.shape[1], axs.flat[0]
-    if maps.ndim < 3 and 1 < C <= 8: first.legend(first.lines[-C:], range(C), title='channel', fontsize=7, title_fontsize=7)
+    if maps.ndim < 3 and self.dls.vars > 1: add_legend(axs, title=None if names else 'channel', outside=ax is None)
     first.figure.colorbar(im, ax=list(axs.flat), shrink=.8, label='for the class' if self.dls.train_ds.target.cat else 'raises the number')
     return axs
 
 # %% ../../nbs/interpret/03_explain.ipynb #bd95f5b6
-def _draw_behind(ax, x, m, look):
-    "A series `(C, L)` in front of its map `(L,)`"
-    TSTensor(x).show(ax=ax, color=None if len(x) > 1 else 'black', lw=1)
+def _draw_behind(ax, x, m, look, names):
+    "A series `(C, L)` in front of its map `(L,)`, without the padding at its end"
+    n = known_steps(x) or x.shape[1]
+    draw_channels(ax, x, names, color=None if len(x) > 1 else 'black', lw=1)
     low, high = ax.get_ylim()
-    im = ax.imshow(m[None], extent=(-.5, x.shape[1] - .5, low, high), **look)
+    im = ax.imshow(m[None, :n], extent=(-.5, n - .5, low, high), **look)
     ax.set_ylim(low, high)
     return im
 
-def _draw_bands(ax, x, m, look):
+def _draw_bands(ax, x, m, look, names):
     "One band per channel, with its curve inside; `m` is `(C, L)`"
-    C, L = x.shape
-    im = ax.imshow(m, extent=(-.5, L - .5, C - .5, -.5), **look)
-    for c, v in enumerate(x.numpy()):
+    C, n = len(x), known_steps(x) or x.shape[1]
+    im = ax.imshow(m[:, :n], extent=(-.5, n - .5, C - .5, -.5), **look)
+    for c, v in enumerate(x[:, :n]):
         if np.isnan(v).all(): continue
         low, high = np.nanmin(v), np.nanmax(v)
-        ax.plot(c + .4 - .8*(v - low)/(high - low or 1), color='black', lw=1)
-    ax.set(yticks=range(C), ylabel='channel')
+        draw_channels(ax, c + .4 - .8*(v[None] - low)/(high - low or 1), color='black', lw=1)
+    some = range(0, C, -(-C//MAX_PANELS))
+    ax.set_yticks(some, list(some) if names is None else [names[i] for i in some], fontsize=8)
+    if names is None: ax.set_ylabel('channel')
     return im
 
 def _titles(decoded, y, labels):

@@ -15,7 +15,7 @@ from fastai.learner import Learner
 from fastcore.basics import patch
 from fastprogress.fastprogress import progress_bar
 from ..core import evaluating, generator, is_whole
-from .common import check_pair, check_steps, new_axes, run_model, transformed_batches
+from .common import channels_of, check_pair, check_steps, new_axes, run_model, transformed_batches
 from ..models.pipeline import pooled_features
 from ..models.scaling import padding_mask
 
@@ -24,7 +24,7 @@ from ..models.scaling import padding_mask
 def feature_importance(self:Learner,
     X=None, # (n, C, L): series; None: the validation split
     y=None, # their targets
-    names=None, # of the channels; default: their numbers
+    names=None, # of the channels; default: those of the data loaders, or their numbers
     score:str='loss', # what becomes worse: 'loss', the share of errors ('accuracy'), or the absolute error ('mae')
     n_repeats:int=5, # shuffles of each channel
     level:float=0.95, # of the interval
@@ -35,7 +35,7 @@ def feature_importance(self:Learner,
     inputs:dict|None=None, # further inputs of `X` by name, for a model that takes them; they are not shuffled
 ) -> pd.DataFrame: # `importance`, `low`, `high` of each channel
     "How much worse predictions become when a channel is shuffled between series"
-    names = list(range(self.dls.vars)) if names is None else [names] if isinstance(names, str) else list(names)
+    names = channels_of(self) if names is None else [names] if isinstance(names, str) else list(names)
     if len(names) != self.dls.vars: raise ValueError(f"There are {len(names)} names and {self.dls.vars} channels.")
     places = [([c], slice(None)) for c in range(len(names))]
     index = pd.Index(names, name='channel')

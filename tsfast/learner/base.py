@@ -23,6 +23,8 @@ from fastcore.basics import patch
 from fastcore.foundation import L
 from fastcore.meta import delegates
 from ..callbacks import BF16
+from ..data.loader import TSDataLoader
+from ..data.tensor import TSTensor
 from fastai.torch_core import get_model
 from ..core import evaluating, rng_state, set_rng_state, set_seed, suggest
 from ..models.utils import input_order as input_order_of
@@ -46,6 +48,8 @@ class TSLearner(Learner):
     first_epoch = 0
     _rng:dict|None = None
 
+    @property
+    def channels(self) -> list|None: return getattr(self.dls, 'channels', None)     # names; None where they have no names
     @property
     def metrics(self): return self._metrics
     @metrics.setter
@@ -177,11 +181,23 @@ def input_order(self:TSLearner) -> list[int]: # positions in `dls.input_names`
 @patch
 @delegates(Learner.get_preds)
 def get_preds(self:TSLearner, ds_idx=1, dl=None, with_input=False, *args, **kwargs):
-    "As fastai's. With `with_input`, several inputs are a tuple in the order of the data"
+    "As fastai's. With `with_input`, several inputs are a tuple in the order of the data, and the series know where they come from"
     res = Learner.get_preds(self, ds_idx, dl, with_input, *args, **kwargs)
-    if not with_input or not isinstance(res[0], tuple): return res
-    order = self.input_order()
-    return (tuple(res[0][order.index(i)] for i in range(len(order))), *res[1:])
+    if not with_input: return res
+    inputs, several = res[0], isinstance(res[0], tuple)
+    if several: inputs = tuple(inputs[i] for i in map(self.input_order().index, range(len(inputs))))
+    x, *rest = inputs if several else (inputs,)
+    x = _from(self.dls[ds_idx] if dl is None else dl, x, kwargs.get('reorder', True))
+    return ((x, *rest) if several else x, *res[1:])
+
+def _from(dl, x, sorted_):
+    "Series of all of a loader, which know where they come from: pictures then show what was missing"
+    if not isinstance(dl, TSDataLoader) or not isinstance(x, torch.Tensor) or len(x) != len(dl.dataset): return x
+    drawn = dl.sampler is not None or dl.weights is not None or dl.partial_n is not None
+    if drawn or dl.shuffle and not sorted_: return x
+    x = x.as_subclass(TSTensor)
+    x.source = dl.dataset, dl.dataset.idxs
+    return x
 
 # %% ../../nbs/learner/02_base.ipynb #e84ad8e0
 @patch

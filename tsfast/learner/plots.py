@@ -10,7 +10,7 @@ from fastai.interpret import plot_top_losses    # the generic function, to which
 from fastai.learner import Learner
 from fastcore.basics import patch
 from plum import dispatch
-from ..data.tensor import TSTensor, plot_grid, show_target
+from ..data.tensor import TSTensor, draw_item, is_forecast, plot_grid, say_lines, show_target
 from .base import recorded
 
 # %% ../../nbs/learner/05_plots.ipynb #951718f8
@@ -40,20 +40,27 @@ def plot_metrics(self:Learner,
 # %% ../../nbs/learner/05_plots.ipynb #2acd253d
 @dispatch    # type: ignore[no-redef]
 def plot_top_losses(x:TSTensor, y, samples, outs, raws, losses, nrows=None, ncols=None, figsize=None, ax=None, **kwargs):
-    "Draw the series with the largest losses, titled with prediction, label, loss and, for one class a series, probability"
+    """Draw the series with the largest losses, titled with prediction, label, loss and, for one class a series, probability.
+
+    Forecasts follow their series: the target dashed, the prediction dotted"""
     classes = raws.ndim == 2 and not y.is_floating_point()
-    axs = plot_grid(len(samples), ax, nrows, ncols, figsize)
+    axs, styles = plot_grid(len(samples), ax, nrows, ncols, figsize), {}
     for o, s, out, raw, loss in zip(axs.flat, samples, outs, raws, losses):
-        conf = f" / {raw.max().item():.2f}" if classes else ''
-        s[0].show(ax=o, title=f"{show_target(out[0])} / {show_target(s[-1])} / {loss.item():.2f}{conf}", **kwargs)
-    if ax is None: axs.flat[0].figure.suptitle('Prediction / label / loss' + ' / probability'*classes)
+        future, conf = is_forecast(out[0]), f" / {raw.max().item():.2f}" if classes else ''
+        said = '' if future else f"{show_target(out[0])} / {show_target(s[-1])} / "
+        if future: styles = {'target': '--', 'prediction': ':'}
+        draw_item(s[0], o, dict(zip(styles.values(), (s[-1], out[0]))), title=f"{said}{loss.item():.2f}{conf}", **kwargs)
+    if len(samples): say_lines(axs, samples[0][0], styles, outside=ax is None)
+    title = 'Loss' if styles else 'Prediction / label / loss' + ' / probability'*classes
+    if ax is None: axs.flat[0].figure.suptitle(title)
 
 # %% ../../nbs/learner/05_plots.ipynb #af77a294
 def _results_figure(samples, outs, n=9):
     "A figure of series with their labels and predictions, as `show_results` draws them"
     axs = plot_grid(min(n, len(samples)))
     for ax, s, o in zip(axs.flat, samples, outs):
-        s[0].show(ax=ax, title=' → '.join(show_target(v) for v in (*s[1:], o[0])))
+        s[0].show(ax=ax, legend=False, title=' → '.join(show_target(v) for v in (*s[1:], o[0])))
+    say_lines(axs, samples[0][0], outside=True)
     return axs.flat[0].figure
 
 @dispatch
