@@ -7,6 +7,7 @@ __all__ = ['evaluated', 'Predictor', 'load_bundle']
 
 # %% ../nbs/32_inference.ipynb #812c7e8f
 import copy
+from collections.abc import Mapping
 import msgspec
 import numpy as np
 import torch
@@ -17,10 +18,12 @@ from .bundle import (CONFIG, FORMAT, VERSION, WEIGHTS, build_pipeline, check_con
 from .core import as_device, as_frame, as_long, as_series, is_whole, warn_lost_digits
 from .data.inputs import as_side, short_list
 from .data.panels import named_series
+from .data.pieces import stacked_columns
 from .data.steps import RecordingSettings
 from .data.targets import TSTarget, as_labels
 from .models.pipeline import Pipeline, pooled_features, takes_length
 from .models.scaling import SelectSeries
+from .streams import WindowPredictions
 
 # %% ../nbs/32_inference.ipynb #81bc7c50
 def evaluated(
@@ -49,6 +52,10 @@ class _Served:
         return tuple(self.config['series'].get('input', {}).get(k) for k in ('channels', 'length'))
 
     @property
+    def fills_missing(self) -> bool: return self._fills     # does a transform fill missing values?
+    @property
+    def only_length(self) -> str|None: return self._bound   # why it takes series of the length of training alone; None: it takes others
+    @property
     def channels(self) -> list|None: # names of the channels that `input_shape` counts, in order; None where they have no names
         return self.config['series'].get('names')
     @property
@@ -67,6 +74,7 @@ class _Batches(_Served):
     "The batches that go through a pipeline"
     def _series(self, X):
         "The series in one array or tensor, and the selection of the model"
+        if isinstance(X, Mapping): X = stacked_columns(X, self.channels, self.input_shape[0] or len(X))
         raw = named_series(as_frame(X), self.channels)
         X = as_long(raw, self.input_shape[1] or 0 if self._fills else 0)
         if not len(X): raise ValueError(f"X has shape {tuple(X.shape)}: no series to predict.")
@@ -98,7 +106,7 @@ class _Batches(_Served):
         raise ValueError(f"{name} was trained on series of {self.shape[1]} steps, and cannot take {length}: {why}") from None
 
 # %% ../nbs/32_inference.ipynb #9c5e0004
-class Predictor(_Batches):
+class Predictor(_Batches, WindowPredictions):
     "A trained model with its preprocessing, its classes and its units: `Predictor(folder)(X)`. Many threads may share one"
     def __init__(self,
         path, # folder that `learn.save_bundle` wrote
@@ -126,13 +134,14 @@ class Predictor(_Batches):
     def model(self) -> nn.Module: return self.pipeline.model
 
     def __call__(self,
-        X, # series in the user's units: (n, C, L) array, tensor or memory map, wide frame, list or panel; of any length the network takes
+        X, # series in the user's units, of any length that the network takes: (n, C, L) array, tensor or memory map, wide frame, list, panel, dict
         bs:int|None=None, # batch size
         **side, # inputs beside the series, (n, …) each, by name, where the model has any
     ) -> Tensor: # probabilities, or numbers in the user's units, on the CPU
         """What `learn.get_X_preds(X, bs=bs)[0]` gives.
 
-        Where the channels have names, those of a panel, such as a list of frames with a column per channel, are found by name.
+        Where the channels have names, those of a panel, such as a list of frames with a column per channel, are found by name, and so are
+        those of a dict, which has the series of each channel, (n, L), by its name.
         Where the preprocessing fills missing values, the series of a list are padded with NaN to the length of `input_shape`, so that
         a prediction does not depend on the other series; only longer series change the length for all"""
         return self.pipeline.finish(self._batches(X, bs, side, Pipeline.outputs))
@@ -156,6 +165,8 @@ class Predictor(_Batches):
     def embeddings(self, X, bs:int|None=None, **side) -> np.ndarray: # (n, head_nf)
         "The features of each series before the head of the network"
         return self._batches(X, bs, side, Pipeline.features).numpy()
+
+    def window_outputs(self, X, bs, inputs): return self(X, bs, **inputs)
 
     def __repr__(self): return f"Predictor({_says(self)})"
 
