@@ -158,9 +158,7 @@ def lacks_values(
     X, # (n, C, L): series
 ) -> bool:
     "Are values missing?"
-    X = X if hasattr(X, 'shape') else np.asarray(X)
-    rows = max(1, 2**22 // max(1, int(np.prod(X.shape[1:]))))      # at a time: X may be larger than memory
-    return any(np.isnan(np.asarray(X[i:i + rows])).any() for i in range(0, len(X), rows))
+    return bool(np.isnan(np.asarray(X)).any())
 
 def run_loaders(
     data:RunData, # series, targets, splits
