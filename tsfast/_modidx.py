@@ -3311,6 +3311,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'tsfast/training/files.py'),
                                        'tsfast.training.files._padded': ('training/files.html#_padded', 'tsfast/training/files.py'),
                                        'tsfast.training.files._read': ('training/files.html#_read', 'tsfast/training/files.py'),
+                                       'tsfast.training.files._read_test': ('training/files.html#_read_test', 'tsfast/training/files.py'),
                                        'tsfast.training.files._shared': ('training/files.html#_shared', 'tsfast/training/files.py'),
                                        'tsfast.training.files._shown': ('training/files.html#_shown', 'tsfast/training/files.py'),
                                        'tsfast.training.files._split': ('training/files.html#_split', 'tsfast/training/files.py'),
