@@ -1201,6 +1201,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'tsfast/data/stored.py'),
                                     'tsfast.data.stored.H5Array.__init__': ('data/stored.html#h5array.__init__', 'tsfast/data/stored.py'),
                                     'tsfast.data.stored.H5Array.open': ('data/stored.html#h5array.open', 'tsfast/data/stored.py'),
+                                    'tsfast.data.stored.H5Array.take': ('data/stored.html#h5array.take', 'tsfast/data/stored.py'),
                                     'tsfast.data.stored.HeldArray': ('data/stored.html#heldarray', 'tsfast/data/stored.py'),
                                     'tsfast.data.stored.HeldArray.__init__': ( 'data/stored.html#heldarray.__init__',
                                                                                'tsfast/data/stored.py'),
