@@ -149,13 +149,14 @@ def stacked_columns(
 
 def _other_keys(X, names) -> str: # the message
     lacking, more = [k for k in names if k not in X], [k for k in X if k not in names]
-    said = f"lacks the channel {lacking[0]!r}" + (f" and has {more[0]!r}" if more else '') if lacking else f"has {more[0]!r}, which is no channel"
+    said = f"has {more[0]!r}, which is no channel"
+    if lacking: said = f"lacks the channel {lacking[0]!r}{f' and has {more[0]!r}' if more else ''}"
     return (f"X is a dict that {said}. Expected the series of each channel by its name, {names[:20]}. "
             f"An array in it is passed as X[{next(iter(X), 'name')!r}].")
 
 def _other_number(X, n) -> str: # the message
-    return (f"X is a dict of {len(X)} arrays, {list(X)[:20]}; the model takes {n} channels. Expected the series of each channel, (n, length), "
-            "in the order of the model; series by their ids are passed as list(X.values()).")
+    return (f"X is a dict of {len(X)} arrays, {list(X)[:20]}; the model takes {n} channels. Expected the series of each channel, "
+            "(n, length), in the order of the model; series by their ids are passed as list(X.values()).")
 
 def _other_shapes(X) -> str: # the message
     shapes = ', '.join(f'{k!r} {tuple(np.shape(v))}' for k, v in list(X.items())[:6])

@@ -165,6 +165,7 @@ def find_roles(
     if several is not None: raise ValueError(_several_recordings(df, several))
     return Roles(channels, time, id)
 
+# %% ../../nbs/data/14a_table_pieces.ipynb #cbfc550e
 def _time_column(df, reader, others):
     "The column of the times; None where the index holds them, or nothing does"
     if reader.time is not None: return reader.time
