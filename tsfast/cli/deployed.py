@@ -10,6 +10,7 @@ __all__ = ['bundle_of', 'share', 'predict', 'export']
 import sys
 from pathlib import Path
 from .parsing import UsageError, at_least, command, named_device
+from .recordings import holds_recordings, predicted, recording_series
 
 # %% ../../nbs/cli/04_deployed.ipynb #500af3cd
 def bundle_of(
@@ -91,14 +92,26 @@ def _series(p, args, rows):
     try: yield from series_parts(args.data, *p.input_shape, rows, p.channels)
     except ValueError as e:
         if not p.channels or not set(p.channels) <= set(names_of_columns(args.data)): raise
-        raise ValueError(f"{e} The columns are the channels of the model: for a recording, a row per step, pass --windows.") from None
+        raise ValueError(f"{e} The columns are the channels of the model: for a recording, with one row per step, pass --windows.") from None
+
+def _recording_tables(p, args):
+    "The predictions for whole recordings"
+    for names, series in recording_series(p, args.data, args.bs): yield dict(recording=names, **_columns(p, predicted(p, series, args.bs)))
 
 # %% ../../nbs/cli/04_deployed.ipynb #47b6706e
 def _window_tables(p, args):
-    "The predictions for the windows of recordings in a file, some at a time"
+    "The predictions for the windows of recordings in a file, or in each file of a folder, some at a time"
+    if not Path(args.data).is_dir():
+        yield from _windows_of(p, args, args.data)
+        return
+    from tsfast.data.files import find_files
+    for file in find_files(args.data)[0]:
+        for o in _windows_of(p, args, file): yield {'file': [file.relative_to(args.data).as_posix()]*len(next(iter(o.values()))), **o}
+
+def _windows_of(p, args, file):
     from tsfast.data.file_parts import recording_parts
-    chunks = recording_parts(args.data, channels=p.input_shape[0])
-    channels = [int(o) for o in args.channels] if args.channels and str(args.data).endswith('.npy') else args.channels
+    chunks = recording_parts(file, channels=p.input_shape[0])
+    channels = [int(o) for o in args.channels] if args.channels and str(file).endswith('.npy') else args.channels
     tables = p.stream_windows(chunks, args.stride, channels=channels, average=args.average, time=args.time, id=args.id, bs=args.bs)
     for o in tables: yield {c: o[c] for c in o}
 
@@ -107,7 +120,8 @@ _MODEL = ("folder that learn.save_bundle or tsfast export wrote, or the folder o
           "which is a pickle: only your own")
 _DATA = ("series: .ts, .npy (n, channels, length), .parquet, or .tsv, .csv or .txt with one series per row, channel after channel; "
          "an id and a label may stand before or after the values, and a first line of names says which is which. With --windows, "
-         "recordings: one row per step, and columns for the channels, times and ids; or .npy (steps, channels)")
+         "recordings: one row per step, and columns for the channels, times and ids; or .npy (steps, channels). "
+         "A folder holds a recording in each file")
 _OUT = "table to write, .csv or .parquet; default, or -: standard output"
 
 def share(
@@ -140,6 +154,10 @@ def _check_args(args):
     if args.shard and args.windows: raise UsageError("--shard is for series, and the windows of a recording belong together. Leave it out.")
 
 # %% ../../nbs/cli/04_deployed.ipynb #9f91aa77
+def _tables(p, args, agreement):
+    if args.windows: return _window_tables(p, args)
+    return _recording_tables(p, args) if holds_recordings(p, args.data) else _series_tables(p, args, agreement)
+
 @command('predict', _predict_args)
 def predict(
     args, # parsed command line
@@ -158,7 +176,7 @@ def predict(
     p = model if isinstance(model, Predictor) else to_predictor(model, device)
     agreement, n, shown = _Agreement(p), 0, args.out in (None, '-')
     with table_writer(args.out, () if p.classes is None else p.classes) as write:
-        for columns in _window_tables(p, args) if args.windows else _series_tables(p, args, agreement):
+        for columns in _tables(p, args, agreement):
             write(columns)
             n += len(next(iter(columns.values())))
         if not n: raise ValueError(_empty_share(args))
