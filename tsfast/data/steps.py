@@ -6,7 +6,7 @@
 __all__ = ['FILLS', 'RecordingSettings', 'as_times', 'utc_times', 'is_number', 'even_steps', 'fill_by_channel', 'as_freq',
            'time_order', 'wide_steps', 'warn_uneven', 'prepared']
 
-# %% ../../nbs/data/11_steps.ipynb #ca50e187
+# %% ../../nbs/data/11_steps.ipynb #bd75c9e0
 import warnings
 from contextlib import suppress
 from typing import Annotated
@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Meta, Struct
 from ..frames import as_frame
 
-# %% ../../nbs/data/11_steps.ipynb #3bf2348e
+# %% ../../nbs/data/11_steps.ipynb #0819ff93
 _Steps = Annotated[int, Meta(ge=1)]
 
 class RecordingSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -26,7 +26,7 @@ class RecordingSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields
     freq:str|float|None = None  # time between two steps, as pandas writes it ('1s', '15min') or as a number; None: as recorded
     fill:str|dict[str, str] = 'none' # how steps that are missing are filled, for all channels or by channel
 
-# %% ../../nbs/data/11_steps.ipynb #b246d8d9
+# %% ../../nbs/data/11_steps.ipynb #20ad9a24
 def as_times(
     v, # index or column of a data frame
 ): # a pandas index of dates, periods or durations; None where the values are something else
@@ -65,7 +65,7 @@ def _no_times(v, name):
             "2024-01-31 10:00. Convert them first: df[time] = pd.to_datetime(df[time], format='%d/%m/%Y %H:%M'), with the format that "
             "they have; times without a date become durations, pd.to_timedelta(df[time]).")
 
-# %% ../../nbs/data/11_steps.ipynb #7fe0be16
+# %% ../../nbs/data/11_steps.ipynb #18b8a506
 def even_steps(
     values, # (steps, channels): array or data frame of numbers
     times, # (steps,) times of the rows: dates, durations or numbers, rising
@@ -80,6 +80,8 @@ def even_steps(
     ways = fill_by_channel(fill, channels)
     v, t = np.asarray(values, dtype=np.float64), utc_times(times, name)
     if not len(t): raise ValueError(f"{name} has no rows.")
+    if not t.is_monotonic_increasing: raise ValueError(f"The times of {name} do not rise. Sort its rows first, df.sort_values(<time>).")
+    if not t.is_unique and set(ways) != {'mean'}: raise ValueError(_same_time_twice(t, name))
     grid, place = _grid(t, freq, 0 if set(ways) == {'mean'} else .5, name)      # a last time just before its step belongs to it
     if np.array_equal(place, np.arange(len(grid))) and not np.isnan(v).any(): return v, grid
     out, place, ways = np.empty((len(grid), len(channels))), pd.Index(place), np.array(ways)
@@ -104,7 +106,7 @@ def fill_by_channel(
         if way not in FILLS: raise ValueError(_no_such_fill(c if isinstance(fill, dict) else None, way))
     return [by_name.get(c, 'none') for c in channels]
 
-# %% ../../nbs/data/11_steps.ipynb #1a1b4070
+# %% ../../nbs/data/11_steps.ipynb #862fce99
 def _filled(df, way, n):
     "The values of channels, by their places among the steps, at the steps 0 to n-1"
     import pandas as pd
@@ -145,7 +147,7 @@ def _offset(freq, name):
         with suppress(ValueError): return to_offset(freq)
     raise ValueError(f"freq={freq!r}, and the times of {name} are dates or durations. Expected what pandas knows: '1s', '15min', 'MS', …")
 
-# %% ../../nbs/data/11_steps.ipynb #7eb8c20c
+# %% ../../nbs/data/11_steps.ipynb #ae09e804
 def as_freq(
     freq, # None, a number, text as pandas writes it, or an offset or time delta
 ): # None, a float or text, as it can be stored
@@ -159,6 +161,9 @@ def _refuse_too_fine(n, rows, freq, name):
     if n <= max(10**6, 100*rows): return
     raise ValueError(f"freq={freq!r} makes {n:,} steps of the {rows:,} rows of {name}. Pass a longer time between two steps.")
 
+def _same_time_twice(t, name):
+    return f"{name} has the time {t[t.duplicated()][0]} more than once. Drop all but one of these rows, or take their mean, fill='mean'."
+
 def _no_such_fill(c, way):
     where = '' if c is None else f" for channel {c!r}"
     return f"fill is {way!r}{where}. Expected one of {', '.join(map(repr, FILLS))}, or a dict of them by channel."
@@ -166,7 +171,7 @@ def _no_such_fill(c, way):
 def _no_number_of_time(freq, name):
     return f"freq={freq!r}, and the times of {name} are numbers. Expected a positive number, in the unit of the times."
 
-# %% ../../nbs/data/11_steps.ipynb #e2c4f1aa
+# %% ../../nbs/data/11_steps.ipynb #7570bf9d
 def time_order(
     t, # pandas index: times of the rows, as `utc_times` gives them
     codes, # (rows,) number of the recording of each row
@@ -196,7 +201,7 @@ def wide_steps(
 
 def _as_numbers(t): return t.to_numpy(np.float64) if is_number(t) else t.asi8
 
-# %% ../../nbs/data/11_steps.ipynb #afcae70a
+# %% ../../nbs/data/11_steps.ipynb #a0a98519
 def warn_uneven(
     t, # pandas index: times of all rows, in order
     bounds, # (recordings + 1,) row at which each recording starts, and the number of rows
@@ -215,7 +220,7 @@ def warn_uneven(
     slow, fast = (known[o(usual[known])] if len(known) else 0 for o in (np.argmax, np.argmin))
     if len(known) and usual[slow] > 1.5*usual[fast]: warnings.warn(_mixed_steps(slow, fast, usual, t, ids, column), stacklevel=4)
 
-# %% ../../nbs/data/11_steps.ipynb #866a491e
+# %% ../../nbs/data/11_steps.ipynb #e44ca1cf
 def _missing_time(rows, column, codes, ids):
     more = f"{len(rows)} rows have" if len(rows) > 1 else "A row has"
     return (f"{more} no time in column {column!r}; the first is row {rows[0]}, of recording {ids[codes[rows[0]]]!r}. Fill the time or "
@@ -246,7 +251,7 @@ def _mixed_steps(slow, fast, usual, t, ids, column):
             f"in {ids[slow]!r}. A series is taken step by step, whatever the time between. Pass freq=, the time between two steps, to "
             "give all the same.")
 
-# %% ../../nbs/data/11_steps.ipynb #a91e3686
+# %% ../../nbs/data/11_steps.ipynb #815a4c00
 def prepared(
     recording, # one recording: data frame, or array (steps, channels), whose rows are in order and in even steps
     settings:RecordingSettings, # of training
@@ -262,6 +267,7 @@ def prepared(
         recording = recording.reset_index()
     several = [c for c in settings.id if c in recording.columns and recording[c].nunique(dropna=False) > 1]
     if several: raise ValueError(_several_recordings(several[0], recording, name))
+    if not set(map(type, recording.columns)) <= {str}: recording = recording.set_axis(list(map(str, recording.columns)), axis=1)
     missing = [c for c in [settings.time, *(channels or [])] if c is not None and c not in recording.columns]
     if missing: raise ValueError(_no_column(missing, recording, name))
     names = list(channels) if channels else [c for c in recording.columns if c != settings.time and c not in settings.id]
