@@ -821,6 +821,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'tsfast.data.steps._no_such_fill': ('data/steps.html#_no_such_fill', 'tsfast/data/steps.py'),
                                    'tsfast.data.steps._no_times': ('data/steps.html#_no_times', 'tsfast/data/steps.py'),
                                    'tsfast.data.steps._offset': ('data/steps.html#_offset', 'tsfast/data/steps.py'),
+                                   'tsfast.data.steps._recording': ('data/steps.html#_recording', 'tsfast/data/steps.py'),
                                    'tsfast.data.steps._refuse_too_fine': ('data/steps.html#_refuse_too_fine', 'tsfast/data/steps.py'),
                                    'tsfast.data.steps._same_time': ('data/steps.html#_same_time', 'tsfast/data/steps.py'),
                                    'tsfast.data.steps._same_time_twice': ('data/steps.html#_same_time_twice', 'tsfast/data/steps.py'),
