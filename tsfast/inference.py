@@ -184,8 +184,8 @@ def _says(p): # for `repr`
     s, t, name = p.config['series'], p.target, p.config['architecture']['name']
     shape = t.output_shape
     out = f"{len(t.vocab)} classes" if t.vocab else f"numbers of shape {shape}" if shape != (1,) else 'a number'
-    names = f" ({short_list(p.channels)[1:-1]})" if p.channels else ''
-    return f"{name}, series of {s['channels']}{names} × {s['length']} to {out}, {p.device}"
+    names = f", channels of X: {short_list(p.channels)}" if p.channels else ''
+    return f"{name}, series of {s['channels']} × {s['length']} to {out}, {p.device}{names}"
 
 def _check_bs(bs):
     if not is_whole(bs): raise ValueError(f"bs is {bs!r}. Expected a positive number of series.")

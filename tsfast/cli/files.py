@@ -73,6 +73,7 @@ def as_paths(
     words:list, # what the user named
 ) -> list|None: # paths; None where it is the name of a data set
     "Paths, if they exist or are written like paths; a `FileNotFoundError` where there is none"
+    if len(words) > 1 and not any(map(_like_path, words)): raise UsageError(f"{' '.join(words)}: expected the name of one data set, or files")
     if not words or len(words) == 1 and not _like_path(words[0]): return None
     for o in words:
         if not _is_there(o) and not (_like_path(o) and glob.glob(os.path.expanduser(o))): raise FileNotFoundError(_no_file(o))
@@ -126,6 +127,8 @@ def swallowed(
 # %% ../../nbs/cli/01a_files.ipynb #f3c9788a
 _ARGUMENT = re.compile(r"(?<![\w.])(" + '|'.join(sorted(OPTIONS, key=len, reverse=True)) + r")=(\[[^\]]*\]|'[^']*'|[\w…](?:[\w.]*\w)?)?")
 
+_NAMES = re.compile(r"(?<![\w.'])(" + '|'.join(OPTIONS) + r")(?= names (?:a column|channels|several))")
+
 def as_options(
     text:str, # a message that names arguments of Python
 ) -> str: # the same with options of the command line
@@ -133,8 +136,9 @@ def as_options(
     def said(m):
         if m[1] == 'wide': return {'True': '--wide', 'False': '--long'}.get(m[2], '--wide')
         words = re.findall(r"'([^']*)'", m[2] or '') or [m[2].strip('[]')] if m[2] else []
-        return ' '.join([OPTIONS[m[1]], *(o if o == '…' else shlex.quote(o) for o in words)])
-    text = _ARGUMENT.sub(said, text)
+        option = '--y' if m[1] == 'y' and words and words[0].endswith('.npy') else OPTIONS[m[1]]
+        return ' '.join([option, *(o if o == '…' else shlex.quote(o) for o in words)])
+    text = _NAMES.sub(lambda m: OPTIONS[m[1]], _ARGUMENT.sub(said, text))
     for name, option in (('valid_pct', '--test-size'), ('valid_groups', '--test FILE'), ('valid_idx=range(k, n)', '--test FILE')):
         text = text.replace(name, option)
     return text

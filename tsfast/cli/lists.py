@@ -69,7 +69,6 @@ def data(
     if archive: return _describe_set(archive[0], args, archive[1])
     files = file_settings(args, paths)
     if paths: return _describe_files(files, args)
-    if len(args.pattern) > 1: raise UsageError(f"{args.pattern[1]} is one name too many: expected a name, a pattern, or files")
     if files: raise UsageError(swallowed(args) or f"{first_of_options(files)} is for files of your own: name one")
     pattern = args.pattern[0] if args.pattern else '*'
     name, kind = _known(pattern, args.path)

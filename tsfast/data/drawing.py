@@ -175,6 +175,10 @@ def panels_of(
         o.locator_params(axis='y', nbins=3)
     return list(ax.child_axes)
 
+def _points(x, fig): # to the right
+    from matplotlib.transforms import ScaledTranslation
+    return ScaledTranslation(x/72, 0, fig.dpi_scale_trans)
+
 def draw_panels(
     ax, # matplotlib axes, whose place the panels take
     x:np.ndarray, # (C, L): one series
@@ -189,6 +193,6 @@ def draw_panels(
     for o, v, label, color in zip(shown, x, labels, channel_colors(min(C, MAX_NAMES))*C):
         lines += draw_channels(o, v[None], None, times, **{'color': color, **kwargs})
         o.set_ylabel(_shown(label), rotation=0, ha='right', va='center', fontsize=8)
-        o.yaxis.set_label_coords(-.15, .5)
+        o.yaxis.set_label_coords(0, .5, o.transAxes + _points(-30, o.get_figure()))
     if C > MAX_PANELS: shown[-1].set_xlabel(f'… and {C - MAX_PANELS} more channels', fontsize=8)
     return lines

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['split_series']
 
-# %% ../../nbs/data/15_factories.ipynb #1f498f95
+# %% ../../nbs/data/15_factories.ipynb #170b3f5d
 import inspect, warnings
 from contextlib import suppress
 import numpy as np
@@ -21,7 +21,7 @@ from .series_data import SeriesData
 from .splits import get_splits
 from .targets import TSClassification, TSRegression
 
-# %% ../../nbs/data/15_factories.ipynb #56bdbe2e
+# %% ../../nbs/data/15_factories.ipynb #ca6f2377
 def split_series(
     data:SeriesData, # series, with or without groups
     valid_pct:float|int=0.2, # share or number of the groups for validation
@@ -48,7 +48,7 @@ def _flat(v): # tuples are the names of groups, not rows of a table
     out[:] = list(v)
     return pd.Index(out, tupleize_cols=False) if v.dtype == object else v
 
-# %% ../../nbs/data/15_factories.ipynb #713f1da6
+# %% ../../nbs/data/15_factories.ipynb #1ae29163
 def _random(codes, names, labels, valid_pct, test_pct, seed):
     "Numbers of the groups of each part"
     n = codes.max() + 1
@@ -77,7 +77,7 @@ def _balanced(counts, sizes, seed, n_draws=100):
         if off < .1: break
     return parts
 
-# %% ../../nbs/data/15_factories.ipynb #7861f497
+# %% ../../nbs/data/15_factories.ipynb #a84da140
 def _by_index(data, valid_idx, codes, names):
     "Training and validation from the series of validation. Groups that were named stay whole; recordings, where no step would be shared"
     mask = np.zeros(len(data), bool)
@@ -111,10 +111,10 @@ def _by_group(valid_groups, codes, names, labels):
     if mask.all() or not mask.any(): raise ValueError(_one_side('valid_groups', mask))
     if labels is not None:
         lost = np.setdiff1d(labels[mask], labels[~mask])
-        if len(lost): raise ValueError(_class_not_trained(lost[0], names[codes[mask & (labels == lost[0])][0]]))
+        if len(lost): raise ValueError(_class_not_trained(lost.tolist()[0], names.tolist()[codes[mask & (labels == lost[0])][0]]))
     return np.flatnonzero(~mask), np.flatnonzero(mask)
 
-# %% ../../nbs/data/15_factories.ipynb #4fef127e
+# %% ../../nbs/data/15_factories.ipynb #8ad270f8
 @patch(cls_method=True)
 def from_series(cls:TSDataLoaders,
     data:SeriesData, # what `read_frame`, `read_data` or `read_arrays` gives
@@ -125,13 +125,16 @@ def from_series(cls:TSDataLoaders,
     **kwargs, # of `get_ts_dls`
 ):
     "Loaders of series that have been read"
-    unknown = [k for k in kwargs if k not in _LOADER_NAMES]
-    if unknown: raise ValueError(_no_such_argument(unknown[0]))
+    _check_names(kwargs, _LOADER_NAMES)
     if tfms is None: tfms = _target_of(data)
     splits = split_series(data, valid_pct, valid_idx, valid_groups, test_pct, seed)
     dls = get_ts_dls(data.X, data.y, splits=splits, tfms=tfms, batch_tfms=batch_tfms, bs=bs, channels=data.channels, **kwargs)
     for dl in dls.loaders: dl.dataset.recording = data.recording
     return dls
+
+def _check_names(kwargs, names): # before anything is read
+    unknown = [k for k in kwargs if k not in names]
+    if unknown: raise ValueError(_no_such_argument(unknown[0]))
 
 def _target_of(data):
     "The transform of targets that have several dimensions; None where it is inferred"
@@ -147,9 +150,10 @@ _LOADER_NAMES = [k for k in inspect.signature(get_ts_dls).parameters
                  if k not in ('X', 'y', 'splits', 'channels', 'kwargs', *_SPLIT_NAMES)] + [*LOADER_ARGS]
 
 def _parted(kwargs): # arguments of `read_data`, and the others
+    _check_names(kwargs, [*_READ_NAMES, *_SPLIT_NAMES, *_LOADER_NAMES])
     return {k: v for k, v in kwargs.items() if k in _READ_NAMES}, {k: v for k, v in kwargs.items() if k not in _READ_NAMES}
 
-# %% ../../nbs/data/15_factories.ipynb #1b407f20
+# %% ../../nbs/data/15_factories.ipynb #95f521dc
 @patch(cls_method=True)
 def from_df(cls:TSDataLoaders,
     df, # data frame of pandas, polars, pyarrow or another library: a row for each time step (long), or for each series (wide)
@@ -171,6 +175,7 @@ def from_df(cls:TSDataLoaders,
     **kwargs, # of `from_series` and `get_ts_dls`: `tfms`, `batch_tfms`, `bs`, `test_pct`, …
 ):
     "Loaders from a data frame"
+    _check_names(kwargs, [*_SPLIT_NAMES, *_LOADER_NAMES])
     data = read_frame(df, id, time, channels, y, group, window, stride, label, freq, fill, wide)
     return cls.from_series(data, valid_pct, valid_idx, valid_groups, seed=seed, **kwargs)
 
@@ -183,7 +188,7 @@ def from_csv(cls:TSDataLoaders,
     read, rest = _parted(kwargs)
     return cls.from_series(read_data(path, **read), **rest)
 
-# %% ../../nbs/data/15_factories.ipynb #8187f783
+# %% ../../nbs/data/15_factories.ipynb #ce6057f9
 @patch(cls_method=True)
 def from_parquet(cls:TSDataLoaders,
     path, # file, list of files, pattern such as 'parts/*.parquet', or folder
@@ -214,7 +219,7 @@ def from_arrays(cls:TSDataLoaders,
     "Loaders from arrays, or from a list of recordings of unequal length"
     return cls.from_series(read_arrays(X, y, groups, ids=ids, channels=channels, window=window, stride=stride, label=label), **kwargs)
 
-# %% ../../nbs/data/15_factories.ipynb #f16e754a
+# %% ../../nbs/data/15_factories.ipynb #69e96f61
 def _shown(names, i): return i if names is None else names.tolist()[i]
 
 def _one_group(n, names):
@@ -251,7 +256,7 @@ def _class_not_trained(c, g):
 def _no_such_group(g, known):
     return f"valid_groups has {g!r}, which is no group.{suggest(g, known)} There are {len(known)}, such as {known[:5]}."
 
-# %% ../../nbs/data/15_factories.ipynb #938a2c77
+# %% ../../nbs/data/15_factories.ipynb #fd82b8d5
 def _straddles(both, codes, mask, names):
     g = both[0]
     n, k = ((codes == g) & ~mask).sum(), ((codes == g) & mask).sum()

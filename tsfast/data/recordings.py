@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['read_frame', 'check_windows', 'read_arrays']
 
-# %% ../../nbs/data/13_recordings.ipynb #2d766026
+# %% ../../nbs/data/13_recordings.ipynb #fbb485c6
 import numpy as np
 import pandas as pd
 from dataclasses import replace
@@ -16,7 +16,7 @@ from .series_data import SeriesData, cut_recordings, with_targets
 from .steps import RecordingSettings, as_freq, even_steps, fill_by_channel, time_order, utc_times, warn_uneven
 from .targets import as_targets, same_length
 
-# %% ../../nbs/data/13_recordings.ipynb #9c20c7f4
+# %% ../../nbs/data/13_recordings.ipynb #98c91867
 def read_frame(
     df, # data frame of pandas, polars, pyarrow or another library, or a dict of columns
     id=None, # column or columns that tell recordings apart; in a wide frame, the name of each series
@@ -52,7 +52,7 @@ def check_windows(
         if v is not None and not is_whole(v): raise ValueError(f"{what}={v!r}. Expected a number of steps, at least 1.")
     if stride is not None and window is None: raise ValueError(f"stride={stride} without windows. Pass window= as well, or leave it out.")
 
-# %% ../../nbs/data/13_recordings.ipynb #0895c898
+# %% ../../nbs/data/13_recordings.ipynb #1046a1f2
 def _read_long(df, cols, y, window, stride, label, freq, fill, name):
     "Series from a frame with a row for each step"
     codes, ids = row_keys(df, cols.id, name)
@@ -61,6 +61,8 @@ def _read_long(df, cols, y, window, stride, label, freq, fill, name):
     if cols.time is not None:
         t = utc_times(df[cols.time], f"column {cols.time!r}")
         order = time_order(t, codes, names, cols.time, cols.id, doubled=freq is not None and set(ways) == {'mean'})
+        moved = np.unique(codes[order != np.argsort(codes, kind='stable')])
+        if len(moved): cols.notes.append(f"rows are sorted by time in {len(moved)} of {len(ids)} recordings, such as {names[moved[0]]!r}")
         t = t[order]
     elif freq is not None: raise ValueError(_no_time_for_freq(freq, df, name))
     bounds = np.r_[0, np.flatnonzero(np.diff(codes[order])) + 1, len(order)]
@@ -93,7 +95,7 @@ def _channel_values(df, channels, order, window, dtype):
     values = df[channels].to_numpy(dtype, na_value=np.nan)
     return values if (np.diff(order) == 1).all() else values[order]
 
-# %% ../../nbs/data/13_recordings.ipynb #42e5fe08
+# %% ../../nbs/data/13_recordings.ipynb #691f5d51
 def _even(parts, labels, times, cols, freq, ways, ids):
     "Each recording in even steps; the label of a step is the one recorded nearest to it"
     out, added = ([], [], []), []
@@ -115,7 +117,7 @@ def _added(added, freq, ids):
     return (f"freq={freq!r} added {sum(n for _, n in added)} steps in {len(added)} of {len(ids)} recordings; the first of them is "
             f"{ids[added[0][0]]!r}")
 
-# %% ../../nbs/data/13_recordings.ipynb #5b6e1746
+# %% ../../nbs/data/13_recordings.ipynb #014e966c
 def _read_wide(df, cols, y, window, stride, label, freq, fill, name):
     "Series from a frame with a row for each series"
     for arg, v in (('freq', freq), ('label', label)):
@@ -152,7 +154,7 @@ def _without_padding(x): # (channels, steps)
     known = np.flatnonzero(~np.isnan(x).all(0))
     return x[:, :known[-1] + 1] if len(known) else x[:, :1]
 
-# %% ../../nbs/data/13_recordings.ipynb #c95af827
+# %% ../../nbs/data/13_recordings.ipynb #b96c9b07
 def read_arrays(
     X, # (n, channels, steps), (n, steps), or a list of recordings: arrays (channels, steps), (steps,), or frames with a row for each step
     y=None, # n targets; with windows also one for each step: a list of arrays, or (n, steps)
@@ -187,7 +189,7 @@ def _one_each(v, n, what):
     if v.shape != (n,): raise ValueError(f"{what} has shape {v.shape}. Expected ({n},), one for each series.")
     return v
 
-# %% ../../nbs/data/13_recordings.ipynb #62f85476
+# %% ../../nbs/data/13_recordings.ipynb #ec3c147b
 def _step_labels(y, parts, n_steps):
     "Labels of the steps of each recording, from one for each recording or for each step"
     same_length(len(parts), y)
@@ -197,7 +199,7 @@ def _step_labels(y, parts, n_steps):
     ends = np.cumsum([len(p) for p in parts])
     return [t.take(slice(b - len(p), b)) for b, p in zip(ends, parts)]
 
-# %% ../../nbs/data/13_recordings.ipynb #0098d29e
+# %% ../../nbs/data/13_recordings.ipynb #4a12abd6
 def _two_groups(i, groups, cols, name):
     return (f"{name}: recording {i!r} belongs to two groups, {groups[0]!r} and {groups[1]!r}, by {', '.join(map(repr, cols))}. Expected "
             "one group for all rows of a recording. If they are recordings of their own, name these columns in id=, too.")

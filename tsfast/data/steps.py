@@ -6,7 +6,7 @@
 __all__ = ['FILLS', 'RecordingSettings', 'as_times', 'utc_times', 'is_number', 'even_steps', 'fill_by_channel', 'as_freq',
            'time_order', 'wide_steps', 'warn_uneven', 'prepared']
 
-# %% ../../nbs/data/11_steps.ipynb #31457c12
+# %% ../../nbs/data/11_steps.ipynb #ca50e187
 import warnings
 from contextlib import suppress
 from typing import Annotated
@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Meta, Struct
 from ..frames import as_frame
 
-# %% ../../nbs/data/11_steps.ipynb #571a44c7
+# %% ../../nbs/data/11_steps.ipynb #3bf2348e
 _Steps = Annotated[int, Meta(ge=1)]
 
 class RecordingSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -26,7 +26,7 @@ class RecordingSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields
     freq:str|float|None = None  # time between two steps, as pandas writes it ('1s', '15min') or as a number; None: as recorded
     fill:str|dict[str, str] = 'none' # how steps that are missing are filled, for all channels or by channel
 
-# %% ../../nbs/data/11_steps.ipynb #e9bf66ea
+# %% ../../nbs/data/11_steps.ipynb #b246d8d9
 def as_times(
     v, # index or column of a data frame
 ): # a pandas index of dates, periods or durations; None where the values are something else
@@ -65,7 +65,7 @@ def _no_times(v, name):
             "2024-01-31 10:00. Convert them first: df[time] = pd.to_datetime(df[time], format='%d/%m/%Y %H:%M'), with the format that "
             "they have; times without a date become durations, pd.to_timedelta(df[time]).")
 
-# %% ../../nbs/data/11_steps.ipynb #28b30bb3
+# %% ../../nbs/data/11_steps.ipynb #7fe0be16
 def even_steps(
     values, # (steps, channels): array or data frame of numbers
     times, # (steps,) times of the rows: dates, durations or numbers, rising
@@ -78,14 +78,17 @@ def even_steps(
     import pandas as pd
     channels = list(getattr(values, 'columns', range(np.shape(values)[1])) if channels is None else channels)
     ways = fill_by_channel(fill, channels)
-    v = pd.DataFrame(np.asarray(values, dtype=np.float64), columns=range(len(channels)))
-    t = utc_times(times, name)
+    v, t = np.asarray(values, dtype=np.float64), utc_times(times, name)
     if not len(t): raise ValueError(f"{name} has no rows.")
-    n_extra = 0 if set(ways) == {'mean'} else .5      # a last time just before its step belongs to it
-    grid, place = _grid(t, freq, n_extra, name)
-    v.index = pd.Index(place)
-    out = {i: _filled(v[i].dropna(), way, len(grid)) for i, way in enumerate(ways)}
-    return np.stack([out[i] for i in range(len(channels))], axis=1), grid
+    grid, place = _grid(t, freq, 0 if set(ways) == {'mean'} else .5, name)      # a last time just before its step belongs to it
+    if np.array_equal(place, np.arange(len(grid))) and not np.isnan(v).any(): return v, grid
+    out, place, ways = np.empty((len(grid), len(channels))), pd.Index(place), np.array(ways)
+    whole = ~np.isnan(v).any(0)
+    for way in set(ways[whole]):        # channels without missing values together
+        cols = np.flatnonzero(whole & (ways == way))
+        out[:, cols] = _filled(pd.DataFrame(v[:, cols], place), way, len(grid))
+    for i in np.flatnonzero(~whole): out[:, [i]] = _filled(pd.DataFrame(v[:, [i]], place).dropna(), ways[i], len(grid))
+    return out, grid
 
 FILLS = ('none', 'previous', 'linear', 'nearest', 'zero', 'mean')
 
@@ -101,19 +104,19 @@ def fill_by_channel(
         if way not in FILLS: raise ValueError(_no_such_fill(c if isinstance(fill, dict) else None, way))
     return [by_name.get(c, 'none') for c in channels]
 
-# %% ../../nbs/data/11_steps.ipynb #0a2587a4
-def _filled(s, way, n):
-    "The values of a channel, by their places among the steps, at the steps 0 to n-1"
+# %% ../../nbs/data/11_steps.ipynb #1a1b4070
+def _filled(df, way, n):
+    "The values of channels, by their places among the steps, at the steps 0 to n-1"
     import pandas as pd
     steps = pd.Index(np.arange(n, dtype=np.float64))
-    if way == 'mean': return s.groupby(np.floor(s.index)).mean().reindex(steps).to_numpy()
-    s = s[~s.index.duplicated(keep='last')]
-    if way == 'previous': return s.reindex(steps, method='ffill').to_numpy()
-    if way == 'nearest': return s.reindex(steps, method='nearest').to_numpy()
-    near = s.reindex(steps, method='nearest', tolerance=.5)
+    if way == 'mean': return df.groupby(np.floor(df.index)).mean().reindex(steps).to_numpy()
+    df = df[~df.index.duplicated(keep='last')]
+    if way == 'previous': return df.reindex(steps, method='ffill').to_numpy()
+    if way == 'nearest': return df.reindex(steps, method='nearest').to_numpy()
+    near = df.reindex(steps, method='nearest', tolerance=.5)
     if way == 'zero': return near.fillna(0).to_numpy()
-    if way == 'none' or len(s) < 2: return near.to_numpy()
-    both = s.reindex(s.index.union(steps)).interpolate('index', limit_area='inside').reindex(steps)
+    if way == 'none' or len(df) < 2: return near.to_numpy()
+    both = df.reindex(df.index.union(steps)).interpolate('index', limit_area='inside').reindex(steps)
     return both.fillna(near).to_numpy()     # a first or last time that is a little off its step
 
 def _grid(t, freq, n_extra, name):
@@ -142,7 +145,7 @@ def _offset(freq, name):
         with suppress(ValueError): return to_offset(freq)
     raise ValueError(f"freq={freq!r}, and the times of {name} are dates or durations. Expected what pandas knows: '1s', '15min', 'MS', …")
 
-# %% ../../nbs/data/11_steps.ipynb #3d7aeafa
+# %% ../../nbs/data/11_steps.ipynb #7eb8c20c
 def as_freq(
     freq, # None, a number, text as pandas writes it, or an offset or time delta
 ): # None, a float or text, as it can be stored
@@ -163,7 +166,7 @@ def _no_such_fill(c, way):
 def _no_number_of_time(freq, name):
     return f"freq={freq!r}, and the times of {name} are numbers. Expected a positive number, in the unit of the times."
 
-# %% ../../nbs/data/11_steps.ipynb #3b481ca7
+# %% ../../nbs/data/11_steps.ipynb #e2c4f1aa
 def time_order(
     t, # pandas index: times of the rows, as `utc_times` gives them
     codes, # (rows,) number of the recording of each row
@@ -193,7 +196,7 @@ def wide_steps(
 
 def _as_numbers(t): return t.to_numpy(np.float64) if is_number(t) else t.asi8
 
-# %% ../../nbs/data/11_steps.ipynb #1e052319
+# %% ../../nbs/data/11_steps.ipynb #afcae70a
 def warn_uneven(
     t, # pandas index: times of all rows, in order
     bounds, # (recordings + 1,) row at which each recording starts, and the number of rows
@@ -212,7 +215,7 @@ def warn_uneven(
     slow, fast = (known[o(usual[known])] if len(known) else 0 for o in (np.argmax, np.argmin))
     if len(known) and usual[slow] > 1.5*usual[fast]: warnings.warn(_mixed_steps(slow, fast, usual, t, ids, column), stacklevel=4)
 
-# %% ../../nbs/data/11_steps.ipynb #4d5164ab
+# %% ../../nbs/data/11_steps.ipynb #866a491e
 def _missing_time(rows, column, codes, ids):
     more = f"{len(rows)} rows have" if len(rows) > 1 else "A row has"
     return (f"{more} no time in column {column!r}; the first is row {rows[0]}, of recording {ids[codes[rows[0]]]!r}. Fill the time or "
@@ -243,7 +246,7 @@ def _mixed_steps(slow, fast, usual, t, ids, column):
             f"in {ids[slow]!r}. A series is taken step by step, whatever the time between. Pass freq=, the time between two steps, to "
             "give all the same.")
 
-# %% ../../nbs/data/11_steps.ipynb #e55a718c
+# %% ../../nbs/data/11_steps.ipynb #a91e3686
 def prepared(
     recording, # one recording: data frame, or array (steps, channels), whose rows are in order and in even steps
     settings:RecordingSettings, # of training
@@ -257,6 +260,8 @@ def prepared(
         return a[:, None] if a.ndim == 1 else a, None
     if settings.time is not None and settings.time not in recording.columns and recording.index.name == settings.time:
         recording = recording.reset_index()
+    several = [c for c in settings.id if c in recording.columns and recording[c].nunique(dropna=False) > 1]
+    if several: raise ValueError(_several_recordings(several[0], recording, name))
     missing = [c for c in [settings.time, *(channels or [])] if c is not None and c not in recording.columns]
     if missing: raise ValueError(_no_column(missing, recording, name))
     names = list(channels) if channels else [c for c in recording.columns if c != settings.time and c not in settings.id]
@@ -269,6 +274,10 @@ def prepared(
     if settings.freq is not None: values, t = even_steps(values, t, settings.freq, settings.fill, names, name)
     else: warn_uneven(t, [0, len(t)], [name], settings.time)
     return values.astype(np.float32), t
+
+def _several_recordings(c, df, name):
+    return (f"{name} holds {df[c].nunique(dropna=False)} recordings by its column {c!r}, such as {df[c].iloc[0]!r}. Expected one: "
+            f"for _, g in df.groupby({c!r}).")
 
 def _no_column(missing, recording, name):
     return f"{name} has no column {missing[0]!r}, which training had. It has {list(recording.columns)[:20]}."

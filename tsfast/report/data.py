@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from fastcore.xml import Li, Td, Ul
 from ..models.scaling import padding_mask
-from .evidence import Evidence, LeftOut, read_some, some_of
+from .evidence import VALUES, Evidence, LeftOut, read_some, some_of
 from .page import count, listed, number, pairs, shown, table
 
 # %% ../../nbs/report/05_data.ipynb #393a7aab
@@ -49,8 +49,8 @@ def _series_row(name, ds, seed):
 # %% ../../nbs/report/05_data.ipynb #1ad6420d
 def _splits_table(ev):
     rows = [_series_row(k, ds, ev.random_state) for k, ds in splits_of(ev).items()]
-    drawn = any(len(ds) > SAMPLE for ds in splits_of(ev).values())
-    sampled = f'. Steps and missing values are those of {SAMPLE:,} series of each split' if drawn else ''
+    drawn = any(len(ds) > SAMPLE or len(ds)*ds.vars*ds.len > VALUES for ds in splits_of(ev).values())
+    sampled = '. Steps and missing values are those of a sample of each split' if drawn else ''
     return table(f'The splits{sampled}', ['split', 'series', 'steps', 'missing values'], rows)
 
 def _channels_table(ev):
@@ -99,21 +99,29 @@ def _class_table(ev):
     rows = [(c, *(int(n[i]) for n in by_split.values())) for i, c in enumerate(ev.classes[:ROWS])]
     return table(f'The {what}{more}: number of {unit}', ['label' if many else 'class', *by_split], rows), by_split
 
+def _range(y): # least, mean, median and greatest of the known numbers, and the share of the others
+    known = y[~np.isnan(y)]
+    parts = [float(f(known)) for f in (np.min, np.mean, np.median, np.max)] if len(known) else ['']*4
+    return *parts, f'{1 - len(known)/len(y):.1%}'
+
 def _numbers_table(ev):
-    "Ranges of the numbers to predict, in the user's units"
-    rows = []
+    "Ranges of the numbers to predict, in the user's units: by split, or where there are several by output"
+    by_split, head = {}, ['least', 'mean', 'median', 'greatest', 'unknown']
     for k, ds in splits_of(ev).items():
         if ds.y is None: continue
         y = ds.y[ds.idxs[torch.from_numpy(some_of(len(ds), 10**5, ev.random_state))].to(ds.y.device)]
-        y = ds.target.inverse(y).double().cpu().numpy().ravel()
-        known = y[~np.isnan(y)]
-        if len(known): rows.append((k, *(float(f(known)) for f in (np.min, np.mean, np.median, np.max)), f'{1 - len(known)/len(y):.1%}'))
-    return table('The numbers to predict', ['split', 'least', 'mean', 'median', 'greatest', 'unknown'], rows)
+        by_split[k] = ds.target.inverse(y).double().cpu().numpy().reshape(len(y), -1)
+    first = next(iter(by_split))
+    if ev.target.d is not None or by_split[first].shape[1] == 1:
+        return table('The numbers to predict', ['split', *head], [(k, *_range(y.ravel())) for k, y in by_split.items()])
+    rows = [(f'output {i}', *_range(y)) for i, y in enumerate(by_split[first].T[:ROWS])]
+    return table(f'The numbers to predict, in the {first} series', ['output', *head], rows)
 
 # %% ../../nbs/report/05_data.ipynb #02b52897
 def _class_notes(ev, by_split):
     first, *rest = by_split.items()
-    lacking = [f'{listed(np.array(ev.classes, dtype=object)[n.numpy() == 0], 5)} (in the {k} split)' for k, n in by_split.items() if (n == 0).any()]
+    lacking = [f'{listed([ev.classes[i] for i in torch.nonzero(n == 0).flatten().tolist()], 5)} (in the {k} split)'
+               for k, n in by_split.items() if (n == 0).any()]
     few = [ev.classes[i] for i in range(len(ev.classes)) if 0 < int(first[1][i]) < 5]
     return [f'No series of: {o}.' for o in lacking] + \
            ([f"Fewer than 5 {first[0]} series of: {listed(few, 8)}."] if few and not ev.target.by_step else [])
@@ -129,7 +137,8 @@ def data_section(
     facts = {**({'source': shown(ev.about.name)} if ev.about.name else {}), 'task': task(ev), 'channels': f'{len(names):,}{named}',
              'steps': ds.len, **ev.about.facts}
     if getattr(ds, 'side', None): facts['further inputs'] = listed(ds.side)
-    if rec is not None: facts |= {f'recordings: {k}': listed(v) if isinstance(v, list) else v for k, v in msgspec.to_builtins(rec).items() if v}
+    made = {} if rec is None else msgspec.to_builtins(rec)
+    facts |= {f'recordings: {k}': listed(v) if isinstance(v, list) else v for k, v in made.items() if v}
     parts, notes = [pairs('What was understood', facts), _splits_table(ev)], []
     channels, constant = _channels_table(ev)
     parts.append(channels)

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['STYLE', 'shown', 'number', 'count', 'listed', 'decimal', 'cell', 'table', 'pairs', 'figure', 'figures', 'code',
-           'section', 'shaded', 'bar', 'page']
+           'section', 'shaded', 'bar', 'framed', 'page']
 
 # %% ../../nbs/report/01_page.ipynb #0227d846
 import math, re
+from html import escape
 from numbers import Integral, Real
 from fastcore.xml import (FT, A, Body, Caption, Code, Div, Figcaption, Figure, H1, H2, H3, Head, Header, Li, Main, Meta, Nav, P, Pre, Safe,
                           Section, Span, Style, Table, Tbody, Td, Th, Thead, Title, Tr, Ul, ft, to_xml)
@@ -29,7 +30,8 @@ def number(
     if isinstance(v, Integral) and not isinstance(v, bool): return f'{int(v):,}'
     v = float(v)
     if not math.isfinite(v): return {math.inf: '∞', -math.inf: '−∞'}.get(v, '–')
-    return f'{v:,.{digits}g}' if 1e-4 <= abs(v) < 10**digits or v == 0 else f'{v:,.0f}' if 10**digits <= abs(v) < 1e9 else f'{v:.{digits - 1}e}'
+    if v == 0 or 1e-4 <= abs(v) < 10**digits: return f'{v:,.{digits}g}'
+    return f'{v:,.0f}' if 1 < abs(v) < 1e9 else f'{v:.{digits - 1}e}'
 
 def count(
     n:int, # how many
@@ -64,6 +66,7 @@ def cell(
     is_number = isinstance(o, Real) and not isinstance(o, bool)
     return Td(number(o), cls='n') if is_number else Td(shown(o, 500))
 
+# %% ../../nbs/report/01_page.ipynb #ae53613d
 def table(
     caption:str, # what the table shows
     head, # names of the columns
@@ -71,7 +74,7 @@ def table(
 ) -> FT:
     "A table whose columns and rows have names. Where it is wider than the page, it scrolls in a frame of its own"
     rows = list(rows)
-    right = [any(cell(r[i]).get('class') == 'n' for r in rows)
+    right = [any('n' in (cell(r[i]).get('class') or '').split() for r in rows)
              for i in range(1, len(head))]
     top = Tr(*(Th(shown(o), scope='col', cls='n' if i and right[i - 1] else None) for i, o in enumerate(head)))
     body = [Tr(Th(o if isinstance(o, FT) else shown(o), scope='row'), *(cell(v) for v in rest)) for o, *rest in rows]
@@ -89,6 +92,7 @@ def pairs(
     rows = (Tr(Th(shown(k), scope='row'), Td(text(v))) for k, v in facts.items())
     return _scrolling(caption, Tbody(*rows))
 
+# %% ../../nbs/report/01_page.ipynb #8aa28c64
 def figure(
     picture, # what `picture` of the room of pictures gave
     caption, # text or elements below it
@@ -109,6 +113,7 @@ def code(
     "Code to copy"
     return Pre(Code('\n'.join(shown(o, 2000) for o in lines)), tabindex='0')
 
+# %% ../../nbs/report/01_page.ipynb #29056c9d
 def section(
     name:str, # of the anchor
     title:str, # heading
@@ -133,13 +138,14 @@ def bar(
     return Td(Span(style=f'width:{100*min(max(share, 0), 1):.0f}%'), cls='bar', aria_hidden='true')
 
 # %% ../../nbs/report/01_page.ipynb #a33a9996
-_LIGHT = dict(ink='#1b1d22', soft='#565c67', line='#c9cdd4', bg='#ffffff', card='#f5f6f8', c0='#1f66ad', c1='#b3500b', c2='#24784a', c3='#8a3fa0',
-              good='#1d7040', bad='#b3261e', heat='70 140 220')
-_DARK = dict(ink='#e6e8ec', soft='#a9b0bc', line='#454b56', bg='#15171b', card='#1e2126', c0='#6fb1f2', c1='#f0a35c', c2='#6cc793', c3='#d193e6',
-             good='#6cc793', bad='#ff9a90', heat='70 140 220')
+_LIGHT = dict(ink='#1b1d22', soft='#565c67', line='#c9cdd4', bg='#ffffff', card='#f5f6f8', bad='#b3261e', heat='70 140 220',
+              c0='#1f66ad', c1='#b3500b', c2='#24784a', c3='#8a3fa0')
+_DARK = dict(ink='#e6e8ec', soft='#a9b0bc', line='#454b56', bg='#15171b', card='#1e2126', bad='#ff9a90', heat='70 140 220',
+             c0='#6fb1f2', c1='#f0a35c', c2='#6cc793', c3='#d193e6')
 
 def _variables(colours): return ''.join(f'--{k}:{v};' for k, v in colours.items())
 
+# %% ../../nbs/report/01_page.ipynb #f78fa60e
 STYLE = f"""
 :root{{color-scheme:light dark;{_variables(_LIGHT)}}}
 @media screen and (prefers-color-scheme:dark){{:root{{{_variables(_DARK)}}}}}
@@ -153,17 +159,20 @@ h3{{font-size:1.05rem;margin:1.5rem 0 .3rem}}
 p,ul{{margin:.5rem 0;max-width:46rem;overflow-wrap:anywhere}}
 header p{{font-size:1.1rem}}
 nav ul{{list-style:none;display:flex;flex-wrap:wrap;gap:.3rem 1.1rem;padding:0}}
-a{{color:var(--c0)}} .soft,figcaption,caption,footer{{color:var(--soft)}} .bad{{color:var(--bad)}} .good{{color:var(--good)}}
+a{{color:var(--c0)}} .soft,figcaption,caption,footer{{color:var(--soft)}} .bad{{color:var(--bad)}}
 .scroll{{overflow-x:auto;max-width:100%;margin:1rem 0}}
 :focus-visible{{outline:2px solid var(--c0);outline-offset:2px}}
 table{{border-collapse:collapse;min-width:min(100%,24rem);font-size:.94rem;font-variant-numeric:tabular-nums}}
 caption{{text-align:left;padding:.2rem 0 .4rem;position:sticky;left:0;max-width:min(46rem,calc(100vw - 2.5rem))}}
 th,td{{text-align:left;vertical-align:top;padding:.28rem .75rem .28rem 0;border-bottom:1px solid var(--line)}}
-th{{max-width:13rem;overflow-wrap:break-word}} th[scope=row]{{font-weight:500;max-width:20rem}} td{{max-width:34rem;overflow-wrap:break-word}}
+th{{max-width:13rem;overflow-wrap:break-word}} th[scope=row]{{font-weight:500;max-width:20rem}}
+td{{max-width:34rem;overflow-wrap:break-word}}
 .n{{text-align:right}} td.n{{white-space:nowrap}}
-.heat{{background:rgb(var(--heat) / calc(var(--s)*.6));padding:.28rem .6rem;min-width:2.6rem;print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+.heat{{background:rgb(var(--heat) / calc(var(--s)*.6));padding:.28rem .6rem;min-width:2.6rem}}
+.heat,.key,.bar span{{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+.key{{display:inline-block;width:.8rem;height:.8rem;margin:0 .35rem 0 1rem}}
 .bar{{width:40%;min-width:6rem;vertical-align:middle}}
-.bar span{{display:block;height:.7rem;background:var(--c0);print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+.bar span{{display:block;height:.7rem;background:var(--c0)}}
 pre{{background:var(--card);padding:.8rem 1rem;overflow-x:auto;border-radius:.4rem;font-size:.88rem;line-height:1.45}}
 code{{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}}
 .grid{{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,20rem),1fr));gap:1rem 1.5rem;margin:1rem 0}}
@@ -176,6 +185,13 @@ footer{{margin:2.5rem auto;font-size:.9rem}}
 
 # %% ../../nbs/report/01_page.ipynb #2c54d159
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+def framed(
+    html:str, # of `page`
+    height:int=600, # pixels
+) -> str: # HTML
+    "A page inside another one, such as a notebook, whose style it leaves alone"
+    return f'<div><iframe title="Report" style="width:100%;height:{height}px;border:1px solid #888" srcdoc="{escape(html)}"></iframe></div>'
 
 def page(
     title:str, # of the page

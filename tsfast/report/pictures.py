@@ -13,9 +13,8 @@ import numpy as np
 from fastcore.xml import Safe
 
 # %% ../../nbs/report/02_pictures.ipynb #0c376a60
-COLOURS = {'#010101': 'ink', '#020202': 'soft', '#030303': 'line', '#000201': 'c0', '#000202': 'c1', '#000203': 'c2', '#000204': 'c3',
-           '#000301': 'good', '#000302': 'bad'}
-INK, SOFT, LINE, *SERIES = list(COLOURS)[:7]    # colours for matplotlib: of text, frames, grids and what is drawn
+COLOURS = {'#010101': 'ink', '#020202': 'soft', '#030303': 'line', '#000201': 'c0', '#000202': 'c1', '#000203': 'c2', '#000204': 'c3'}
+INK, SOFT, LINE, *SERIES = COLOURS    # colours for matplotlib: of text, frames, grids and what is drawn
 
 def new_figure(
     width:float=4.4, # inches
@@ -36,6 +35,7 @@ def new_figure(
         ax.spines[['left', 'bottom']].set(color=SOFT, linewidth=.8)
     return fig, axs
 
+# %% ../../nbs/report/02_pictures.ipynb #2389fc7a
 def picture(
     fig, # matplotlib figure, of `new_figure`
     label:str, # what it shows, for those who do not see it
@@ -64,10 +64,12 @@ def _in_page(k, v):
     if k == 'style': return re.sub(r'#0[0-9]{5}', lambda m: f'var(--{COLOURS.get(m[0], "ink")})', v)
     return re.sub(r'-?\d+\.\d{3,}', lambda m: f'{float(m[0]):.2f}'.rstrip('0').rstrip('.'), v) if k in ('d', 'x', 'y', 'points') else v
 
+# %% ../../nbs/report/02_pictures.ipynb #c0aae327
 def _own_names(root, name):
     "Names of what is referred to; others are removed, since matplotlib gives the same in each picture"
     refers = lambda v: re.findall(r'(?:^#|url\(#)([\w.-]+)', v)
-    used = dict.fromkeys(r for o in root.iter() for k, v in o.attrib.items() if k != 'id' for r in refers(v))   # in order: matplotlib's are random
+    # in the order of the picture: the names that matplotlib gives are random
+    used = dict.fromkeys(r for o in root.iter() for k, v in o.attrib.items() if k != 'id' for r in refers(v))
     new = {o: f'{name}-{i}' for i, o in enumerate(used)}
     for o in root.iter():
         if 'id' in o.attrib:
@@ -132,6 +134,7 @@ def scatter_figure(
     ax.set_xlabel(xlabel, fontsize=9); ax.set_ylabel(ylabel, fontsize=9)
     return fig
 
+# %% ../../nbs/report/02_pictures.ipynb #b54e836d
 def reliability_figure(
     confidence, # (bins,): mean in each bin
     correct, # (bins,): share of correct predictions
@@ -196,7 +199,8 @@ def _draw_bands(ax, bands):
         ends = np.r_[starts[1:], len(v)] if len(starts) < 400 else np.r_[starts[1:], starts[-1] + 1]
         for k in np.unique(v[starts]):
             here = v[starts] == k
-            ax.broken_barh(list(zip(starts[here], (ends - starts)[here])), (-i - .4, .8), color=SERIES[k % 4], alpha=1. if k < 4 else .5, lw=0)
+            spans = list(zip(starts[here], (ends - starts)[here]))
+            ax.broken_barh(spans, (-i - .4, .8), color=SERIES[k % 4], alpha=1. if k < 4 else .5, lw=0)
     ax.set_yticks(-np.arange(len(bands)), list(bands))
     ax.spines['left'].set_visible(False)
     ax.tick_params(axis='y', length=0)

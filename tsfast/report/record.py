@@ -6,7 +6,7 @@
 __all__ = ['versions', 'transform_words', 'model_facts', 'settings_section', 'use_section']
 
 # %% ../../nbs/report/08_record.ipynb #06c5d2aa
-import platform, shlex
+import inspect, platform, shlex
 from importlib.metadata import version
 import torch
 from fastai.torch_core import get_model
@@ -25,10 +25,10 @@ def _name(o): return getattr(o, '__name__', type(o).__name__)
 def transform_words(
     f, # a batch transform
 ) -> str: # such as 'TSStandardize(by_var=True)'
-    "A batch transform with those of its arguments that are set"
-    module = getattr(f, 'fn', None)
-    args = module.to_config().get('arguments', {}) if hasattr(module, 'to_config') else {}
-    return f"{type(f).__name__}({', '.join(f'{k}={v}' for k, v in args.items() if v is not None and v is not False and v != [])})"
+    "A batch transform with those of its arguments that are not the default"
+    args = {k: (p.default, getattr(f, k, p.default)) for k, p in inspect.signature(type(f)).parameters.items()}
+    plain = lambda v: isinstance(v, (bool, int, float, str))
+    return f"{type(f).__name__}({', '.join(f'{k}={v}' for k, (default, v) in args.items() if plain(v) and v != default)})"
 
 def model_facts(
     learn, # trained learner
@@ -47,7 +47,8 @@ def settings_section(
     ev:Evidence, # any
 ) -> list: # parts of the section
     "All settings, the model, and versions"
-    plain = {k: '–' if v is None or v == {} else ', '.join(map(str, v)) if isinstance(v, list) else str(v) for k, v in ev.about.settings.items()}
+    words = lambda v: '–' if v is None or v == {} else ', '.join(map(str, v)) if isinstance(v, list) else str(v)
+    plain = {k: words(v) for k, v in ev.about.settings.items()}
     where = {**ev.about.record, 'threads': torch.get_num_threads()}
     parts = [pairs('Settings of the run; – where nothing was asked for', plain)] if plain else []
     return parts + [pairs('The model', model_facts(ev.learn)), pairs('Where it was made', {**where, **versions()})]

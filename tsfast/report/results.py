@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from ..interpret.calibration import expected_calibration_error
 from .data import ROWS, channel_names
-from .evidence import Evidence, LeftOut, class_numbers, label_matrix, n_not_finite, number_arrays, some_of, training_targets
-from .page import cell, count, decimal, figure, figures, number, shaded, shown, table
+from .evidence import (VALUES, Evidence, LeftOut, class_numbers, label_matrix, n_not_finite, number_arrays, some_of,
+                                    training_targets)
+from .page import cell, count, decimal, figure, figures, number, pairs, shaded, shown, table
 from .pictures import line_figure, picture, reliability_figure, scatter_figure
 from .scores import (class_scores, class_table, label_scores, label_table, mix_ups, number_scores, reliability,
                                   share_interval)
@@ -30,7 +31,7 @@ def last_values(
 ) -> np.ndarray: # (n, channels*steps)
     "The last known value of each channel, for all steps that follow: a forecast that is hard to beat where little changes"
     out = []
-    for part in torch.from_numpy(ev.rows).split(512):
+    for part in torch.from_numpy(ev.rows).split(max(1, VALUES//8//(ev.ds.vars*ev.ds.len))):
         x = torch.as_tensor(ev.ds.read(ev.ds.idxs[part])[0]).float().cpu()
         known = ~torch.isnan(x)
         last = (x.shape[-1] - 1 - known.flip(-1).int().argmax(-1)).unsqueeze(-1)
@@ -38,6 +39,7 @@ def last_values(
     ok = torch.isfinite(ev.outputs[0].reshape(len(ev.rows), -1)).all(1)
     return torch.cat(out)[ok].double().numpy()
 
+# %% ../../nbs/report/06_results.ipynb #a0d2fe29
 def _class_baseline(ev, true):
     y = training_targets(ev)
     if y is None: return {}
@@ -47,20 +49,22 @@ def _class_baseline(ev, true):
 def _label_baseline(ev, true):
     y = training_targets(ev)
     if y is None: return {}
-    return {'always the labels that most training series have': label_scores(true, np.broadcast_to((y > .5).float().mean(0).numpy() > .5, true.shape))}
+    most = (y > .5).float().mean(0).numpy() > .5
+    return {'always the labels that most training series have': label_scores(true, np.broadcast_to(most, true.shape))}
 
-def _mean_scores(true, pred): # of several numbers: R² is a mean over them
-    all_ = number_scores(true, pred)
-    if true.shape[1] == 1: return all_
+def _mean_scores(ev, true, pred):
+    "Of several numbers, which may have different units, R² comes first"
+    res = number_scores(true, pred)
+    if true.shape[1] == 1 or is_forecast(ev): return res
     r2 = [number_scores(t, p)['R²'] for t, p in zip(true.T, pred.T)]
-    return {'MAE': all_['MAE'], 'RMSE': all_['RMSE'], 'mean R²': float(np.nanmean(r2)) if np.isfinite(r2).any() else float('nan')}
+    return {'mean R²': float(np.nanmean(r2)) if np.isfinite(r2).any() else float('nan'), 'MAE': res['MAE'], 'RMSE': res['RMSE']}
 
 def _number_baseline(ev, true):
     y, res = training_targets(ev), {}
     if y is not None:
         mean = np.nanmean(ev.target.inverse(y).double().numpy().reshape(len(y), -1), 0)
-        res['always the mean of training'] = _mean_scores(true, np.broadcast_to(mean, true.shape))
-    if is_forecast(ev): res['the last value stays'] = _mean_scores(true, last_values(ev))
+        res['always the mean of training'] = _mean_scores(ev, true, np.broadcast_to(mean, true.shape))
+    if is_forecast(ev): res['the last value stays'] = _mean_scores(ev, true, last_values(ev))
     return res
 
 def scored(
@@ -74,7 +78,7 @@ def scored(
         true, pred, _ = label_matrix(ev)
         return label_scores(true, pred), _label_baseline(ev, true)
     true, pred = number_arrays(ev)
-    return _mean_scores(true, pred), _number_baseline(ev, true)
+    return _mean_scores(ev, true, pred), _number_baseline(ev, true)
 
 # %% ../../nbs/report/06_results.ipynb #e4adc1e9
 def _judged(ev): # 'the 1,029 test series'
@@ -87,27 +91,31 @@ def summary(
     "The result in a sentence, beside the best baseline"
     scores, baselines = scored(ev)
     (main, value), judged = next(iter(scores.items())), _judged(ev)
-    if ev.activation == 'softmax': said = f"{ev.arch} predicts {value:.1%} of {'the steps of ' if ev.target.by_step else ''}{judged} correctly"
+    if ev.activation == 'softmax': said = f"{ev.arch} predicts {value:.1%} of {'the steps of '*ev.target.by_step}{judged} correctly"
     elif ev.activation == 'sigmoid': said = f"{ev.arch} predicts all labels of {value:.1%} of {judged} correctly"
-    else: said = f"{ev.arch} predicts the numbers of {judged} with a mean absolute error of {number(value)}"
-    low = ev.activation == 'identity'       # the lower, the better
+    elif main == 'MAE': said = f"{ev.arch} predicts the numbers of {judged} with a mean absolute error of {number(value)}"
+    else: said = f"{ev.arch} predicts the numbers of {judged} with a {main} of {number(value)}, where 1 is best"
+    low, shares = main == 'MAE', ev.activation != 'identity'       # the lower, the better?
     known = {k: v[main] for k, v in baselines.items() if np.isfinite(v[main])}
     if not known or not np.isfinite(value): return said + '.'
-    best = (min if low else max)(known, key=known.get)
-    there = number(known[best]) if low else f'{known[best]:.1%}'
+    best = (min if low else max)(known, key=lambda k: known[k])
+    there = f'{known[best]:.1%}' if shares else number(known[best])
     better = value < known[best] if low else value > known[best]
     return f"{said}. The best baseline ({best}) reaches {there}" + ('.' if better else ', so the model is no better than that.')
 
 def _result_notes(ev, scores):
     "What limits the figures"
     notes, bad = [], n_not_finite(ev)
-    if bad: notes.append(f"{count(bad, 'prediction is not a finite number and is', 'predictions are not finite numbers and are')} left out.")
+    said = count(bad, 'prediction is not a finite number and is', 'predictions are not finite numbers and are')
+    if bad: notes.append(f"{said} left out.")
     if ev.activation == 'softmax' and not ev.target.by_step:
         n = len(ev.outputs[0]) - bad
         low, high = share_interval(round(scores['accuracy']*n), n)
-        notes.append(f"With {count(n, 'series', 'series')}, chance alone leaves the accuracy uncertain: the interval of 95 % is {low:.1%} to {high:.1%}.")
+        notes.append(f"With {count(n, 'series', 'series')}, chance alone leaves the accuracy uncertain: "
+                     f"the interval of 95 % is {low:.1%} to {high:.1%}.")
     return notes
 
+# %% ../../nbs/report/06_results.ipynb #e7979d8b
 def result_section(
     ev:Evidence, # any
 ) -> list: # parts of the section
@@ -117,7 +125,7 @@ def result_section(
     head = ['score', 'this model', *baselines, *(['published'] if 'accuracy' in known else [])]
     there = f"{known['accuracy']:.4f}" + (f" ± {known['sd']:.4f}" if 'sd' in known else '') if 'accuracy' in known else ''
     as_cell = decimal if ev.target.cat else cell
-    rows = [(k, as_cell(v), *(as_cell(b[k]) for b in baselines.values()), *([there if k == 'accuracy' else ''] if 'accuracy' in known else []))
+    rows = [(k, as_cell(v), *(as_cell(b[k]) for b in baselines.values()), *([there*(k == 'accuracy')] if there else []))
             for k, v in scores.items()]
     losses = ev.outputs[3].double()
     rows.append(('loss', as_cell(float(losses[torch.isfinite(losses)].mean())), *['']*(len(head) - 2)))
@@ -127,7 +135,7 @@ def result_section(
     return parts
 
 # %% ../../nbs/report/06_results.ipynb #6b9aeabf
-def _curve(ev, name, rows, columns):
+def _curve(ev, i, name, rows, columns):
     "The picture of the loss or of one metric, and what it shows in words"
     valid = ev.about.splits[1] if len(ev.about.splits) > 1 else 'validation'
     keep = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), 500)).astype(int))
@@ -135,9 +143,9 @@ def _curve(ev, name, rows, columns):
     ends = '; '.join(f'{k} from {number(v[0])} to {number(v[-1])}' for k, v in lines.items())
     values = np.concatenate(list(lines.values()))
     log = name == 'loss' and np.isfinite(values).all() and values.min() > 0 and values.max() > 30*values.min()
-    said = f"{shown(name)} over {count(len(rows), 'epoch')}: {ends}"
+    said = f"{shown(name[:1].upper() + name[1:])} over {count(len(rows), 'epoch')}: {ends}"
     fig = line_figure(rows.index.to_numpy()[keep] + 1, lines, 'epoch', '', log)
-    return figure(picture(fig, said, f'curve-{"".join(o if o.isalnum() else "-" for o in name)[:20]}-{len(columns)}'), said + (' (logarithmic axis).' if log else '.'))
+    return figure(picture(fig, said, f'curve-{i}'), said + (' (logarithmic axis).' if log else '.'))
 
 def training_section(
     ev:Evidence, # any
@@ -147,15 +155,17 @@ def training_section(
     if rows is None or not len(rows): raise LeftOut("No training is recorded in the learner.")
     if ev.about.closed_form or 'loo_loss' in rows:
         facts = {k: float(v) for k, v in rows.iloc[-1].items()}
-        return ['The head was solved in closed form, in one step, so there are no epochs.', table('What was found', ['', 'value'], facts.items())]
+        return ['The head was solved in closed form, in one step, so there are no epochs.', pairs('What was found', facts)]
     names = {}
     for c in rows: names.setdefault(c.removeprefix('train_').removeprefix('valid_'), []).append(c)
-    parts = [figures(*(_curve(ev, k, rows, cs) for k, cs in names.items() if np.isfinite(rows[cs].to_numpy(float)).any()))]
+    known = [(k, cs) for k, cs in names.items() if np.isfinite(rows[cs].to_numpy(float)).any()]
+    if not known: raise LeftOut("None of the losses and metrics is a finite number.")
+    parts = [figures(*(_curve(ev, i, k, rows, cs) for i, (k, cs) in enumerate(known)))]
     if 'valid_loss' in rows and len(rows) > 2 and np.isfinite(rows.valid_loss).all():
         low, last = int(rows.valid_loss.to_numpy().argmin()), float(rows.valid_loss.iloc[-1])
         least = float(rows.valid_loss.iloc[low])
-        valid = ev.about.splits[1]
-        if last > 1.1*least > 0: parts.append(f"The {valid} loss was lowest in epoch {low + 1} ({number(least)}) and rose to {number(last)} after it.")
+        said = f"The {ev.about.splits[1]} loss was lowest in epoch {low + 1} ({number(least)}) and rose to {number(last)} after it."
+        if last > 1.1*least > 0: parts.append(said)
     return parts
 
 # %% ../../nbs/report/06_results.ipynb #f2074e9c
@@ -173,7 +183,8 @@ def _scores_table(caption, first, names, df):
     "A row for each class; of many, those with the lowest F1"
     places = range(len(df)) if len(df) <= ROWS else np.argsort(df.F1.fillna(2).to_numpy(), kind='stable')[:ROWS]
     more = '' if len(df) <= ROWS else f', the {ROWS} of {len(df):,} with the lowest F1'
-    return table(caption + more, [first, *df.columns], [(names[i], *(int(v) if k == 'count' else decimal(v) for k, v in df.iloc[i].items())) for i in places])
+    rows = [(names[i], *(int(v) if k == 'count' else decimal(v) for k, v in df.iloc[i].items())) for i in places]
+    return table(caption + more, [first, *df.columns], rows)
 
 def _class_parts(ev):
     true, pred, _ = class_numbers(ev)
@@ -183,7 +194,8 @@ def _class_parts(ev):
     if ev.target.c > 2 and wrong:
         rows = [(ev.classes[t], ev.classes[p], n) for t, p, n in wrong]
         parts.append(table(f'The most frequent mix-ups: number of {unit}', ['true', 'predicted', unit], rows))
-    return parts + [_scores_table(f'Scores of each class; the count is that of true {unit}', 'class', ev.classes, class_table(true, pred, ev.target.c))]
+    caption = f'Scores of each class; the count is that of true {unit}'
+    return parts + [_scores_table(caption, 'class', ev.classes, class_table(true, pred, ev.target.c))]
 
 def _label_parts(ev):
     true, pred, _ = label_matrix(ev)
@@ -208,6 +220,7 @@ def _scatters(ev, true, pred, names):
                   figure(picture(scatter_figure(p, error, 'predicted', 'error', 'zero'), b, f'residuals-{i}'), b)]
     return figures(*parts)
 
+# %% ../../nbs/report/06_results.ipynb #06d12943
 def _ahead(ev, true, pred):
     "The error of a forecast by the step that is predicted"
     v, h = ev.target.d
@@ -221,22 +234,24 @@ def _ahead(ev, true, pred):
 
 def _number_parts(ev):
     true, pred = number_arrays(ev)
-    k, d = true.shape[1], ev.target.d
+    k, d, head = true.shape[1], ev.target.d, lambda first: [first, 'MAE', 'RMSE', 'R²']
     if is_forecast(ev):
-        names, (v, h) = channel_names(ev), d
-        by = [(names[c], *number_scores(t, p).values()) for c, (t, p) in enumerate(zip(*(o.reshape(-1, v, h).swapaxes(0, 1) for o in (true, pred))))]
-        return [table('Scores of each channel, over all steps ahead', ['channel', 'MAE', 'RMSE', 'R²'], by[:ROWS]), figures(_ahead(ev, true, pred))]
+        by_channel = zip(*(o.reshape(-1, *d).swapaxes(0, 1) for o in (true, pred)))
+        rows = [(name, *number_scores(*o).values()) for name, o in zip(channel_names(ev), by_channel)]
+        return [table('Scores of each channel, over all steps ahead', head('channel'), rows[:ROWS]), figures(_ahead(ev, true, pred))]
     names = [f'output {i}' for i in range(k)] if d is None else [f'output {i}' for i in np.ndindex(*d)]
     parts = [_scatters(ev, true, pred, names)]
     if k == 1: return parts
     rows = [(names[i], *number_scores(true[:, i], pred[:, i]).values()) for i in range(min(k, ROWS))]
-    return [table(f"Scores of each output{'' if k <= ROWS else f', the first {ROWS} of {k:,}'}", ['output', 'MAE', 'RMSE', 'R²'], rows), *parts]
+    more = '' if k <= ROWS else f', the first {ROWS} of {k:,}'
+    return [table(f"Scores of each output{more}", head('output'), rows), *parts]
 
 def predictions_section(
     ev:Evidence, # any
 ) -> list: # parts of the section
     "Where predictions and targets differ"
-    return dict(softmax=_class_parts, sigmoid=_label_parts).get(ev.activation, _number_parts)(ev)
+    if ev.activation == 'softmax': return _class_parts(ev)
+    return _label_parts(ev) if ev.activation == 'sigmoid' else _number_parts(ev)
 
 # %% ../../nbs/report/06_results.ipynb #d069d193
 def calibration_section(
@@ -258,7 +273,8 @@ def calibration_section(
             f"{'about as sure as it may be' if abs(surer) < .02 else 'too sure' if surer > 0 else 'not sure enough'}. "
             f"The expected calibration error over 10 bins is {ece:.3f} (0 is best).")
     fig = picture(reliability_figure(df.probability, df.correct, df['count']), said, 'reliability')
-    rows = [(f"{r['from']:.0%} to {r['to']:.0%}", int(r['count']), f"{r['probability']:.1%}", f"{r['correct']:.1%}") for _, r in df.iterrows()]
+    rows = [(f"{r['from']:.0%} to {r['to']:.0%}", int(r['count']), f"{r['probability']:.1%}", f"{r['correct']:.1%}")
+            for _, r in df.iterrows()]
     caption = f'Predictions by probability: number of {what}'
     return [said, figures(figure(fig, 'On the line, probabilities are as high as the share of correct predictions.')),
             table(caption, ['probability', 'number', 'mean', 'correct'], rows)]

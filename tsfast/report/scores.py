@@ -33,6 +33,7 @@ def class_table(
     p, r, f, n = precision_recall_fscore_support(true, pred, labels=range(c), zero_division=np.nan)
     return pd.DataFrame(dict(precision=p, recall=r, F1=f, count=n))
 
+# %% ../../nbs/report/03_scores.ipynb #9821e82c
 def mix_ups(
     true, # (n,): numbers of classes
     pred, # (n,): numbers of classes

@@ -139,7 +139,7 @@ def _no_test_targets(s):
     return f"{_shown(s.test)} has no targets: {s.y} holds those of {_shown(s.path)}. Name their file, test_y=…."
 
 def _split_in_time(n):
-    left = f"; {n} windows that reach into both are left out" if n else ''
+    left = f"; {n} window{'s'*(n > 1)} with steps of both {'are' if n > 1 else 'is'} left out" if n else ''
     return f"there is one recording, so the test split is its end in time{left}"
 
 def _like_numbers(y, name):
@@ -187,7 +187,7 @@ def file_data(
         digest = file_digest(s)
         if s.digest not in (None, digest): raise ValueError(_changed(s))
         train = _read(s, s.path, s.channels, s.y, s.labels)
-        test = None if s.test is None else _read(s, s.test, s.channels or train.channels, _test_targets(s), None)
+        test = None if s.test is None else _read_test(s, train)
     except PermissionError as e: raise PermissionError(_no_permission(e.filename)) from None
     where = _shown(s.path) + (f", column {s.y!r}" if isinstance(s.y, str) else '')
     try: data = _split(train, test, s, seed, where)
@@ -222,6 +222,12 @@ def _read(s, path, channels, y, labels):
     group = s.group if path == s.path or not _is_array_file(s.group) else None
     names = ('id', 'time', 'window', 'stride', 'label', 'freq', 'fill', 'wide', 'sep')
     return read_data(path, channels=channels, y=y, group=group, labels=labels, **{k: getattr(s, k) for k in names})
+
+def _read_test(s, train):
+    try: return _read(s, s.test, s.channels or train.channels, _test_targets(s), None)
+    except ValueError as e:
+        if s.channels or not train.channels: raise
+        raise ValueError(f"{_shown(s.test)} was read with the channels of {_shown(s.path)}. {e}") from None
 
 def _test_targets(s):
     if s.test_y is None and _is_array_file(s.y): raise ValueError(_no_test_targets(s))

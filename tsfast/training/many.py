@@ -32,10 +32,7 @@ def data_digest(
         if is_source(o): _add_source(h, o); continue
         a = np.ascontiguousarray(o)
         h.update(f'{a.shape} {a.dtype.kind}'.encode())
-        rows = max(1, 2**24 // max(1, a[:1].nbytes)) if a.dtype.kind not in 'OUT' else max(1, len(a))
-        for i in range(0, len(a), rows):        # some at a time: X may be larger than memory
-            part = np.ascontiguousarray(a[i:i + rows])
-            h.update(part.astype('U').tobytes() if a.dtype.kind in 'OUT' else part)
+        h.update(a.astype('U').tobytes() if a.dtype.kind in 'OUT' else a.tobytes())
     return h.hexdigest()
 
 def _add_source(h, source):

@@ -103,6 +103,7 @@ def show_test(self:TrainingRun,
     fig.suptitle('true → predicted')
     return fig
 
+# %% ../../nbs/training/03_report.ipynb #c4bd1a55
 @patch
 def show_confusion(self:TrainingRun,
     p:Predictions, # of `predict`
@@ -221,6 +222,7 @@ def _move(file, to):
     if file.is_dir(): replace_folder(file, to)
     else: os.replace(file, to)
 
+# %% ../../nbs/training/03_report.ipynb #a7839681
 @patch
 def save(self:TrainingRun,
     folder, # where the results go; made if need be
@@ -237,7 +239,7 @@ def save(self:TrainingRun,
         tmp = Path(name).resolve()
         results = self.write_results(tmp, learner, p)
         for o in sorted(tmp.iterdir(), key=lambda o: o.name == 'results.json'): _move(o, folder/o.name)
-    for o in ('checkpoint.pt', 'report.html'): (folder/o).unlink(missing_ok=True)    # a report that is there is of an older run
+    for name in ('checkpoint.pt', 'report.html'): (folder/name).unlink(missing_ok=True)    # a report that is there is of an older run
     if report is False: return results
     try: self.report(folder/'report.html', p, **(dict(bundle=folder/'model') | (report if isinstance(report, dict) else {})))
     except Exception as e: warnings.warn(f"The report could not be written, all other results are in {folder}: {e}", stacklevel=2)

@@ -77,9 +77,9 @@ def summary_lines(
 
 def _class_lines(data, most):
     counts, names = class_counts(data), split_names(data)
-    width = min(max(len(str(c)) for c in counts), 40) + 2
+    width = min(max(5, *(len(str(c)) for c in counts)), 40) + 2
     rows = [(str(c)[:40], n) for c, n in list(counts.items())[:most]]
-    lines = [f"{c:<{width}}" + ''.join(f"{k:>{len(name) + 3}}" for k, name in zip(n, names)) for c, n in [('', names), *rows]]
+    lines = [f"{c:<{width}}" + ''.join(f"{k:>{len(name) + 3}}" for k, name in zip(n, names)) for c, n in [('steps' if np.ndim(data.y) > 1 else '', names), *rows]]
     more = [f"… and {len(counts) - most} more"] if len(counts) > most else []
     return [f"  {'classes' if i == 0 else '':<10}{o}".rstrip() for i, o in enumerate([*lines, *more])]
 
