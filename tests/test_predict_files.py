@@ -83,15 +83,14 @@ def test_stored_arrays(bundle, small, tmp_path, kind, capsys):
         name = '::X'
     else:
         from pyarrow import feather
-        table = lib.table({'series': lib.FixedSizeListArray.from_arrays(lib.array(X.ravel()), C*L)})
-        feather.write_feather(table.replace_schema_metadata({'shape': f'[{C}, {L}]'}), f)
+        feather.write_feather(lib.table({'series': lib.FixedSizeListArray.from_arrays(lib.array(X.ravel()), C*L)}), f)
     assert predict(bundle, f'{f}{name}', '--bs', 4, '--out', tmp_path/'p.csv') == 0
     assert [o['prediction'] for o in rows_of(tmp_path/'p.csv')] == Predictor(bundle).predict(X).tolist()
     if kind != 'arrow':
         assert predict(bundle, r, '--windows', '--stride', 5, '--out', tmp_path/'q.csv') == 0
         assert [o['label'] for o in rows_of(tmp_path/'q.csv')] == Predictor(bundle).predict_windows(steps, stride=5).label.tolist()
     capsys.readouterr()
-    assert predict(bundle, tmp_path/f'no.{kind}') == 1 and 'no such' in capsys.readouterr().err
+    assert predict(bundle, tmp_path/f'no.{kind}') == 1 and 'There is no file' in capsys.readouterr().err
 
 @pytest.mark.parametrize('header,body,label', [
     ('', '{i},5.5,6,{i}.5\n', 'first'), ('', '{i}.25,6,7.5,{i}\n', 'last'), ('0,1,2\n', '5.5,6,{i}\n', None), ('a,b,c,label\n', '5.5,6,7,{i}\n', 'last'),

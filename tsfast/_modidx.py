@@ -658,6 +658,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'tsfast.data.file_parts._parquet': ('data/parts.html#_parquet', 'tsfast/data/file_parts.py'),
                                         'tsfast.data.file_parts._parquet_series': ( 'data/parts.html#_parquet_series',
                                                                                     'tsfast/data/file_parts.py'),
+                                        'tsfast.data.file_parts._source': ('data/parts.html#_source', 'tsfast/data/file_parts.py'),
                                         'tsfast.data.file_parts._text_parts': ('data/parts.html#_text_parts', 'tsfast/data/file_parts.py'),
                                         'tsfast.data.file_parts._values': ('data/parts.html#_values', 'tsfast/data/file_parts.py'),
                                         'tsfast.data.file_parts._wide_columns': ( 'data/parts.html#_wide_columns',

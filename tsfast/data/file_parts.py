@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from ..core import optional_import
 from .readers import read_ts
-from .sources import as_source
+from .sources import ArrowSource, as_source
 from .stored import split_name, stored_array
 from .tables import LABELS, TextTable, file_encoding, file_kind, has_comma, is_text, no_shape, read_array, series_columns
 
@@ -34,11 +34,16 @@ def series_parts(
     or `y`; an id is left out"""
     kind = _kind(file, _SERIES)
     if kind in ('.npy', *_STORED):
-        X = read_array(file) if kind == '.npy' else as_source(str(file))
+        X = read_array(file) if kind == '.npy' else _source(file, kind, channels, length)
         yield from ((X[i:i + rows], None) for i in range(0, max(len(X) if X.shape else 0, 1), rows))
     elif kind == '.ts': yield read_ts(file)
     elif kind == '.parquet': yield from _parquet_series(file, channels, length, rows, names)
     else: yield from TextTable(file, channels, length, _FIRST).parts(rows)
+
+def _source(file, kind, channels, length):
+    "Lists of Arrow hold all values of a series, and the model says which channel they belong to"
+    if kind in _STORED[3:] and channels is not None and length is not None: return ArrowSource(str(file), shape=(channels, length))
+    return as_source(str(file))
 
 def _kind(file, kinds):
     "The suffix of a file; that of a stored array may be a folder, and end in the name of an array: data.zarr::X"
