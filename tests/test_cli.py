@@ -95,7 +95,7 @@ def test_kinds(tmp_path, capsys, argv, files, words):
 def test_ridge(tmp_path, capsys, monkeypatch):
     "The closed form; and the folder has the names of the archive and the registry, however they were written"
     monkeypatch.chdir(tmp_path)
-    assert main(['train', 'italypowerdemand', '--arch', 'minirocket', '--ridge', '--device', 'cpu']) == 0
+    assert main(['train', 'italypowerdemand', '--arch', 'minirocket', '--ridge', '--device', 'cpu', '--no-report']) == 0
     assert json.loads((tmp_path/'runs'/'ItalyPowerDemand-MiniRocket'/'results.json').read_text())['test']['accuracy'] > .95
     out = capsys.readouterr().out
     assert '0.9631' in out and '\n\n\n' not in out   # the published figure; one empty line between the parts

@@ -81,7 +81,14 @@ def test_long_csv(csv, tmp_path, capsys):
               '120 training (24 groups), 30 test (6 groups)'): assert o in said
     assert said.index('splits') < said.index('epoch 1 of 1')
     use = lines[-2:]
-    assert use == [f"To use it:  tsfast predict {tmp_path/'o'} FILE", f"In Python:  from tsfast.inference import Predictor; Predictor({str(tmp_path/'o'/'model')!r}).predict(X)"]
+    assert use == [f"To use it:  tsfast predict {tmp_path/'o'} FILE --windows",
+                   f"In Python:  from tsfast.inference import Predictor; Predictor({str(tmp_path/'o'/'model')!r}).predict_windows(recording)"]
+    p = Predictor(tmp_path/'o'/'model')
+    assert p.channels == CHANNELS and (p.recording.id, p.recording.time, p.recording.window, p.recording.stride) == (['subject'], 't', 20, 10)
+    assert main(['predict', str(tmp_path/'o'), str(csv), '--windows', '--out', str(tmp_path/'p.csv')]) == 0
+    table, o = pd.read_csv(tmp_path/'p.csv'), file_data(settings_from(settings_of(tmp_path/'o')))
+    assert (table.subject == o.ids).all() and np.allclose(table.start, o.starts) and (table.label == p.predict(o.X)).all()
+    capsys.readouterr()
     r = json.loads((tmp_path/'o'/'results.json').read_text())
     assert (r['dataset'], r['n_train'], r['n_test'], r['published']) == ('activity', 120, 30, {})
     s = settings_from(settings_of(tmp_path/'o'))
@@ -127,6 +134,33 @@ def test_folder(tmp_path, capsys):
     said = capsys.readouterr().out
     for o in ('14 from 14 recordings', '2: acc, hr', 'shorter series have NaN at the end', '7, each in one split alone', 'nan2value puts 0 in their place'): assert o in said
     assert settings_of(tmp_path/'o')['dsid'] == 'rec'
+    assert main(['predict', str(tmp_path/'o'), str(tmp_path/'rec'), '--out', str(tmp_path/'p.csv')]) == 0
+    table = pd.read_csv(tmp_path/'p.csv')
+    assert table.recording.tolist() == [f'r{i:02}.csv' for i in range(14)] and np.allclose(table['p(a)'] + table['p(b)'], 1, atol=1e-5)
+    assert main(['predict', str(tmp_path/'o'), str(tmp_path/'rec'/'r03.csv'), '--out', str(tmp_path/'q.csv')]) == 0
+    assert pd.read_csv(tmp_path/'q.csv')['p(a)'][0] == pytest.approx(table['p(a)'][3], abs=1e-5)
+    o = file_data(settings_from(settings_of(tmp_path/'o')))
+    assert Predictor(tmp_path/'o'/'model').predict(o.X).tolist() == table.prediction.tolist()
+
+
+def test_windows_of_a_folder(tmp_path, capsys):
+    assert run(folder_of_recordings(tmp_path/'rec'), '--label', 'label', '--window', '10', out=tmp_path/'o') == 0
+    assert '--windows' in capsys.readouterr().out.splitlines()[-2]
+    assert main(['predict', str(tmp_path/'o'), str(tmp_path/'rec'), '--windows', '--out', str(tmp_path/'p.csv')]) == 0
+    table = pd.read_csv(tmp_path/'p.csv')
+    assert table.file.nunique() == 14 and {'start', 'end', 'label', 'p(a)', 'p(b)'} < set(table)
+
+
+def test_recordings_in_one_table(tmp_path, capsys):
+    "Whole recordings, of unequal length, are series of a long table"
+    rng = np.random.default_rng(3)
+    sizes = rng.integers(20, 30, 12)
+    df = pd.DataFrame(dict(id=np.repeat(np.arange(12), sizes), acc=rng.normal(size=sizes.sum()), hr=rng.normal(size=sizes.sum())))
+    df.assign(y=df.id % 2).to_csv(tmp_path/'a.csv', index=False)
+    assert run(tmp_path/'a.csv', '--id', 'id', '--label', 'y', out=tmp_path/'o') == 0
+    df[df.id > 3].to_csv(tmp_path/'new.csv', index=False)
+    assert main(['predict', str(tmp_path/'o'), str(tmp_path/'new.csv'), '--out', str(tmp_path/'p.csv')]) == 0
+    assert pd.read_csv(tmp_path/'p.csv').recording.tolist() == list(range(4, 12))
 
 
 def test_arrays(tmp_path, capsys):
@@ -407,7 +441,7 @@ def test_names(tmp_path, path, name):
 def test_data_of_a_set(tmp_path, capsys):
     assert main(['data', 'italypowerdemand', '--out', str(tmp_path/'p.png')]) == 0
     said = capsys.readouterr().out
-    for o in ('ItalyPowerDemand: univariate, from', '(sktime)', '0.9642', '67 training, 1029 test', 'one of 2 classes', 'To train on it:  tsfast train ItalyPowerDemand'): assert o in said
+    for o in ('ItalyPowerDemand: univariate, from sktime', '0.9642', '67 training, 1029 test', 'one of 2 classes', 'To train on it:  tsfast train ItalyPowerDemand'): assert o in said
     assert (tmp_path/'p.png').read_bytes()[:4] == b'\x89PNG'
     assert main(['data', 'Covid3Month']) == 0 and 'a number for each series' in capsys.readouterr().out
     assert main(['data', 'ItalyPowerDemand', '--out', str(tmp_path/'p.bad')]) == 1 and 'no name of a picture' in capsys.readouterr().err

@@ -96,7 +96,7 @@ def test_parquet_files_that_do_not_fit(tmp_path):
     pytest.importorskip('pyarrow')
     f = tmp_path/'a.parquet'
     for df, text in ((pd.DataFrame(np.ones((3, 5))).add_prefix('t'), '5 columns. Expected 2 × 8 = 16'), (pd.DataFrame(dict(left=[[1.]], up=[[1.]], down=[[1.]])), r"3 columns of lists, \['left', 'up', 'down'\]"),
-                     (pd.DataFrame(dict(left=[np.ones(9)], right=[np.ones(9)])), "'left' has a series of 9 steps"), (pd.DataFrame(dict(left=[['x']], right=[['x']])), "column 'left' has the type list<.*Expected numbers"),
+                     (pd.DataFrame(dict(left=[np.ones(9)], right=[np.ones(9)])), "'left' has a list of 9. Expected 8"), (pd.DataFrame(dict(left=[['x']], right=[['x']])), "column 'left' has the type list<.*Expected numbers"),
                      (pd.DataFrame(np.ones((0, 16))).add_prefix('t'), 'holds no series')):
         df.to_parquet(f)
         with pytest.raises(ValueError, match=text): list(series_parts(f, C, L, 4))
@@ -104,6 +104,11 @@ def test_parquet_files_that_do_not_fit(tmp_path):
     with pytest.raises(ValueError, match='cannot be read as a Parquet file'): list(series_parts(f, C, L, 4))
     pd.DataFrame(dict(right=[[1., 2], [3.]], left=[[4.], [5., 6]])).to_parquet(f)
     x = next(series_parts(f, C, L, 4, NAMES))[0]
+    for lists in (list(X.reshape(N, -1)), [list(map(list, o)) for o in X]):
+        pd.DataFrame(dict(id=range(N), series=lists)).to_parquet(f)
+        assert np.array_equal(np.concatenate([o for o, _ in series_parts(f, C, L, 7)]), X)
+    pd.DataFrame(dict(series=[np.ones(16), np.ones(15)])).to_parquet(f)
+    with pytest.raises(ValueError, match='a list of 15. Expected 16'): list(series_parts(f, C, L, 4))
     assert x[:, 0, 0].tolist() == [4, 5] and x[0, 1, :2].tolist() == [1, 2] and np.isnan(x[1, 1, 1:]).all()
 
 @pytest.mark.parametrize('out', ['p.csv', 'p.parquet', None, '-'])

@@ -169,7 +169,7 @@ def test_times(p, kind, average):
 
 def test_times_as_text(p):
     t = pd.date_range('2024-01-31', periods=150, freq='s')
-    table = p.predict_windows(frame(date=t.astype(str)), stride=5)
+    table = p.predict_windows(frame(note='x', taken=t.astype(str)), stride=5)
     assert table.start.tolist() == [t[i] for i in p.predict_windows(steps, stride=5).start]
     assert p.predict_windows(frame(first=t[::-1], second=t), time='second').start[0] == t[0]
 
@@ -285,6 +285,7 @@ BAD = {
     'few positions': (steps, dict(channels=[0]), 'names 1 positions'), 'a set': (steps, dict(channels={0, 1}), 'no order'),
     'missing': (gap, {}, r"channel 'right', step 37: the value is missing \(NaN\), and this model was trained without"), 'infinite': (np.where(gap != gap, np.inf, gap), {}, "channel 'right', step 37: the value is infinite"),
     'too large': (steps.astype(np.float64)*1e300, {}, 'larger than float32'),
+    'too large, in a frame': (frame(steps.astype(np.float64)*1e300), {}, 'larger than float32'),
     'names': (frame().rename(columns=dict(right='rigth')), {}, r"no column 'right', and the model was trained on the channels \['left', 'right'\].*channels=\['left', 'rigth'\]"),
     'a name': (frame()[['left']], {}, "no column 'right'"), 'no such column': (frame(), dict(channels=['left', 'rihgt']), "no column 'rihgt'. Did you mean 'right'"),
     'one name': (frame(), dict(channels='left'), 'channels names 1 columns.*the model takes 2 channels'), 'twice': (pd.concat([frame(), frame()], axis=1), {}, "more than one column 'left'"),

@@ -10,6 +10,7 @@ __all__ = ['bundle_of', 'share', 'predict', 'export']
 import sys
 from pathlib import Path
 from .parsing import UsageError, at_least, command, named_device
+from .recordings import holds_recordings, predicted, recording_series
 
 # %% ../../nbs/cli/04_deployed.ipynb #500af3cd
 def bundle_of(
@@ -93,20 +94,34 @@ def _series(p, args, rows):
         if not p.channels or not set(p.channels) <= set(names_of_columns(args.data)): raise
         raise ValueError(f"{e} The columns are the channels of the model: for a recording, with one row per step, pass --windows.") from None
 
+def _recording_tables(p, args):
+    "The predictions for whole recordings"
+    for names, series in recording_series(p, args.data, args.bs): yield dict(recording=names, **_columns(p, predicted(p, series, args.bs)))
+
+# %% ../../nbs/cli/04_deployed.ipynb #47b6706e
 def _window_tables(p, args):
-    "The predictions for the windows of recordings in a file, some at a time"
+    "The predictions for the windows of recordings in a file, or in each file of a folder, some at a time"
+    if not Path(args.data).is_dir():
+        yield from _windows_of(p, args, args.data)
+        return
+    from tsfast.data.files import find_files
+    for file in find_files(args.data)[0]:
+        for o in _windows_of(p, args, file): yield {'file': [file.relative_to(args.data).as_posix()]*len(next(iter(o.values()))), **o}
+
+def _windows_of(p, args, file):
     from tsfast.data.file_parts import recording_parts
-    chunks = recording_parts(args.data, channels=p.input_shape[0])
-    channels = [int(o) for o in args.channels] if args.channels and str(args.data).endswith('.npy') else args.channels
+    chunks = recording_parts(file, channels=p.input_shape[0])
+    channels = [int(o) for o in args.channels] if args.channels and str(file).endswith('.npy') else args.channels
     tables = p.stream_windows(chunks, args.stride, channels=channels, average=args.average, time=args.time, id=args.id, bs=args.bs)
     for o in tables: yield {c: o[c] for c in o}
 
 # %% ../../nbs/cli/04_deployed.ipynb #9cb3612f
 _MODEL = ("folder that learn.save_bundle or tsfast export wrote, or the folder of a run. A run of an older version has a learner.pkl, "
           "which is a pickle: only your own")
-_DATA = ("series: .ts, .npy (n, channels, length), .parquet, or .tsv, .csv or .txt with one series per row, channel after channel; an id and a "
-         "label may stand before or after the values, and a first line of names says which is which. With --windows, recordings: one row per "
-         "step, and columns for the channels, times and ids; or .npy (steps, channels)")
+_DATA = ("series: .ts, .npy (n, channels, length), .parquet, or .tsv, .csv or .txt with one series per row, channel after channel; "
+         "an id and a label may stand before or after the values, and a first line of names says which is which. With --windows, "
+         "recordings: one row per step, and columns for the channels, times and ids; or .npy (steps, channels). "
+         "A folder holds a recording in each file")
 _OUT = "table to write, .csv or .parquet; default, or -: standard output"
 
 def share(
@@ -115,8 +130,8 @@ def share(
     "Argument type: one of several shares"
     import argparse
     i, _, n = s.partition('/')
-    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)): raise argparse.ArgumentTypeError(f"expected i/n, such as 1/4, not {s!r}")
-    return int(i), int(n)
+    if i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n): return int(i), int(n)
+    raise argparse.ArgumentTypeError(f"expected i/n, such as 1/4, not {s!r}")
 
 def _predict_args(p):
     p.add_argument('model', metavar='BUNDLE', help=_MODEL)
@@ -126,7 +141,7 @@ def _predict_args(p):
     p.add_argument('--device', metavar='NAME', help="cpu, cuda, cuda:1, mps; default cpu")
     p.add_argument('--shard', type=share, metavar='i/n', help="predict share i of n of the series; batches are dealt in turn")
     p.add_argument('--windows', action='store_true', help="DATA holds recordings: predict their windows, which are cut as in training")
-    p.add_argument('--stride', type=at_least(1), metavar='N', help="steps from the start of a window to that of the next; default as in training")
+    p.add_argument('--stride', type=at_least(1), metavar='N', help="steps from one window to the next; default as in training")
     p.add_argument('--average', action='store_true', help="one row per step, the mean over the windows that hold it")
     p.add_argument('--channels', nargs='+', metavar='COLUMN', help="columns of the channels, in the order of the model; default by name")
     p.add_argument('--time', metavar='COLUMN', help="column of the times; default as in training, or the one that looks like it")
@@ -139,6 +154,10 @@ def _check_args(args):
     if args.shard and args.windows: raise UsageError("--shard is for series, and the windows of a recording belong together. Leave it out.")
 
 # %% ../../nbs/cli/04_deployed.ipynb #9f91aa77
+def _tables(p, args, agreement):
+    if args.windows: return _window_tables(p, args)
+    return _recording_tables(p, args) if holds_recordings(p, args.data) else _series_tables(p, args, agreement)
+
 @command('predict', _predict_args)
 def predict(
     args, # parsed command line
@@ -157,7 +176,7 @@ def predict(
     p = model if isinstance(model, Predictor) else to_predictor(model, device)
     agreement, n, shown = _Agreement(p), 0, args.out in (None, '-')
     with table_writer(args.out, () if p.classes is None else p.classes) as write:
-        for columns in _window_tables(p, args) if args.windows else _series_tables(p, args, agreement):
+        for columns in _tables(p, args, agreement):
             write(columns)
             n += len(next(iter(columns.values())))
         if not n: raise ValueError(_empty_share(args))

@@ -49,8 +49,8 @@ def add_file_options(
     add(test, '--test-size', type=setting('test_size'), metavar='X', help="share of the groups, or of the series, for the test split; default 0.2")
     add(g, '--test-y', metavar='FILE', help="the targets of an array in --test")
 
-_GROUP = ("CSV, TSV, Parquet, Feather, NPY: a table with a row for each time step or for each series, one in several parts, an array, or a "
-          "folder of recordings with labels.csv or with a folder for each class")
+_GROUP = """CSV, TSV, Parquet, Feather or NPY: a table with a row for each time step or for each series, one in several parts,
+an array, or a folder of recordings with labels.csv or with a folder for each class"""
 
 def _choices(kind):
     from typing import get_args

@@ -121,10 +121,10 @@ def _describe_set(name, args, path):
     print(f"\nTo train on it:  tsfast train {name}" + (f" --path {shlex.quote(path)}" if path else ''))
 
 def _place(name, path):
-    "Where the files of a set are, on this machine"
+    "Where the files of a set are, on this machine; those that come with sktime are where it is"
     from tsfast.data.archive import find_set
     found = find_set(name, path)
-    return found and f"{found[1][0].parent} ({found[0]})"
+    return found and found[0] != 'sktime' and f"{found[1][0].parent} ({found[0]})"
 
 def _describe_files(files, args):
     from tsfast.settings import FileSettings, RunSettings

@@ -384,9 +384,12 @@ def _table(r):
 
 def _use(out):
     "How the trained model is used: a command, and a line of code"
-    if (out/'model').exists(): code = f"from tsfast.inference import Predictor; Predictor({str(out/'model')!r}).predict(X)"
-    else: code = f"from tsfast.all import *; load_learner({str(out/'learner.pkl')!r}).get_X_preds(X)"
-    return f"tsfast predict {shlex.quote(str(out))} FILE", code
+    from tsfast.training import read_json
+    if not (out/'model').exists():
+        return f"tsfast predict {shlex.quote(str(out))} FILE", f"from tsfast.all import *; load_learner({str(out/'learner.pkl')!r}).get_X_preds(X)"
+    windows = (read_json(out/'model'/'config.json').get('recording') or {}).get('window') is not None
+    code = f"from tsfast.inference import Predictor; Predictor({str(out/'model')!r})"
+    return f"tsfast predict {shlex.quote(str(out))} FILE{' --windows'*windows}", code + ('.predict_windows(recording)' if windows else '.predict(X)')
 
 def _show(r, out):
     "The table, and what was left where"

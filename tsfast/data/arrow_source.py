@@ -92,7 +92,7 @@ def _unreadable_file(path, e) -> str: # the message
 # %% ../../nbs/data/12c_arrow_source.ipynb #2880137c
 def _dims(pa, type):
     "The sizes of the lists of a type, outermost first, None where they vary; and the type of the values"
-    if isinstance(type, pa.FixedShapeTensorType): return list(type.shape), type.value_type
+    if isinstance(type, pa.FixedShapeTensorType): return [type.shape[i] for i in type.permutation or range(len(type.shape))], type.value_type
     dims:list = []
     if isinstance(type, pa.BaseExtensionType): type = type.storage_type
     while hasattr(type, 'value_type') and not pa.types.is_dictionary(type):
@@ -144,7 +144,7 @@ def _values(column, shape, dtype):
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 def _list_values(a, shape, dtype):
-    n, size = len(a), math.prod(shape)
+    n, size, type = len(a), math.prod(shape), a.type
     while hasattr(a, 'storage'): a = a.storage
     while hasattr(a, 'flatten') and hasattr(a.type, 'value_type'):
         if a.null_count: raise ValueError("a row has no list; expected one in each row")
@@ -152,4 +152,6 @@ def _list_values(a, shape, dtype):
     if len(a) != n*size: raise ValueError(f"{n} rows have {len(a)} values; expected {size} in each row")
     x = a.to_numpy(zero_copy_only=False)
     if x.dtype != dtype and a.null_count and dtype.kind != 'f': raise ValueError(f"values are missing, and {dtype} has no NaN")
+    order = getattr(type, 'permutation', None)       # in which a tensor's dimensions are stored
+    if order: x = x.reshape(n, *type.shape).transpose(0, *(i + 1 for i in order))
     return x.reshape(n, *shape)

@@ -304,15 +304,16 @@ def _parts(self:TSDataLoader, b): # series, further inputs, targets (none or one
 @patch
 def _finish(self:TSDataLoader, b, fs):
     "Transform the series, then type series and targets"
-    x, side, y = self._parts(b)
-    typed = tuple(self.dataset.target.wrap(o) for o in y)
+    ds = self.dataset
+    n = 1 + len(ds.side)
+    rest = (*b[1:n], ds.target.wrap(b[n])) if len(b) > n else b[1:]
     if fs is None:
-        self.after_batch.split_idx = self.dataset.split_idx    # the loaders of all splits share the transforms
-        return self.after_batch((x.as_subclass(TSTensor), *side, *typed))
-    x, undo = _through(x, fs)
+        self.after_batch.split_idx = ds.split_idx    # the loaders of all splits share the transforms
+        return self.after_batch((b[0].as_subclass(TSTensor), *rest))
+    x, undo = _through(b[0], fs)
     x = x.as_subclass(TSTensor)
     if undo is not None: x.undo = undo
-    return (x, *side, *typed)
+    return (x, *rest)
 
 def _through(x, fs):
     "Series after transforms, and what those with `by_sample` need to bring them back; None without such"

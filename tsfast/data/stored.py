@@ -233,7 +233,7 @@ class ZarrArray(StoredArray):
         zarr = optional_import('zarr', 'Reading Zarr arrays', "'tsfast[files]'")
         try:
             if self._store is not None: return zarr.open_array(store=pickle.loads(self._store), path=self.name, mode='r')
-            root = zarr.open(self.place, mode='r')
+            root = zarr.open(zarr.storage.ZipStore(self.place, mode='r') if self.place.endswith('.zip') else self.place, mode='r')
         except Exception as e: raise OSError(_cannot_open(self.place, 'Zarr', e)) from e
         if hasattr(root, 'dtype'):
             if self.name: raise KeyError(f"{self.place} is one Zarr array, and no group with {self.name!r} in it. Leave the name out.")
@@ -271,6 +271,13 @@ class H5Array(StoredArray):
         if not self.name or self.name not in f or not isinstance(f[self.name], h5py.Dataset):
             self.name = _only_name(self.place, self.name, _data_sets(h5py, f))
         return f[self.name]
+
+    def take(self, rows):
+        if isinstance(rows, slice): return super().take(rows)
+        # h5py takes long over many single indices: what lies in a chunk, or side by side, is read as a slice
+        new = np.diff(rows) > 1 if self.chunk is None else np.diff(rows // self.chunk) > 0
+        parts = np.split(rows, np.flatnonzero(new) + 1)
+        return np.concatenate([super(H5Array, self).take(slice(int(p[0]), int(p[-1]) + 1))[p - p[0]] for p in parts])
 
     def __getstate__(self):
         if self._given is not None: raise ValueError(f"{self.what} is an HDF5 file in memory, which other processes cannot open. Save it first.")

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['TABLES', 'read_table', 'read_npy']
 
-# %% ../../nbs/data/14_table_files.ipynb #efe2292c
+# %% ../../nbs/data/14_table_files.ipynb #938007a0
 import csv
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from ..core import optional_import
 
-# %% ../../nbs/data/14_table_files.ipynb #f13c9677
+# %% ../../nbs/data/14_table_files.ipynb #e99f055b
 TABLES = ('.csv', '.tsv', '.txt', '.parquet', '.pq', '.feather', '.arrow')
 
 def read_table(
@@ -42,7 +42,7 @@ def read_npy(
 def _damaged(file, e):
     return f"{file} cannot be read ({' '.join(str(e).split())[:150]}). It may end early, or be of another kind than its name says."
 
-# %% ../../nbs/data/14_table_files.ipynb #1b6acb1d
+# %% ../../nbs/data/14_table_files.ipynb #e0455389
 def _read_text(file, sep, dtype):
     "A text table"
     enc = _encoding(file)
@@ -82,7 +82,7 @@ def _separator(head, file):
         if len(sizes) == 1 and sizes != {1}: return sep
     return next((sep for sep in _SEPARATORS if len(_cells(head[0], sep)) > 1), ',')
 
-# %% ../../nbs/data/14_table_files.ipynb #633e1f31
+# %% ../../nbs/data/14_table_files.ipynb #125547be
 def _is_number(cell):
     try: float(cell.replace(',', '.') or 'nan')
     except ValueError: return False

@@ -6,9 +6,8 @@
 __all__ = ['versions', 'transform_words', 'model_facts', 'settings_section', 'use_section']
 
 # %% ../../nbs/report/08_record.ipynb #06c5d2aa
-import platform, shlex
+import inspect, platform, shlex
 from importlib.metadata import version
-from typing import Any
 import torch
 from fastai.torch_core import get_model
 import tsfast
@@ -26,10 +25,10 @@ def _name(o): return getattr(o, '__name__', type(o).__name__)
 def transform_words(
     f, # a batch transform
 ) -> str: # such as 'TSStandardize(by_var=True)'
-    "A batch transform with those of its arguments that are set"
-    module:Any = getattr(f, 'fn', None)
-    args = module.to_config().get('arguments', {}) if hasattr(module, 'to_config') else {}
-    return f"{type(f).__name__}({', '.join(f'{k}={v}' for k, v in args.items() if v is not None and v is not False and v != [])})"
+    "A batch transform with those of its arguments that are not the default"
+    args = {k: (p.default, getattr(f, k, p.default)) for k, p in inspect.signature(type(f)).parameters.items()}
+    plain = lambda v: isinstance(v, (bool, int, float, str))
+    return f"{type(f).__name__}({', '.join(f'{k}={v}' for k, (default, v) in args.items() if plain(v) and v != default)})"
 
 def model_facts(
     learn, # trained learner
