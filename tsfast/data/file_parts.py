@@ -145,8 +145,8 @@ def recording_parts(
         if a.ndim == 2 and a.shape[1] != channels == a.shape[0]: a = a.T
         yield from (a[i:i + rows] for i in range(0, max(len(a) if a.ndim else 0, 1), rows))
     elif kind in _STORED[:3]:
-        a = stored_array(str(file))
-        yield from (a.take(slice(i, min(i + rows, a.shape[0]))) for i in range(0, max(a.shape[0], 1), rows))
+        stored = stored_array(str(file))
+        yield from (stored.take(slice(i, min(i + rows, stored.shape[0]))) for i in range(0, max(stored.shape[0], 1), rows))
     elif kind == '.parquet':
         f, columns = _parquet(file)
         with f: yield from (batch.to_pandas() for batch in f.iter_batches(batch_size=rows))
