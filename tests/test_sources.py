@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -197,6 +198,16 @@ def test_training(few):
     given, want = few
     assert torch.equal(train(given, shuffle_chunks=False), train(want))
     if isinstance(as_source(given), ZarrSource): assert torch.equal(train(given, buffer=2*UNIT), train(want, shuffle_chunks=UNIT, buffer=2*UNIT))
+
+def test_predictions_of_splits(few):
+    "In the order of the data, whatever order training draws; and what deploys a model takes a source, too"
+    given, want = few
+    a, b = (ts_learner(loaders(o, buffer=UNIT), InceptionTime, nf=4, depth=3, seed=0) for o in (given, want))
+    with a.no_bar(), b.no_bar():
+        for i in (0, 1): assert all(torch.equal(p, q) for p, q in zip(a.get_preds(ds_idx=i), b.get_preds(ds_idx=i)))
+        for p, q in zip(a.get_preds(dl=a.dls.test_dl(given)), b.get_preds(dl=b.dls.test_dl(want))): assert torch.equal(p, q)
+        assert torch.equal(a.predictor()(as_source(given)), b.predictor()(want))
+    a.show_results(max_n=2); a.dls.show_batch(max_n=2, unique=True); plt.close('all')
 
 @pytest.mark.parametrize('arch', [MiniRocket, InceptionTime])
 def test_closed_form(few, arch):
