@@ -444,7 +444,7 @@ def test_data_of_a_set(tmp_path, capsys):
     for o in ('ItalyPowerDemand: univariate, from sktime', '0.9642', '67 training, 1029 test', 'one of 2 classes', 'To train on it:  tsfast train ItalyPowerDemand'): assert o in said
     assert (tmp_path/'p.png').read_bytes()[:4] == b'\x89PNG'
     assert main(['data', 'Covid3Month']) == 0 and 'a number for each series' in capsys.readouterr().out
-    assert main(['data', 'ItalyPowerDemand', '--out', str(tmp_path/'p.bad')]) == 1 and 'no name of a picture' in capsys.readouterr().err
+    assert main(['data', 'ItalyPowerDemand', '--out', str(tmp_path/'p.bad')]) == 1 and 'which is no picture' in capsys.readouterr().err
 
 
 def test_data_of_files(csv, tmp_path, capsys):

@@ -148,8 +148,8 @@ def _split_in_time(n):
 
 def _like_numbers(y, name):
     seen = ', '.join(map(repr, y.tolist()[:3]))
-    return (f"{name}: the labels are nearly all different, {len(np.unique(y))} in {len(y)} series, such as {seen}: they look like numbers, or "
-            "like the names of series. Pass task='numbers' to predict them as numbers; otherwise name the column of the classes, y=….")
+    return (f"{name}: the labels are nearly all different, {len(np.unique(y))} in {len(y)} series, such as {seen}. They look like "
+            "numbers, or like the names of series. Pass task='numbers' to predict them as numbers; otherwise name the column of the classes, y=….")
 
 def _no_numbers(y, name):
     seen = str(y.ravel()[0])
@@ -229,6 +229,7 @@ def _read(s, path, channels, y, labels):
     "Series of one split, with targets"
     group = s.group if path == s.path or not _is_array_file(s.group) else None
     names = ('id', 'time', 'window', 'stride', 'label', 'freq', 'fill', 'wide', 'sep')
+    channels = [channels] if isinstance(channels, str) else channels
     return read_data(path, channels=channels, y=y, group=group, labels=labels, **{k: getattr(s, k) for k in names})
 
 def _read_test(s, train):
