@@ -18,10 +18,11 @@ def as_frame(
     "Convert data frames of other libraries, such as polars and pyarrow, to pandas; a `ValueError` if that fails"
     if hasattr(o, 'iloc') or not any(hasattr(o, k) for k in ('to_pandas', '__arrow_c_stream__', '__dataframe__')): return o
     cols:Any = getattr(o, 'columns', getattr(o, 'column_names', None))
-    if cols is None and not hasattr(o, '__dataframe__'): return o      # a single column, or an array with labels
+    if cols is None and not hasattr(o, '__dataframe__') and not hasattr(o, 'read_pandas'): return o    # a single column, or an array with labels
     import pandas as pd      # only here: a predictor of arrays does not need pandas
     # the second way needs no pyarrow
-    ways = [lambda: o.to_pandas(), lambda: pd.DataFrame({c: o[c].to_numpy() for c in cols}), lambda: pd.DataFrame.from_arrow(o)]
+    ways = [lambda: o.to_pandas(), lambda: pd.DataFrame({c: o[c].to_numpy() for c in cols}), lambda: pd.DataFrame.from_arrow(o),
+            lambda: o.read_pandas()]
     why = ''
     for convert in ways:
         try: df = convert()

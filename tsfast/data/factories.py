@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['split_series']
 
-# %% ../../nbs/data/15_factories.ipynb #fa80f165
+# %% ../../nbs/data/15_factories.ipynb #6a1b4025
 import inspect, warnings
 from contextlib import suppress
 import numpy as np
@@ -21,7 +21,7 @@ from .series_data import SeriesData
 from .splits import get_splits
 from .targets import TSClassification, TSRegression
 
-# %% ../../nbs/data/15_factories.ipynb #e14e21a8
+# %% ../../nbs/data/15_factories.ipynb #070240ac
 def split_series(
     data:SeriesData, # series, with or without groups
     valid_pct:float|int=0.2, # share or number of the groups for validation
@@ -48,7 +48,7 @@ def _flat(v): # tuples are the names of groups, not rows of a table
     out[:] = list(v)
     return pd.Index(out, tupleize_cols=False) if v.dtype == object else v
 
-# %% ../../nbs/data/15_factories.ipynb #7d023d89
+# %% ../../nbs/data/15_factories.ipynb #e4014d8b
 def _random(codes, names, labels, valid_pct, test_pct, seed):
     "Numbers of the groups of each part"
     n = codes.max() + 1
@@ -77,7 +77,7 @@ def _balanced(counts, sizes, seed, n_draws=100):
         if off < .1: break
     return parts
 
-# %% ../../nbs/data/15_factories.ipynb #173b7b75
+# %% ../../nbs/data/15_factories.ipynb #2aad48a9
 def _by_index(data, valid_idx, codes, names):
     "Training and validation from the series of validation. Groups that were named stay whole; recordings, where no step would be shared"
     mask = np.zeros(len(data), bool)
@@ -114,7 +114,7 @@ def _by_group(valid_groups, codes, names, labels):
         if len(lost): raise ValueError(_class_not_trained(lost.tolist()[0], names.tolist()[codes[mask & (labels == lost[0])][0]]))
     return np.flatnonzero(~mask), np.flatnonzero(mask)
 
-# %% ../../nbs/data/15_factories.ipynb #24ca208a
+# %% ../../nbs/data/15_factories.ipynb #c5ea432e
 @patch(cls_method=True)
 def from_series(cls:TSDataLoaders,
     data:SeriesData, # what `read_frame`, `read_data` or `read_arrays` gives
@@ -153,7 +153,7 @@ def _parted(kwargs): # arguments of `read_data`, and the others
     _check_names(kwargs, [*_READ_NAMES, *_SPLIT_NAMES, *_LOADER_NAMES])
     return {k: v for k, v in kwargs.items() if k in _READ_NAMES}, {k: v for k, v in kwargs.items() if k not in _READ_NAMES}
 
-# %% ../../nbs/data/15_factories.ipynb #c59be5b9
+# %% ../../nbs/data/15_factories.ipynb #2f545a6e
 @patch(cls_method=True)
 def from_df(cls:TSDataLoaders,
     df, # data frame of pandas, polars, pyarrow or another library: a row for each time step (long), or for each series (wide)
@@ -188,7 +188,7 @@ def from_csv(cls:TSDataLoaders,
     read, rest = _parted(kwargs)
     return cls.from_series(read_data(path, **read), **rest)
 
-# %% ../../nbs/data/15_factories.ipynb #9771a23c
+# %% ../../nbs/data/15_factories.ipynb #2395644b
 @patch(cls_method=True)
 def from_parquet(cls:TSDataLoaders,
     path, # file, list of files, pattern such as 'parts/*.parquet', or folder
@@ -219,18 +219,18 @@ def from_arrays(cls:TSDataLoaders,
     "Loaders from arrays, or from a list of recordings of unequal length"
     return cls.from_series(read_arrays(X, y, groups, ids=ids, channels=channels, window=window, stride=stride, label=label), **kwargs)
 
-# %% ../../nbs/data/15_factories.ipynb #7a6de7d0
+# %% ../../nbs/data/15_factories.ipynb #1525e725
 def _shown(names, i): return i if names is None else names.tolist()[i]
 
 def _one_group(n, names):
     if names is None: return "There is one series. Expected at least 2: one for training and one for validation."
-    return (f"All {n} series are of one group, {names.tolist()[0]!r}, so that no split keeps groups apart. Name what tells groups apart, "
-            "group= or id=; or split windows of one recording in time, valid_idx=range(k, n), where they do not overlap.")
+    return (f"All {n} series are of one group or recording, {names.tolist()[0]!r}, and no split keeps it whole. Name the column that tells "
+            f"groups or recordings apart, group= or id=; or split windows that do not overlap in time, valid_idx=range({int(.8*n)}, {n}).")
 
 def _one_side(arg, mask): return f"{arg} names {mask.sum()} of {len(mask)} series. Expected some on both sides."
 
 def _no_such_argument(k):
-    return f"There is no argument {k!r}.{suggest(k, [*_READ_NAMES, *_SPLIT_NAMES, *_LOADER_NAMES])}"
+    return f"There is no argument {k!r}.{suggest('bs' if k == 'batch_size' else k, [*_READ_NAMES, *_SPLIT_NAMES, *_LOADER_NAMES])}"
 
 def _class_alone(classes, groups, names):
     c, g = classes.tolist()[0], groups[0]
@@ -256,7 +256,7 @@ def _class_not_trained(c, g):
 def _no_such_group(g, known):
     return f"valid_groups has {g!r}, which is no group.{suggest(g, known)} There are {len(known)}, such as {known[:5]}."
 
-# %% ../../nbs/data/15_factories.ipynb #cea8e962
+# %% ../../nbs/data/15_factories.ipynb #ffe63f33
 def _straddles(both, codes, mask, names):
     g = both[0]
     n, k = ((codes == g) & ~mask).sum(), ((codes == g) & mask).sum()

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['read_data', 'find_files']
 
-# %% ../../nbs/data/14_files.ipynb #972f39b7
+# %% ../../nbs/data/14_files.ipynb #67ab8a5f
 import glob, warnings
 from collections import Counter
 from pathlib import Path
@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 from ..core import suggest
 from ..frames import LABEL_NAMES, has_name, word_columns
+from .columns import as_table
 from .readers import read_arff, read_ts
 from .recordings import read_arrays, read_frame
 from .series_data import SeriesData
 from .table_files import TABLES, read_npy, read_table
 
-# %% ../../nbs/data/14_files.ipynb #09f3d72a
+# %% ../../nbs/data/14_files.ipynb #48780f2b
 def read_data(
     path, # file, list of files, pattern such as 'parts/*.parquet', or folder
     id=None, time=None, channels=None, # columns, as for `read_frame`; where each file is a recording, the id is 'file'
@@ -47,7 +48,7 @@ def read_data(
     if kinds == {'set'}: return _read_set(files, y, group, dict(window=window, stride=stride, channels=channels))
     return _read_npys(files, root, y, group, dict(window=window, stride=stride, label=label, channels=channels))
 
-# %% ../../nbs/data/14_files.ipynb #17c69deb
+# %% ../../nbs/data/14_files.ipynb #1595c3a8
 def find_files(
     path, # file, list of files, pattern or folder
 ) -> tuple: # files, sorted; and the folder, None where `path` is none
@@ -78,7 +79,7 @@ def _kind(file):
 
 def _is_hidden(file, root): return any(o.startswith(('.', '_')) for o in file.relative_to(root).parts)
 
-# %% ../../nbs/data/14_files.ipynb #4bf07bd1
+# %% ../../nbs/data/14_files.ipynb #a668c8ab
 def _read_tables(files, root, sep, args):
     "One table, one in parts, or a recording in each file"
     if len(files) == 1:
@@ -113,10 +114,10 @@ def _names(files, root):
     if root is None: root = files[0].parent if len({f.parent for f in files}) == 1 else None
     return [(f if root is None else f.relative_to(root)).as_posix() for f in files]
 
-# %% ../../nbs/data/14_files.ipynb #27c52c77
+# %% ../../nbs/data/14_files.ipynb #1070262a
 def _same_columns(files, sep):
     "The frames of files with the same columns of the same kinds"
-    frames = [read_table(f, sep) for f in files]
+    frames = [as_table(read_table(f, sep), str(f))[0] for f in files]       # a stored index is a column
     first = frames[0]
     for f, df in zip(files[1:], frames[1:]):
         if set(df.columns) != set(first.columns): raise ValueError(_other_columns(f, df, files[0], first))
@@ -125,7 +126,7 @@ def _same_columns(files, sep):
             if one != other: raise ValueError(_other_kind(c, (files[0], first), (f, df)))
     return [df[list(first.columns)] for df in frames]
 
-# %% ../../nbs/data/14_files.ipynb #a1bf7355
+# %% ../../nbs/data/14_files.ipynb #21af24af
 def _read_labelled(files, root, labels, y, group, sep, args):
     "A recording in each file, whose labels are in a table or are the names of folders"
     root = root or Path(labels).parent
@@ -154,26 +155,26 @@ def _labels_of(file, names, y, group, sep):
         y = named[0]
     for what, c in (('y', y), ('group', group)):
         if c is not None and c not in cols: raise ValueError(f"{what}={c!r} is no column of {file}.{suggest(c, cols)} It has {cols}.")
-    keys = df[where].astype(str)
+    keys = read_table(file, sep, dtype=str)[where].astype(str)      # 007 is a name
     known = _by_short_name(names)
     unknown = [k for k in keys if k not in known]
     if unknown: raise ValueError(_no_such_file(file, unknown, names))
-    twice = keys[keys.duplicated()].tolist()
-    if twice: raise ValueError(f"{file} has a second line for {twice[0]!r}. Expected one for each file.")
     found = [known[k] for k in keys]
+    twice = next((n for n, k in Counter(found).items() if k > 1), None)
+    if twice is not None: raise ValueError(f"{file} has several lines for {twice!r}. Expected one for each file.")
     left = [n for n in names if n not in set(found)]
     if left: warnings.warn(_without_line(left, names, file), stacklevel=4)
     by_file = lambda c: dict(zip(found, df[c].tolist()))
     return by_file(y), None if group is None else by_file(group)
 
-# %% ../../nbs/data/14_files.ipynb #d2ce649a
+# %% ../../nbs/data/14_files.ipynb #93a4c207
 def _by_short_name(names):
     "Files by their path in the folder, and by their name, with or without suffix, where only one has it"
     short = [o for n in names for o in {Path(n).name, Path(n).stem}]
     once = {o for o, k in Counter(short).items() if k == 1}
     return {**{o: n for n in names for o in (Path(n).stem, Path(n).name) if o in once}, **{n: n for n in names}}
 
-# %% ../../nbs/data/14_files.ipynb #d8724d4d
+# %% ../../nbs/data/14_files.ipynb #3c2cbeea
 def _read_npys(files, root, y, group, args):
     "One array of series, or a recording in each file"
     y, group = (_array_of(o, what, files[0]) for o, what in ((y, 'y'), (group, 'group')))
@@ -200,7 +201,7 @@ def _refuse_table_args(file, args):
     given = [k for k, v in args.items() if v is not None and v != 'none']
     if given: raise ValueError(f"{given[0]}={args[given[0]]!r} is for tables, and {file} has no columns. Leave it out.")
 
-# %% ../../nbs/data/14_files.ipynb #6c504f40
+# %% ../../nbs/data/14_files.ipynb #d157ba4c
 def _nearby(path):
     "What lies where the path should be"
     if not path.parent.is_dir(): return f" There is no folder {path.parent} either."
@@ -212,7 +213,7 @@ def _no_files(root):
     return f"The folder {root} has no files of series: {has}. Expected {', '.join(_SUFFIXES)}."
 
 def _several_kinds(files, path):
-    one = {f.suffix.lower(): f for f in files}
+    one = {f.suffix.lower(): f for f in reversed(files)}
     return (f"{path} has files of several kinds: {', '.join(str(f) for f in one.values())}. Pass a list or a pattern of those that are "
             "recordings, such as 'folder/*.csv'.")
 
@@ -239,7 +240,7 @@ def _which_label(file, rest):
 def _without_line(left, names, file):
     return f"{len(left)} of {len(names)} files have no line in {file}, and are left out; the first is {left[0]}."
 
-# %% ../../nbs/data/14_files.ipynb #3ef580ac
+# %% ../../nbs/data/14_files.ipynb #cd5a2ba7
 def _no_such_file(file, unknown, names):
     return (f"{file} names {len(unknown)} files that are not there, such as {unknown[0]!r}.{suggest(unknown[0], names)} The folder has "
             f"{len(names)} files, such as {names[0]!r}.")

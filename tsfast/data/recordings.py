@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['read_frame', 'check_windows', 'read_arrays']
 
-# %% ../../nbs/data/13_recordings.ipynb #26a14b89
+# %% ../../nbs/data/13_recordings.ipynb #d93aaec5
 import numpy as np
 import pandas as pd
 from dataclasses import replace
@@ -16,7 +16,7 @@ from .series_data import SeriesData, cut_recordings, with_targets
 from .steps import RecordingSettings, as_freq, even_steps, fill_by_channel, time_order, utc_times, warn_uneven
 from .targets import as_targets, same_length
 
-# %% ../../nbs/data/13_recordings.ipynb #bc96c415
+# %% ../../nbs/data/13_recordings.ipynb #df509d7a
 def read_frame(
     df, # data frame of pandas, polars, pyarrow or another library, or a dict of columns
     id=None, # column or columns that tell recordings apart; in a wide frame, the name of each series
@@ -52,17 +52,14 @@ def check_windows(
         if v is not None and not is_whole(v): raise ValueError(f"{what}={v!r}. Expected a number of steps, at least 1.")
     if stride is not None and window is None: raise ValueError(f"stride={stride} without windows. Pass window= as well, or leave it out.")
 
-# %% ../../nbs/data/13_recordings.ipynb #a8eca0b5
+# %% ../../nbs/data/13_recordings.ipynb #0ef4c81a
 def _read_long(df, cols, y, window, stride, label, freq, fill, name):
     "Series from a frame with a row for each step"
     codes, ids = row_keys(df, cols.id, name)
-    ways, t, order, names = fill_by_channel(fill, cols.channels), None, np.argsort(codes, kind='stable'), ids.tolist()
+    names, ways = ids.tolist() if cols.id else None, fill_by_channel(fill, cols.channels)
     targets = read_targets(df, cols.y, name) if cols.y or y is None else targets_by_id(y, ids, codes, name)
-    if cols.time is not None:
-        t = utc_times(df[cols.time], f"column {cols.time!r}")
-        order = time_order(t, codes, names, cols.time, cols.id, doubled=freq is not None and set(ways) == {'mean'})
-        t = t[order]
-    elif freq is not None: raise ValueError(_no_time_for_freq(freq, df, name))
+    if cols.time is None and freq is not None: raise ValueError(_no_time_for_freq(freq, df, name))
+    t, order = _in_order(df, cols, codes, names, freq is not None and set(ways) == {'mean'}, name)
     bounds = np.r_[0, np.flatnonzero(np.diff(codes[order])) + 1, len(order)]
     rows = [slice(a, b) for a, b in zip(bounds, bounds[1:])]
     groups = _one_group_each(df, cols.group, order, bounds, names, name) if cols.group else ids
@@ -71,19 +68,33 @@ def _read_long(df, cols, y, window, stride, label, freq, fill, name):
     labels = None if targets is None else [targets.take(order[o]) for o in rows]
     if freq is not None: parts, labels, times = _even(parts, labels, times, cols, freq, ways, names)
     elif t is not None: warn_uneven(t, bounds, names, cols.time)
-    settings = RecordingSettings(id=[str(c) for c in cols.id], time=None if cols.time is None else str(cols.time), window=window,
-                                 stride=None if window is None else stride or window, freq=freq, fill=fill)
+    settings = RecordingSettings(id=[str(c) for c in cols.id], time=None if cols.time is None else str(cols.time), freq=freq, window=window,
+                                 stride=None if window is None else stride or window, fill=_as_text(fill))
     data = cut_recordings(parts, ids, groups, settings, labels=labels, times=times, label=label, name=name)
     return replace(data, channels=[str(c) for c in cols.channels], notes=[*cols.notes, *data.notes])
+
+def _as_text(fill): return {str(k): v for k, v in fill.items()} if isinstance(fill, dict) else fill
+
+def _in_order(df, cols, codes, ids, doubled, name):
+    "Times of rows, sorted, or None; and the order of the rows: recording after recording, by time in each"
+    given = np.argsort(codes, kind='stable')
+    if cols.time is None: return None, given
+    t = utc_times(df[cols.time], f"{name}: column {cols.time!r}")
+    order = time_order(t, codes, ids, cols.time, cols.id, doubled)
+    moved = np.unique(codes[order[order != given]])
+    if len(moved): cols.notes.append(f"rows are sorted by time in {len(moved)} of {codes.max() + 1} recordings")
+    return t[order], order
 
 def _one_group_each(df, cols, order, bounds, ids, name):
     "The group of each recording"
     codes, found = row_keys(df, cols, name)
     low, high = (f.reduceat(codes[order], bounds[:-1]) for f in (np.minimum, np.maximum))
     bad = np.flatnonzero(low < high)
-    if len(bad): raise ValueError(_two_groups(ids[bad[0]], found[[low[bad[0]], high[bad[0]]]].tolist(), cols, name))
-    return found[low]
+    if not len(bad): return found[low]
+    i = bad[0]
+    raise ValueError(_two_groups(None if ids is None else ids[i], found[[low[i], high[i]]].tolist(), cols, name))
 
+# %% ../../nbs/data/13_recordings.ipynb #d4a78dc3
 def _channel_values(df, channels, order, window, dtype):
     "The channels, (rows, channels), in order; a warning where float32 loses digits"
     size = min(window or 100, len(order))
@@ -93,7 +104,7 @@ def _channel_values(df, channels, order, window, dtype):
     values = df[channels].to_numpy(dtype, na_value=np.nan)
     return values if (np.diff(order) == 1).all() else values[order]
 
-# %% ../../nbs/data/13_recordings.ipynb #2c277a05
+# %% ../../nbs/data/13_recordings.ipynb #106b7936
 def _even(parts, labels, times, cols, freq, ways, ids):
     "Each recording in even steps; the label of a step is the one recorded nearest to it"
     out, added = ([], [], []), []
@@ -101,21 +112,19 @@ def _even(parts, labels, times, cols, freq, ways, ids):
         k, lab = v.shape[1], np.empty((len(v), 0)) if labels is None else labels[i].values.reshape(len(v), -1).astype(np.float64)
         names = [*cols.channels, *((None, j) for j in range(lab.shape[1]))]
         fill = dict(zip(names, [*ways, *['nearest']*lab.shape[1]]))
-        even, t = even_steps(np.hstack([v, lab]), t, freq, fill, names, f"recording {ids[i]!r}")
+        even, t = even_steps(np.hstack([v, lab]), t, freq, fill, names, 'The recording' if ids is None else f"Recording {ids[i]!r}")
         for o, new in zip(out, (even[:, :k].astype(np.float32), even[:, k:], t)): o.append(new)
-        if len(even) > len(v): added.append((i, len(even) - len(v)))
-    if added: cols.notes.append(_added(added, freq, ids))
+        if len(even) > len(v): added.append(len(even) - len(v))
+    if added: cols.notes.append(_added(added, freq, len(parts)))
     return out[0], None if labels is None else [_as_before(l, v) for l, v in zip(labels, out[1])], out[2]
 
 def _as_before(labels, values): # they stood beside the channels
     values = values.reshape(len(values), *labels.values.shape[1:])
     return replace(labels, values=values if labels.classes is None else values.astype(np.int64))
 
-def _added(added, freq, ids):
-    return (f"freq={freq!r} added {sum(n for _, n in added)} steps in {len(added)} of {len(ids)} recordings; the first of them is "
-            f"{ids[added[0][0]]!r}")
+def _added(added, freq, n): return f"freq={freq!r} added {sum(added)} steps in {len(added)} of {n} recordings"
 
-# %% ../../nbs/data/13_recordings.ipynb #43182359
+# %% ../../nbs/data/13_recordings.ipynb #f5fefff1
 def _read_wide(df, cols, y, window, stride, label, freq, fill, name):
     "Series from a frame with a row for each series"
     for arg, v in (('freq', freq), ('label', label)):
@@ -152,7 +161,7 @@ def _without_padding(x): # (channels, steps)
     known = np.flatnonzero(~np.isnan(x).all(0))
     return x[:, :known[-1] + 1] if len(known) else x[:, :1]
 
-# %% ../../nbs/data/13_recordings.ipynb #08fbebe4
+# %% ../../nbs/data/13_recordings.ipynb #6d10fa8c
 def read_arrays(
     X, # (n, channels, steps), (n, steps), or a list of recordings: arrays (channels, steps), (steps,), or frames with a row for each step
     y=None, # n targets; with windows also one for each step: a list of arrays, or (n, steps)
@@ -187,7 +196,7 @@ def _one_each(v, n, what):
     if v.shape != (n,): raise ValueError(f"{what} has shape {v.shape}. Expected ({n},), one for each series.")
     return v
 
-# %% ../../nbs/data/13_recordings.ipynb #d4b12b45
+# %% ../../nbs/data/13_recordings.ipynb #1257913d
 def _step_labels(y, parts, n_steps):
     "Labels of the steps of each recording, from one for each recording or for each step"
     same_length(len(parts), y)
@@ -197,10 +206,11 @@ def _step_labels(y, parts, n_steps):
     ends = np.cumsum([len(p) for p in parts])
     return [t.take(slice(b - len(p), b)) for b, p in zip(ends, parts)]
 
-# %% ../../nbs/data/13_recordings.ipynb #20da22a0
+# %% ../../nbs/data/13_recordings.ipynb #91f5735c
 def _two_groups(i, groups, cols, name):
-    return (f"{name}: recording {i!r} belongs to two groups, {groups[0]!r} and {groups[1]!r}, by {', '.join(map(repr, cols))}. Expected "
-            "one group for all rows of a recording. If they are recordings of their own, name these columns in id=, too.")
+    return (f"{name}: {'the recording' if i is None else f'recording {i!r}'} belongs to two groups, {groups[0]!r} and {groups[1]!r}, by "
+            f"{', '.join(map(repr, cols))}. Expected one group for all rows of a recording. If they are recordings of their own, name "
+            "these columns in id=, too.")
 
 def _no_time_for_freq(freq, df, name):
     return f"freq={freq!r} needs the times of rows. Name their column, time=…. {name} has {list(df.columns)[:20]}."

@@ -6,7 +6,7 @@
 __all__ = ['FILLS', 'RecordingSettings', 'as_times', 'utc_times', 'is_number', 'even_steps', 'fill_by_channel', 'as_freq',
            'time_order', 'wide_steps', 'warn_uneven', 'prepared']
 
-# %% ../../nbs/data/11_steps.ipynb #1e695b2f
+# %% ../../nbs/data/11_steps.ipynb #8235080c
 import warnings
 from contextlib import suppress
 from typing import Annotated
@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Meta, Struct
 from ..frames import as_frame
 
-# %% ../../nbs/data/11_steps.ipynb #35ab801a
+# %% ../../nbs/data/11_steps.ipynb #aab965f4
 _Steps = Annotated[int, Meta(ge=1)]
 
 class RecordingSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -26,7 +26,7 @@ class RecordingSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields
     freq:str|float|None = None  # time between two steps, as pandas writes it ('1s', '15min') or as a number; None: as recorded
     fill:str|dict[str, str] = 'none' # how steps that are missing are filled, for all channels or by channel
 
-# %% ../../nbs/data/11_steps.ipynb #fa1b90aa
+# %% ../../nbs/data/11_steps.ipynb #4133c684
 def as_times(
     v, # index or column of a data frame
 ): # a pandas index of dates, periods or durations; None where the values are something else
@@ -61,11 +61,11 @@ def is_number(
 def _no_times(v, name):
     import pandas as pd
     seen = pd.Series(v).dropna()
-    return (f"The times of {name} hold {str(seen.iloc[0]) if len(seen) else 'nothing'!r}, which is no number and no date as 2024-01-31 or "
-            "2024-01-31 10:00. Convert them first: df[time] = pd.to_datetime(df[time], format='%d/%m/%Y %H:%M'), with the format that "
-            "they have; times without a date become durations, pd.to_timedelta(df[time]).")
+    return (f"{name} has {str(seen.iloc[0]) if len(seen) else 'nothing'!r} for a time, which is no number and no date as 2024-01-31 or "
+            "2024-01-31 10:00. Convert the times first, pd.to_datetime(df[time], format='%d/%m/%Y %H:%M'), with the format that they "
+            "have; times without a date become durations, pd.to_timedelta(df[time]).")
 
-# %% ../../nbs/data/11_steps.ipynb #61099ff1
+# %% ../../nbs/data/11_steps.ipynb #de77198a
 def even_steps(
     values, # (steps, channels): array or data frame of numbers
     times, # (steps,) times of the rows: dates, durations or numbers, rising
@@ -80,6 +80,8 @@ def even_steps(
     ways = fill_by_channel(fill, channels)
     v, t = np.asarray(values, dtype=np.float64), utc_times(times, name)
     if not len(t): raise ValueError(f"{name} has no rows.")
+    if not t.is_monotonic_increasing: raise ValueError(f"{name} has times that do not rise. Sort its rows first, df.sort_values(<time>).")
+    if not t.is_unique and set(ways) != {'mean'}: raise ValueError(_same_time_twice(t, name))
     grid, place = _grid(t, freq, 0 if set(ways) == {'mean'} else .5, name)      # a last time just before its step belongs to it
     if np.array_equal(place, np.arange(len(grid))) and not np.isnan(v).any(): return v, grid
     out, place, ways = np.empty((len(grid), len(channels))), pd.Index(place), np.array(ways)
@@ -104,7 +106,7 @@ def fill_by_channel(
         if way not in FILLS: raise ValueError(_no_such_fill(c if isinstance(fill, dict) else None, way))
     return [by_name.get(c, 'none') for c in channels]
 
-# %% ../../nbs/data/11_steps.ipynb #5b15ecef
+# %% ../../nbs/data/11_steps.ipynb #487a1e2d
 def _filled(df, way, n):
     "The values of channels, by their places among the steps, at the steps 0 to n-1"
     import pandas as pd
@@ -116,8 +118,8 @@ def _filled(df, way, n):
     near = df.reindex(steps, method='nearest', tolerance=.5)
     if way == 'zero': return near.fillna(0).to_numpy()
     if way == 'none' or len(df) < 2: return near.to_numpy()
-    both = df.reindex(df.index.union(steps)).interpolate('index', limit_area='inside').reindex(steps)
-    return both.fillna(near).to_numpy()     # a first or last time that is a little off its step
+    between = np.stack([np.interp(steps, df.index, df[c], left=np.nan, right=np.nan) for c in df], axis=1)
+    return np.where(np.isnan(between), near, between)       # a first or last time may be a little off its step
 
 def _grid(t, freq, n_extra, name):
     "The even steps of the times `t`, and the place of each time among them: whole numbers are steps"
@@ -134,7 +136,7 @@ def _grid(t, freq, n_extra, name):
         n = int(np.floor(place[-1] + n_extra)) + 1
         _refuse_too_fine(n, len(t), freq, name)
         return t[0] + step*pd.Index(np.arange(n)), place
-    if t.dtype.kind == 'm': raise ValueError(f"freq={freq!r} is a period of the calendar, and the times of {name} are durations.")
+    if t.dtype.kind == 'm': raise ValueError(f"{name} has times that are durations, and freq={freq!r} is a period of the calendar.")
     grid = pd.date_range(offset.rollback(t[0]), t[-1], freq=offset, unit=t.unit)
     ends = grid.append(pd.DatetimeIndex([grid[-1] + offset])).as_unit(t.unit)
     return grid, np.interp(t.asi8.astype(np.float64), ends.asi8.astype(np.float64), np.arange(len(ends)))
@@ -143,9 +145,9 @@ def _offset(freq, name):
     from pandas.tseries.frequencies import to_offset
     if isinstance(freq, str):
         with suppress(ValueError): return to_offset(freq)
-    raise ValueError(f"freq={freq!r}, and the times of {name} are dates or durations. Expected what pandas knows: '1s', '15min', 'MS', …")
+    raise ValueError(f"{name} has times that are dates or durations, and freq={freq!r}. Expected what pandas knows: '1s', '15min', 'MS', …")
 
-# %% ../../nbs/data/11_steps.ipynb #19ec7d97
+# %% ../../nbs/data/11_steps.ipynb #be5112ec
 def as_freq(
     freq, # None, a number, text as pandas writes it, or an offset or time delta
 ): # None, a float or text, as it can be stored
@@ -157,27 +159,30 @@ def as_freq(
 
 def _refuse_too_fine(n, rows, freq, name):
     if n <= max(10**6, 100*rows): return
-    raise ValueError(f"freq={freq!r} makes {n:,} steps of the {rows:,} rows of {name}. Pass a longer time between two steps.")
+    raise ValueError(f"{name} has {rows:,} rows, and freq={freq!r} makes {n:,} steps of them. Pass a longer time between two steps.")
+
+def _same_time_twice(t, name):
+    return f"{name} has the time {t[t.duplicated()][0]} more than once. Drop all but one of these rows, or take their mean, fill='mean'."
 
 def _no_such_fill(c, way):
     where = '' if c is None else f" for channel {c!r}"
     return f"fill is {way!r}{where}. Expected one of {', '.join(map(repr, FILLS))}, or a dict of them by channel."
 
 def _no_number_of_time(freq, name):
-    return f"freq={freq!r}, and the times of {name} are numbers. Expected a positive number, in the unit of the times."
+    return f"{name} has times that are numbers, and freq={freq!r}. Expected a positive number, in the unit of the times."
 
-# %% ../../nbs/data/11_steps.ipynb #6b1ee716
+# %% ../../nbs/data/11_steps.ipynb #97d93a51
 def time_order(
     t, # pandas index: times of the rows, as `utc_times` gives them
     codes, # (rows,) number of the recording of each row
-    ids, # name of each recording, by number
+    ids, # name of each recording, by number; None: there is one recording
     column:str='time', # name of the column of times, for messages
     id_columns=(), # names of the columns that tell recordings apart, for messages
     doubled:bool=False, # allow a time more than once in a recording
 ) -> np.ndarray: # (rows,) the order of the rows: recording after recording, by time in each
     "Sort rows by time within each recording; missing and doubled times are a `ValueError`"
     if t.hasnans: raise ValueError(_missing_time(np.flatnonzero(t.isna()), column, codes, ids))
-    order = np.lexsort((_as_numbers(t), codes))
+    order = np.lexsort((t.to_numpy() if is_number(t) else t.asi8, codes))
     c, s = np.asarray(codes)[order], t[order]
     same = np.flatnonzero((c[1:] == c[:-1]) & np.asarray(s[1:] == s[:-1]))
     if len(same) and not doubled: raise ValueError(_same_time(s[same], c[same], column, id_columns, ids))
@@ -196,11 +201,11 @@ def wide_steps(
 
 def _as_numbers(t): return t.to_numpy(np.float64) if is_number(t) else t.asi8
 
-# %% ../../nbs/data/11_steps.ipynb #5c0c528a
+# %% ../../nbs/data/11_steps.ipynb #71ad1ab7
 def warn_uneven(
     t, # pandas index: times of all rows, in order
     bounds, # (recordings + 1,) row at which each recording starts, and the number of rows
-    ids, # name of each recording
+    ids, # name of each recording; None: there is one
     column:str='time', # name of the column of times
 ) -> None:
     "Warn of holes in recordings, and of recordings with different steps"
@@ -215,17 +220,19 @@ def warn_uneven(
     slow, fast = (known[o(usual[known])] if len(known) else 0 for o in (np.argmax, np.argmin))
     if len(known) and usual[slow] > 1.5*usual[fast]: warnings.warn(_mixed_steps(slow, fast, usual, t, ids, column), stacklevel=4)
 
-# %% ../../nbs/data/11_steps.ipynb #b5d24441
+# %% ../../nbs/data/11_steps.ipynb #eb6d7310
+def _recording(ids, i): return 'The recording' if ids is None else f"Recording {ids[i]!r}"
+
 def _missing_time(rows, column, codes, ids):
-    more = f"{len(rows)} rows have" if len(rows) > 1 else "A row has"
-    return (f"{more} no time in column {column!r}; the first is row {rows[0]}, of recording {ids[codes[rows[0]]]!r}. Fill the time or "
-            f"leave the row out, df.dropna(subset=[{column!r}]).")
+    return (f"{_recording(ids, codes[rows[0]])} has no time in row {rows[0]}, column {column!r}, and {len(rows)} such "
+            f"row{'s'*(len(rows) > 1)} there are in all. Fill the times or leave these rows out, df.dropna(subset=[{column!r}]).")
 
 def _same_time(t, codes, column, id_columns, ids):
     keys = [*id_columns, column]
-    return (f"Recording {ids[codes[0]]!r} has the time {t[0]} more than once in column {column!r}, and {len(t)} rows in all repeat a time "
-            f"of their recording. Drop rows that are there twice, df.drop_duplicates({keys}), or take the mean of the samples in each "
-            "step, freq=… and fill='mean'. If another column tells recordings apart, name it in id=, too.")
+    apart = f"name it in id=, beside {list(id_columns)}" if id_columns else "name it in id="
+    return (f"{_recording(ids, codes[0])} has the time {t[0]} more than once in column {column!r}, and {len(t)} rows in all repeat a time "
+            f"of their recording. If another column tells recordings apart, {apart}. Otherwise drop rows that are there twice, "
+            f"df.drop_duplicates({keys}), or take the mean of the samples in each step, freq=… and fill='mean'.")
 
 def _span(v, t): # a time between two steps, readable
     import pandas as pd
@@ -235,18 +242,18 @@ def _holes(holes, t, bounds, usual, ids, column):
     i, wide = next(iter(holes.items()))
     row = bounds[i] + wide[0]
     total = sum(map(len, holes.values()))
+    many_of = 'There are' if ids is None else f"{len(holes)} of {len(bounds) - 1} recordings have holes,"
     many = (_as_numbers(t[row:row + 2])[1] - _as_numbers(t[row:row + 2])[0]) / usual[i]
-    return (f"Recording {ids[i]!r} has a hole: between {t[row]} and {t[row + 1]} in column {column!r} lie {many:.3g} usual steps of "
-            f"{_span(usual[i], t)}. {len(holes)} of {len(bounds) - 1} recordings have holes, {total} in all, and the steps on both sides "
-            "are taken as neighbours. Pass freq=, the time between two steps, to make them even, and fill=, such as 'linear', to fill "
-            "them.")
+    return (f"{_recording(ids, i)} has a hole: between {t[row]} and {t[row + 1]} in column {column!r} lie {many:.3g} usual steps of "
+            f"{_span(usual[i], t)}. {many_of} {total} in all, and the steps on both sides are taken as neighbours. Pass freq=, the time "
+            "between two steps, to make them even, and fill=, such as 'linear', to fill them.")
 
 def _mixed_steps(slow, fast, usual, t, ids, column):
     return (f"Recordings have different steps in column {column!r}: {_span(usual[fast], t)} in {ids[fast]!r} and {_span(usual[slow], t)} "
             f"in {ids[slow]!r}. A series is taken step by step, whatever the time between. Pass freq=, the time between two steps, to "
             "give all the same.")
 
-# %% ../../nbs/data/11_steps.ipynb #f6b84a4d
+# %% ../../nbs/data/11_steps.ipynb #61175816
 def prepared(
     recording, # one recording: data frame, or array (steps, channels), whose rows are in order and in even steps
     settings:RecordingSettings, # of training
@@ -260,6 +267,9 @@ def prepared(
         return a[:, None] if a.ndim == 1 else a, None
     if settings.time is not None and settings.time not in recording.columns and recording.index.name == settings.time:
         recording = recording.reset_index()
+    several = [c for c in settings.id if c in recording.columns and recording[c].nunique(dropna=False) > 1]
+    if several: raise ValueError(_several_recordings(several[0], recording, name))
+    if not set(map(type, recording.columns)) <= {str}: recording = recording.set_axis(list(map(str, recording.columns)), axis=1)
     missing = [c for c in [settings.time, *(channels or [])] if c is not None and c not in recording.columns]
     if missing: raise ValueError(_no_column(missing, recording, name))
     names = list(channels) if channels else [c for c in recording.columns if c != settings.time and c not in settings.id]
@@ -267,11 +277,15 @@ def prepared(
     if settings.time is None: return values.astype(np.float32), None
     t = utc_times(recording[settings.time], name)
     doubled = settings.freq is not None and set(fill_by_channel(settings.fill, names)) == {'mean'}
-    order = time_order(t, np.zeros(len(t), int), [name], settings.time, doubled=doubled)
+    order = time_order(t, np.zeros(len(t), int), None, settings.time, doubled=doubled)
     values, t = values[order], t[order]
     if settings.freq is not None: values, t = even_steps(values, t, settings.freq, settings.fill, names, name)
-    else: warn_uneven(t, [0, len(t)], [name], settings.time)
+    else: warn_uneven(t, [0, len(t)], None, settings.time)
     return values.astype(np.float32), t
+
+def _several_recordings(c, df, name):
+    return (f"{name} holds {df[c].nunique(dropna=False)} recordings by its column {c!r}, such as {df[c].iloc[0]!r}. Expected one: for _, "
+            f"g in df.groupby({c!r}).")
 
 def _no_column(missing, recording, name):
     return f"{name} has no column {missing[0]!r}, which training had. It has {list(recording.columns)[:20]}."

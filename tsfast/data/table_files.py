@@ -5,24 +5,25 @@
 # %% auto #0
 __all__ = ['TABLES', 'read_table', 'read_npy']
 
-# %% ../../nbs/data/14_table_files.ipynb #4ad0041c
+# %% ../../nbs/data/14_table_files.ipynb #f99eade2
 import csv
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from ..core import optional_import
 
-# %% ../../nbs/data/14_table_files.ipynb #152eda84
+# %% ../../nbs/data/14_table_files.ipynb #8f1dfd7d
 TABLES = ('.csv', '.tsv', '.txt', '.parquet', '.pq', '.feather', '.arrow')
 
 def read_table(
     file, # `.csv`, `.tsv`, `.txt`, `.parquet`, `.pq`, `.feather` or `.arrow`
     sep:str|None=None, # between the cells of a text file; None: found out
+    dtype=None, # of the columns of a text file, as for `pandas.read_csv`
 ) -> pd.DataFrame: # columns '0', '1', … where a text file has no line of names
     "A file as a data frame; a `ValueError` with its name says what cannot be read"
     file = Path(file)
     if not file.exists(): raise FileNotFoundError(f"There is no file {file}.")
-    if file.suffix.lower() in ('.csv', '.tsv', '.txt'): return _read_text(file, sep)
+    if file.suffix.lower() in ('.csv', '.tsv', '.txt'): return _read_text(file, sep, dtype)
     if file.suffix.lower() not in TABLES: raise ValueError(f"{file} ends in {file.suffix!r}. Expected {', '.join(TABLES)}.")
     optional_import('pyarrow', f"Reading {file.name}")
     read = pd.read_parquet if file.suffix.lower() in ('.parquet', '.pq') else pd.read_feather
@@ -41,8 +42,8 @@ def read_npy(
 def _damaged(file, e):
     return f"{file} cannot be read ({' '.join(str(e).split())[:150]}). It may end early, or be of another kind than its name says."
 
-# %% ../../nbs/data/14_table_files.ipynb #cdc56c26
-def _read_text(file, sep):
+# %% ../../nbs/data/14_table_files.ipynb #d6b74852
+def _read_text(file, sep, dtype):
     "A text table"
     enc = _encoding(file)
     try:
@@ -52,7 +53,7 @@ def _read_text(file, sep):
         names = _is_header([_cells(line, sep) for line in head])
         decimal = ',' if sep != ',' and any(_has_decimal_comma(o) for line in head for o in _cells(line, sep)) else '.'
         df = pd.read_csv(file, sep=r'\s+' if sep == ' ' else sep, header=0 if names else None, encoding=enc, decimal=decimal,
-                         skipinitialspace=True, index_col=False)
+                         skipinitialspace=True, index_col=False, dtype=dtype)
     except UnicodeDecodeError as e: raise ValueError(_undecodable(file, e)) from None
     except pd.errors.EmptyDataError: raise ValueError(f"{file} is empty.") from None
     except pd.errors.ParserError as e: raise ValueError(_bad_row(file, sep, e)) from None
@@ -81,7 +82,7 @@ def _separator(head, file):
         if len(sizes) == 1 and sizes != {1}: return sep
     return next((sep for sep in _SEPARATORS if len(_cells(head[0], sep)) > 1), ',')
 
-# %% ../../nbs/data/14_table_files.ipynb #e42bf731
+# %% ../../nbs/data/14_table_files.ipynb #9473e9b5
 def _is_number(cell):
     try: float(cell.replace(',', '.') or 'nan')
     except ValueError: return False
