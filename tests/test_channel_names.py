@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from tsfast.bundle import VERSION, check_config
-from tsfast.core import few_digits  # noqa: F401
 from tsfast.data.core import get_ts_dl, get_ts_dls
 from tsfast.data.inputs import channel_numbers, short_list
 from tsfast.data.panels import frame_channels, named_series, ordered_channels, panel_frames
@@ -122,7 +121,20 @@ def test_predictions_of_frames(trained):
     "In the order of training"
     want = trained.get_X_preds(X)[0]
     for o in (frames, mixed): assert torch.equal(trained.get_X_preds(o)[0], want)
-    with pytest.raises(ValueError, match=r"Series 1 lacks the channels \['z'\]"): trained.get_X_preds([frames[0], frames[1][['x', 'heart rate']]])
+    with pytest.raises(ValueError, match=r"Series 1 lacks the channels \['z'\]"):
+        trained.get_X_preds([frames[0], frames[1][['x', 'heart rate']]])
+
+
+def test_one_frame(trained):
+    with trained.no_bar():
+        for o in (frames[3], mixed[3]): assert torch.equal(trained.predict(o)[2], trained.predict(X[3])[2])
+
+def test_data_sets_made_apart():
+    from tsfast.data.core import TSDataLoaders, TSDatasets
+    a, b, c = (TSDatasets(X, y, channels=o) for o in (NAMES, NAMES[::-1], None))
+    with pytest.raises(ValueError, match=r'channels \[x, z, heart rate\] and \[heart rate, z, x\]. Expected the same'):
+        TSDataLoaders.from_dsets(a, b, device='cpu')
+    TSDataLoaders.from_dsets(a, c, device='cpu')
 
 
 # importances and explanations
@@ -186,8 +198,10 @@ def test_panels(trained, form):
 
 def test_predictor_says_no(trained):
     p = to_predictor(trained)
-    for bad, text in (([o.rename(columns={'z': 'Z'}) for o in frames], r"Series 0 lacks the channels \['z'\] of training. It has \['Z'\], which .* Did you mean 'Z'"),
-                      ([o.assign(time=0.) for o in frames], r"Series 0 has the columns \['time'\], which are no channels .* leave others out"),
+    for bad, text in (([o.rename(columns={'z': 'Z'}) for o in frames],
+                       r"Series 0 lacks the channels \['z'\] of training. It has \['Z'\], which .* Did you mean 'Z'"),
+                      ([o.assign(time=0.) for o in frames],
+                       r"Series 0 has the columns \['time'\], which are no channels .* leave others out"),
                       ([frames[0], pd.concat([frames[1], frames[1]['x']], axis=1)], 'Series 1 has a column more than once'),
                       ([o.assign(z='a') for o in frames], r"Series 0 has columns that are not numbers: \['z'\]"),
                       ([o.rename(columns=dict(zip(NAMES, 'abc'))) for o in frames], r"lacks the channels \['x', 'z', 'heart rate'\]"),
@@ -203,7 +217,8 @@ def test_wide_frames_as_before():
 
 def test_ragged_frames(tmp_path):
     "Lists of frames are padded as lists of arrays are"
-    learn = ts_learner(get_ts_dls(X, y, channels=NAMES, batch_tfms=[TSStandardize(), TSNan2Value()], bs=8, device='cpu'), FCN, layers=[4, 4, 4])
+    dls = get_ts_dls(X, y, channels=NAMES, batch_tfms=[TSStandardize(), TSNan2Value()], bs=8, device='cpu')
+    learn = ts_learner(dls, FCN, layers=[4, 4, 4])
     p, cut = to_predictor(learn), [o.iloc[:5 + i % 9] for i, o in enumerate(mixed)]
     assert torch.equal(p(cut), p([o[NAMES].to_numpy().T for o in cut])) and torch.equal(p(cut)[:1], p(cut[:1]))
 
@@ -227,9 +242,11 @@ def config(trained):
 @pytest.mark.parametrize('path,value,text', [
     ('series.names', ['x', 'z'], 'Expected 3 names'), ('series.names', ['x', 'x', 'z'], 'Expected each name once'),
     ('series.names', 'xyz', 'series.names is'), ('series.names', ['x', 'z', 3], r'series.names\[2\] is .3.'),
-    ('series.names', None, 'series.names is'), ('series.names', ['x', 'z', 'h'*2000], 'series.names'), ('series.names', ['a']*10**5, 'series.names'),
+    ('series.names', None, 'series.names is'), ('series.names', ['x', 'z', 'h'*2000], 'series.names'),
+    ('series.names', ['a']*10**5, 'series.names'),
     ('recording', [], 'recording is'), ('recording', None, 'recording is'), ('recording.window', L + 1, f'Expected {L}, the length'),
-    ('recording.window', 0, 'recording.window'), ('recording.window', '5', 'recording.window'), ('recording.window', 10**9, 'recording.window'),
+    ('recording.window', 0, 'recording.window'), ('recording.window', '5', 'recording.window'),
+    ('recording.window', 10**9, 'recording.window'),
     ('recording.stride', -1, 'recording.stride'), ('recording.stride', True, 'recording.stride'),
     ('recording.id', 's', 'recording.id'), ('recording.id', [1], r'recording.id\[0\]'), ('recording.id', ['a']*20_000, 'recording.id'),
     ('recording.time', 3, 'recording.time'), ('recording.freq', [], 'recording.freq'), ('recording.freq', 'x'*2000, 'recording.freq'),

@@ -93,7 +93,7 @@ def test_odd_names():
     names = ['_x', 'US$ per EU$', r'$\frac{', 'a'*100, '']
     get_ts_dls(series(5), y, channels=names, bs=8, device='cpu').show_batch(max_n=1)
     plt.gcf().canvas.draw()
-    assert texts(plt.gcf())[:3] == [' _x', r'US\$ per EU\$', r'\$\frac{'] and texts(plt.gcf())[3] == 'a'*39 + '…' and len(texts(plt.gcf())) == 5
+    assert texts(plt.gcf()) == [' _x', r'US\$ per EU\$', r'\$\frac{', 'a'*39 + '…', ' ']
 
 def test_given_axes_have_the_legend_inside():
     dls = get_ts_dls(series(), y, channels=list('xyz'), bs=8, device='cpu')
@@ -245,7 +245,8 @@ def windows(o=table, horizon=6, gap=0, **kwargs):
     return w, *w(o)
 
 def forecasts(X, yw, **kwargs):
-    return get_ts_dls(X, yw, splits=get_splits(len(X), valid_size=.3, shuffle=False), tfms=[None, TSRegression()], bs=8, device='cpu', **kwargs)
+    splits = get_splits(len(X), valid_size=.3, shuffle=False)
+    return get_ts_dls(X, yw, splits=splits, tfms=[None, TSRegression()], bs=8, device='cpu', **kwargs)
 
 def test_forecasts_say_what_is_dashed_and_dotted():
     w, X, yw = windows()
@@ -353,7 +354,8 @@ def test_axes_of_dates_draw_without_a_warning(unit):
         fig, ax = plt.subplots(figsize=(3, 2))
         with warnings.catch_warnings():
             warnings.simplefilter('error')
-            draw_channels(ax, np.arange(n)[None].astype(float), times=np.datetime64('2024-02-20T03:07') + np.arange(n)*np.timedelta64(1, unit))
+            t = np.datetime64('2024-02-20T03:07') + np.arange(n)*np.timedelta64(1, unit)
+            draw_channels(ax, np.arange(n)[None].astype(float), times=t)
             fig.canvas.draw()
         plt.close(fig)
 

@@ -428,6 +428,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'tsfast.data.core._fit_tfms': ('data/core.html#_fit_tfms', 'tsfast/data/core.py'),
                                   'tsfast.data.core._infinite': ('data/core.html#_infinite', 'tsfast/data/core.py'),
                                   'tsfast.data.core._missing': ('data/core.html#_missing', 'tsfast/data/core.py'),
+                                  'tsfast.data.core._other_names': ('data/core.html#_other_names', 'tsfast/data/core.py'),
                                   'tsfast.data.core._refuse_other_data': ('data/core.html#_refuse_other_data', 'tsfast/data/core.py'),
                                   'tsfast.data.core._units': ('data/core.html#_units', 'tsfast/data/core.py'),
                                   'tsfast.data.core.gap_fillers': ('data/core.html#gap_fillers', 'tsfast/data/core.py'),

@@ -158,6 +158,8 @@ def _refuse_other_data(train, ds):
     if train.input_shapes.keys() != ds.input_shapes.keys():
         raise ValueError(f"The data sets have the inputs {train.input_names} and {ds.input_names}. Expected the same.")
     if train.vars != ds.vars: raise ValueError(f"The data sets have {train.vars} and {ds.vars} channels. Expected the same.")
+    names = [o.channels for o in (train, ds)]
+    if None not in names and names[0] != names[1]: raise ValueError(_other_names(*map(short_list, names)))
     what = lambda o: (type(o.target).__name__, o.c, o.d, None if o.vocab is None else list(o.vocab))
     if what(train) != what(ds):
         raise ValueError(f"The data sets have different targets: {train.target} with the labels {train.vocab and list(train.vocab)}, "
@@ -166,6 +168,9 @@ def _refuse_other_data(train, ds):
     if not torch.allclose(a, b, rtol=0, atol=1e-5*float((a[1] - a[0]).abs().min())):
         raise ValueError("The data sets scale their targets differently: 0 and 1 in the units of the loss are "
                          f"{a[:, 0].tolist()} in the first and {b[:, 0].tolist()} in the second. {mend}")
+
+def _other_names(a, b) -> str: # the message
+    return f"The data sets have the channels {a} and {b}. Expected the same, in the same order."
 
 def _units(ds): # what 0 and 1 in the units of the loss are in the user's units: (2, numbers in a target)
     if not getattr(ds.target, 'scaled', False): return torch.tensor([[0.], [1.]], dtype=torch.float64)
@@ -234,7 +239,7 @@ def test_dl(self:TSDataLoaders,
         side = {k: np.stack([_as_array(o[i]) for o in test_items]) for i, k in enumerate(names) if 0 < i < len(test_items[0])}
         if side: kwargs['inputs'] = side
         test_items = [o[0] for o in test_items]
-    if is_listy(test_items): test_items = [o if isinstance(o, Tensor) else np.asarray(o) for o in test_items]
+    if is_listy(test_items): test_items = [o if isinstance(o, Tensor) or hasattr(o, 'columns') else np.asarray(o) for o in test_items]
     kwargs.pop('process', None)   # of fastai's tabular loader
     return self.new_dl(test_items, y, **kwargs)
 

@@ -7,6 +7,7 @@ __all__ = ['TSTensor', 'plot_grid', 'is_forecast', 'draw_forecast', 'show_target
 
 # %% ../../nbs/data/04_tensor.ipynb #7ba03f04
 import math
+from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,10 +20,10 @@ from .drawing import known_steps, later_times, panels_of
 class TSTensor(Tensor):
     "A batch of series `(B, C, L)`, or one series `(C, L)`, that can draw itself. Operations on it give plain tensors, at no cost"
     __torch_function__ = torch._C._disabled_torch_function_impl
-    undo = None       # statistics of each series, left by transforms with `by_sample`, to bring it back to its units
-    source = None     # data set and numbers of the series in it, where they come from
-    channels = None   # names of the channels, for pictures
-    times = None      # times of the steps, for pictures: one array for each series, or one for a single series
+    undo:list|None = None     # statistics of each series, left by transforms with `by_sample`, to bring it back to its units
+    source:tuple|None = None  # data set and numbers of the series in it, where they come from
+    channels:list|None = None # names of the channels, for pictures
+    times:Any = None          # times of the steps, for pictures: one array for each series, or one for a single series
 
     def __new__(cls,
         x, # array or tensor
@@ -32,7 +33,7 @@ class TSTensor(Tensor):
 
     def __deepcopy__(self, memo): return self.as_subclass(Tensor).clone().as_subclass(TSTensor)
     def __getstate__(self): return {k: v for k, v in vars(self).items() if k != 'source'}    # a pickle holds no data set
-    def set_meta(self, x, as_copy=False): pass      # fastai's way to copy attributes of `x`: here to several batches in one, whose they are not
+    def set_meta(self, x, as_copy=False): pass      # with it, fastai copies the attributes of a batch to several batches in one
     def __getitem__(self, idx):
         res = self.as_subclass(Tensor)[idx].as_subclass(TSTensor)
         rows = None if self.ndim < 3 or not vars(self) else _rows(idx, len(self))
