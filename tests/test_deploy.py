@@ -676,7 +676,7 @@ def test_custom_head_can_be_exported():
 @pytest.fixture(scope='module')
 def run_folder(tmp_path_factory):
     out = tmp_path_factory.mktemp('runs')/'italy'
-    assert main(['train', 'ItalyPowerDemand', '--arch-args', 'nf=4', 'depth=3', '--epochs', '2', '--device', 'cpu', '--learner', '--out', str(out)]) == 0
+    assert main(['train', 'ItalyPowerDemand', '--arch-args', 'nf=4', 'depth=3', '--epochs', '2', '--device', 'cpu', '--learner', '--no-report', '--out', str(out)]) == 0
     return out
 
 def test_command_line(run_folder, tmp_path, capsys):

@@ -245,6 +245,7 @@ def test_targets(device, kind, tmp_path):
     predictor = Predictor(learn.save_bundle(tmp_path/'b'), device)
     close(predictor(X), Predictor(tmp_path/'b')(X))
     close(torch.as_tensor(predictor(X)).reshape(-1), learn.get_X_preds(X)[0].reshape(-1)); predictor.predict(X)
+    assert 'could not be made' not in learn.report(tmp_path/'r.html', seconds=1, n_examples=2).read_text(encoding='utf-8')
     if kind in ('regression', 'standardized', 'far'): learn.feature_importance(score='mae', n_repeats=1, progress=False)
     if kind in ('regression', 'standardized', 'labels'): learn.explain(X[:3], labels='a' if kind == 'labels' else None); learn.fit_ridge()
 
@@ -343,6 +344,7 @@ def test_where_series_lie(device, kind, draws, tmp_path):
         learn.plot_explanation(data[:2], by_channel=True, window=8, stride=8)
         learn.embeddings(data[:2]); learn.feature_importance(data, target, n_repeats=1, progress=False)
         learn.plot_top_losses(2, data, target)
+    if draws == 'plain': assert 'could not be made' not in learn.report(tmp_path/'r.html', seconds=1, n_examples=1).read_text(encoding='utf-8')
     close(Predictor(learn.save_bundle(tmp_path/'b'), device)(data).reshape(-1), p.reshape(-1))
     close(to_predictor(learn)(data).reshape(-1), p.reshape(-1))
     learn.save_bundle(tmp_path/'b')

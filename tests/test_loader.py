@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tsfast.data.core import StratifiedSampler, TSDataLoader, TSDataLoaders, TSDatasets, TSTensor, get_ts_dl, get_ts_dls
 from tsfast.data.augment import TSNoise
 from tsfast.data.preprocessing import TSBatchTransform, TSNan2Value, TSStandardize
+from tsfast.data.sources import NpySource
 from tsfast.data.targets import TSClassification, TSMultiLabelClassification, TSRegression
 from tsfast.learner import ts_learner
 from tsfast.models.inception_time import InceptionTime
@@ -324,7 +325,7 @@ def test_memmap(memmap, num_workers, inplace):
     y = np.arange(50) % 2
     dls = get_ts_dls(mm, y, splits=(range(30), range(30, 50)), sel_vars=[0, 2], sel_steps=slice(2, None), tfms=[lambda x: x*2, None],
                      inplace=inplace, batch_tfms=TSStandardize(by_var=True), bs=8, num_workers=num_workers, sort=True, device='cpu')
-    assert isinstance(dls.train.dataset.X, np.memmap) and (dls.vars, dls.len) == (2, 8)
+    assert isinstance(dls.train.dataset.X, NpySource) and (dls.vars, dls.len) == (2, 8)
     want = 2*X[:, [0, 2], 2:]
     x = torch.cat([dls.valid.decode(b)[0].as_subclass(Tensor) for b in dls.valid]).numpy()
     np.testing.assert_allclose(x, want[30:], atol=1e-5)

@@ -16,6 +16,7 @@ from tsfast.callbacks import training_batches
 from tsfast.checkpoint import Checkpoint
 from tsfast.data.core import TSDataLoader, TSDataLoaders, TSDatasets, get_ts_dl, get_ts_dls
 from tsfast.data.preprocessing import TSNan2Value, TSStandardize
+from tsfast.data.sources import NpySource
 from tsfast.data.targets import TSRegression
 from tsfast.learner import load_learner, ts_learner
 
@@ -95,7 +96,7 @@ def test_memory_map(tmp_path, workers):
     np.save(tmp_path/'X.npy', X)
     mapped = np.load(tmp_path/'X.npy', mmap_mode='r')
     dls = get_ts_dls(mapped, y, splits=splits, inputs=SIDE, bs=8, num_workers=workers, device='cpu')
-    assert isinstance(dls.train_ds.X, np.memmap)
+    assert isinstance(dls.train_ds.X, NpySource)
     assert sorted(i for b in dls.train.new(drop_last=False) for i in together(b)) == list(range(28))
     assert [i for b in dls.valid for i in together(b)] == list(range(28, N))
 

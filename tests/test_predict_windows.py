@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
-from tsfast.data.core import get_ts_dls
+from tsfast.data.core import TSDataLoaders, get_ts_dls
+from tsfast.data import factories # noqa: it gives the loaders from_df
 from tsfast.data.preprocessing import TSNan2Value, TSStandardize
 from tsfast.data.steps import RecordingSettings, even_steps
 from tsfast.data.targets import TSClassification, TSMultiLabelClassification, TSRegression
@@ -169,7 +170,7 @@ def test_times(p, kind, average):
 
 def test_times_as_text(p):
     t = pd.date_range('2024-01-31', periods=150, freq='s')
-    table = p.predict_windows(frame(date=t.astype(str)), stride=5)
+    table = p.predict_windows(frame(note='x', taken=t.astype(str)), stride=5)
     assert table.start.tolist() == [t[i] for i in p.predict_windows(steps, stride=5).start]
     assert p.predict_windows(frame(first=t[::-1], second=t), time='second').start[0] == t[0]
 
@@ -285,6 +286,7 @@ BAD = {
     'few positions': (steps, dict(channels=[0]), 'names 1 positions'), 'a set': (steps, dict(channels={0, 1}), 'no order'),
     'missing': (gap, {}, r"channel 'right', step 37: the value is missing \(NaN\), and this model was trained without"), 'infinite': (np.where(gap != gap, np.inf, gap), {}, "channel 'right', step 37: the value is infinite"),
     'too large': (steps.astype(np.float64)*1e300, {}, 'larger than float32'),
+    'too large, in a frame': (frame(steps.astype(np.float64)*1e300), {}, 'larger than float32'),
     'names': (frame().rename(columns=dict(right='rigth')), {}, r"no column 'right', and the model was trained on the channels \['left', 'right'\].*channels=\['left', 'rigth'\]"),
     'a name': (frame()[['left']], {}, "no column 'right'"), 'no such column': (frame(), dict(channels=['left', 'rihgt']), "no column 'rihgt'. Did you mean 'right'"),
     'one name': (frame(), dict(channels='left'), 'channels names 1 columns.*the model takes 2 channels'), 'twice': (pd.concat([frame(), frame()], axis=1), {}, "more than one column 'left'"),
@@ -329,3 +331,29 @@ def test_a_selection(tmp_path):
         with pytest.raises(ValueError, match='with 2 channels'): o.predict_windows(steps[:, :1])
     steps_only = make(sel_steps=slice(4, None, 2))
     assert len(steps_only.predict_windows(steps)) == 10
+
+
+# ---------------------------------------------------------------- from a frame to a table
+
+@pytest.mark.parametrize('freq', [None, 1.])
+def test_from_a_frame_to_a_table(tmp_path, freq):
+    "What `from_df` was told, the bundle knows: names, ids, times, windows and even steps"
+    rng = np.random.default_rng(0)
+    parts = [pd.DataFrame(dict(subject=f's{i}', sec=np.arange(120.), right=rng.normal(size=120), left=rng.normal(size=120) + i % 2, act=['sit', 'run'][i % 2])) for i in range(8)]
+    df = pd.concat(parts, ignore_index=True)
+    if freq: df = df[df.sec % 7 != 3]
+    dls = TSDataLoaders.from_df(df, id='subject', time='sec', channels=['right', 'left'], y='act', group='subject', window=W, stride=8, freq=freq,
+                                fill='linear' if freq else 'none', bs=8, batch_tfms=TSStandardize(by_var=True))
+    learn = ts_learner(dls, 'FCN', seed=0, layers=[4, 6], kss=[3, 3])
+    p = Predictor(learn.save_bundle(tmp_path/'b'))
+    table = p.predict_windows(df[['act', 'left', 'sec', 'subject', 'right']])
+    assert list(table.columns) == ['subject', 'start', 'end', 'label', 'p(run)', 'p(sit)'] and table.subject.unique().tolist() == [f's{i}' for i in range(8)]
+    one = table[table.subject == 's3']
+    assert one.start.tolist() == [*np.arange(0., 105., 8)] and one.end.tolist() == [*np.arange(15., 120., 8)]
+    ids, valid = np.unique(df.subject), dls.valid_ds
+    x = valid.read(valid.idxs[:14])[0]          # the windows of one subject of validation
+    each = table.groupby('subject')[['p(run)', 'p(sit)']].apply(lambda o: o.to_numpy())
+    assert any(np.allclose(p(x), each[i], atol=1e-6) for i in ids)
+    pd.testing.assert_frame_equal(learn.predict_windows(df), table, check_exact=False, atol=1e-6)
+    streamed = pd.concat(p.stream_windows(df[i:i + 50] for i in range(0, len(df), 50)), ignore_index=True)
+    pd.testing.assert_frame_equal(streamed, table, check_exact=False, atol=1e-5)

@@ -116,10 +116,10 @@ def test_estimators_train_the_same(kind):
 
 
 def test_command_line_trains_the_same(tmp_path, capsys):
-    argv = 'train italypowerdemand --arch FCN --arch-args layers=[4,4,4] --epochs 2 --bs 16 --lr 1e-2 --device cpu --out'.split()
+    argv = 'train italypowerdemand --arch FCN --arch-args layers=[4,4,4] --epochs 2 --bs 16 --lr 1e-2 --device cpu --no-report --out'.split()
     assert main([*argv, str(tmp_path/'cli')]) == 0
     run = quiet(TrainingRun(ITALY), validate=True)
-    results = run.save(tmp_path/'run')
+    results = run.save(tmp_path/'run', report=False)
     a, b = (load_file(tmp_path/o/'model'/'model.safetensors') for o in ('cli', 'run'))
     assert same(a, b)
     cli = json.loads((tmp_path/'cli'/'results.json').read_text())
@@ -209,9 +209,9 @@ def test_save_is_atomic(tmp_path, monkeypatch):
 
 def test_learner_on_request(tmp_path):
     run = quiet(TrainingRun(ITALY))
-    run.save(tmp_path)
+    run.save(tmp_path, report=False)
     assert not (tmp_path/'learner.pkl').exists()
-    run.save(tmp_path, learner=True)
+    run.save(tmp_path, learner=True, report=False)
     assert (tmp_path/'learner.pkl').exists() and (tmp_path/'model'/'config.json').exists()
 
 

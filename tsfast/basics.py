@@ -22,6 +22,7 @@ from .learner import *
 from .recipe import recipe
 from .checkpoint import Checkpoint, read_checkpoint
 from .interpret import *
+from .report import write_report
 from .inference import Predictor, load_bundle
 from .deploy import export_onnx, export_program
 from .estimators import *

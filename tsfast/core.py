@@ -16,7 +16,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 # series have a module of their own; its names can be imported from here as well
 from .frames import as_frame
-from .series import as_long, as_series, channels_last_message, check_kind, check_series
+from .series import as_long, as_series, channels_last_message, check_kind, check_series, is_source
 from .series import few_digits, overlaps, pad_series, rows_are_steps, warn_lost_digits
 
 # %% ../nbs/00_core.ipynb #5fa4d20b

@@ -15,10 +15,11 @@ from fastai.callback.progress import ProgressCallback
 from fastcore.basics import listify, noop, patch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
-from .core import as_device, as_series, check_kind, check_series
+from .core import as_device, as_series, check_kind, check_series, is_source
 from .data.core import gap_fillers
 from .data.panels import padded_frames, panel_frames, panel_kind, stacked_series
 from .data.preprocessing import TSNan2Value
+from .data.sources import sourced
 from .data.targets import as_targets, refuse_other_order
 # these stood here before; their names can be imported from here as well
 from .estimator_checks import check_arguments, check_together, check_weights, refuse_lonely, seeds_from
@@ -182,12 +183,13 @@ def _series(self:TSNet, X, fit):
     if fit:
         self.channel_names_ = None
         for k in ('n_features_in_', 'feature_names_in_'): self.__dict__.pop(k, None)   # of an earlier fit
+    if not isinstance(X, np.ndarray) or X.ndim == 3: X = sourced(X)     # two dimensions go through the checks of scikit-learn
     X = stacked_series(X)
     if panel_kind(X): X = self._read_panel(X, fit)
     elif getattr(X, 'ndim', 2) != 3: X = self._read_flat(X, fit)
     X = check_series(X, warn=False)      # the data set of the training warns, once
     if len(X) < 1 + fit: raise ValueError(f"X has shape {tuple(X.shape)}: {len(X)} series. Expected at least {1 + fit}.")
-    X = X if isinstance(X, np.memmap) and X.dtype == np.float32 else as_series(X)
+    X = X if is_source(X) else as_series(X)
     self._refuse_missing(X)
     if fit: self.n_channels_, self.length_ = X.shape[1:]
     return X if fit else self._as_long(X)

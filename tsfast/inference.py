@@ -134,7 +134,7 @@ class Predictor(_Batches, WindowPredictions):
     def model(self) -> nn.Module: return self.pipeline.model
 
     def __call__(self,
-        X, # series in the user's units, of any length that the network takes: (n, C, L) array, tensor or memory map, wide frame, list, panel, dict
+        X, # series in the user's units: (n, C, L) array, tensor or memory map, frame, list, panel or dict; of a length the network takes
         bs:int|None=None, # batch size
         **side, # inputs beside the series, (n, …) each, by name, where the model has any
     ) -> Tensor: # probabilities, or numbers in the user's units, on the CPU

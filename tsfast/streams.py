@@ -175,6 +175,7 @@ def _outputs(model, plan, block):
         if not bad.any(): raise
         raise ValueError(_bad_value(model, X, bad, block)) from None
 
+# %% ../nbs/32a_streams.ipynb #aee13b26
 def _bad_value(model, X, bad, block) -> str: # the message
     "Which value cannot be predicted"
     i, c, s = np.argwhere(bad)[0]
@@ -252,6 +253,7 @@ class _Sums:
         mean = sums[held] / counts[held].reshape(-1, *[1]*(sums.ndim - 1))
         return t[held], torch.from_numpy(mean).to(self.dtype)
 
+# %% ../nbs/32a_streams.ipynb #caa1ee0a
 class _StepRows(_Sums):
     "One row per step: the mean over the windows that hold it"
     def __call__(self, block, out):

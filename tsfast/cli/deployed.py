@@ -98,6 +98,7 @@ def _recording_tables(p, args):
     "The predictions for whole recordings"
     for names, series in recording_series(p, args.data, args.bs): yield dict(recording=names, **_columns(p, predicted(p, series, args.bs)))
 
+# %% ../../nbs/cli/04_deployed.ipynb #47b6706e
 def _window_tables(p, args):
     "The predictions for the windows of recordings in a file, or in each file of a folder, some at a time"
     if not Path(args.data).is_dir():
@@ -117,9 +118,10 @@ def _windows_of(p, args, file):
 # %% ../../nbs/cli/04_deployed.ipynb #9cb3612f
 _MODEL = ("folder that learn.save_bundle or tsfast export wrote, or the folder of a run. A run of an older version has a learner.pkl, "
           "which is a pickle: only your own")
-_DATA = ("series: .ts, .npy (n, channels, length), .parquet, or .tsv, .csv or .txt with one series per row, channel after channel; an id and a "
-         "label may stand before or after the values, and a first line of names says which is which. With --windows, recordings: one row per "
-         "step, and columns for the channels, times and ids; or .npy (steps, channels). A folder holds a recording in each file")
+_DATA = ("series: .ts, .npy (n, channels, length), .parquet, or .tsv, .csv or .txt with one series per row, channel after channel; "
+         "an id and a label may stand before or after the values, and a first line of names says which is which. With --windows, "
+         "recordings: one row per step, and columns for the channels, times and ids; or .npy (steps, channels). "
+         "A folder holds a recording in each file")
 _OUT = "table to write, .csv or .parquet; default, or -: standard output"
 
 def share(
@@ -128,8 +130,8 @@ def share(
     "Argument type: one of several shares"
     import argparse
     i, _, n = s.partition('/')
-    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)): raise argparse.ArgumentTypeError(f"expected i/n, such as 1/4, not {s!r}")
-    return int(i), int(n)
+    if i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n): return int(i), int(n)
+    raise argparse.ArgumentTypeError(f"expected i/n, such as 1/4, not {s!r}")
 
 def _predict_args(p):
     p.add_argument('model', metavar='BUNDLE', help=_MODEL)
@@ -139,7 +141,7 @@ def _predict_args(p):
     p.add_argument('--device', metavar='NAME', help="cpu, cuda, cuda:1, mps; default cpu")
     p.add_argument('--shard', type=share, metavar='i/n', help="predict share i of n of the series; batches are dealt in turn")
     p.add_argument('--windows', action='store_true', help="DATA holds recordings: predict their windows, which are cut as in training")
-    p.add_argument('--stride', type=at_least(1), metavar='N', help="steps from the start of a window to that of the next; default as in training")
+    p.add_argument('--stride', type=at_least(1), metavar='N', help="steps from one window to the next; default as in training")
     p.add_argument('--average', action='store_true', help="one row per step, the mean over the windows that hold it")
     p.add_argument('--channels', nargs='+', metavar='COLUMN', help="columns of the channels, in the order of the model; default by name")
     p.add_argument('--time', metavar='COLUMN', help="column of the times; default as in training, or the one that looks like it")

@@ -17,7 +17,7 @@ def given_settings(
     args, # parsed command line of `tsfast train`
 ) -> dict: # settings that were given, by name
     "What the user asked for; a `UsageError` where it makes no sense"
-    skip = {'verb', 'debug', 'out', 'learner', 'resume', 'overwrite', 'words', *OPTIONS}
+    skip = {'verb', 'debug', 'out', 'learner', 'no_report', 'resume', 'overwrite', 'words', *OPTIONS}
     given = {k: v for k, v in vars(args).items() if k not in skip}
     if 'arch_args' in given: given['arch_args'] = dict(given['arch_args'])
     if given.get('path'): given['path'] = os.path.abspath(os.path.expanduser(given['path']))

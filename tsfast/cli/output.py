@@ -72,14 +72,10 @@ class _ParquetTables:
     def _column(self, v):
         import numpy as np
         import pyarrow as pa
-        if hasattr(v, 'array'): return pa.array(v, from_pandas=True) if v.dtype != object or not isinstance(v.iloc[0], list) else self._lists(v)
-        if len(v) and isinstance(v[0], list): return self._lists(v)
-        return pa.array([o.tolist() for o in v] if len(v) and np.ndim(v[0]) else v)
-
-    def _lists(self, v):
-        "Lists of classes, which may all be empty"
-        import pyarrow as pa
-        return pa.array([*v, self.classes])[:-1]
+        first = v.iloc[0] if hasattr(v, 'iloc') else v[0]
+        if isinstance(first, list): return pa.array([*v, self.classes])[:-1]      # of classes, and all may be empty
+        if hasattr(v, 'iloc'): return pa.array(v, from_pandas=True)
+        return pa.array([o.tolist() for o in v] if np.ndim(first) else v)
 
     def close(self):
         if self.writer is not None: self.writer.close()

@@ -46,6 +46,7 @@ def _train_args(p):
     add('--device', metavar='NAME', help="cpu, cuda, cuda:1, mps; default: the fastest device")
     p.add_argument('--out', metavar='DIR', help="folder for the results; default runs/NAME-ARCH")
     p.add_argument('--learner', action='store_true', help="write the learner too, as a pickle for load_learner")
+    p.add_argument('--no-report', action='store_true', help="do not write report.html")
     p.add_argument('--resume', action='store_true', help=_RESUME)
     p.add_argument('--overwrite', action='store_true', help="replace a run in --out")
     add_file_options(p)
@@ -181,14 +182,15 @@ def _fit(run, out, resumed):
     return run.seconds
 
 # %% ../../nbs/cli/02_run.ipynb #7a43ecb9
-def _report(run, out, learner):
+def _report(run, out, learner, report):
     "Write the results and show them"
-    results = run.save(out, learner)
+    results = run.save(out, learner, report)
     print()
     _show(results, out)
 
-def _interrupted(out):
+def _interrupted(out, run):
     "What Ctrl-C leaves, as a message"
+    if run.seconds and (out/'results.json').exists(): return f"interrupted while the report was written; the results are in {out}"
     from tsfast.checkpoint import read_checkpoint
     with suppress(OSError, ValueError):
         c = read_checkpoint(out/'checkpoint.pt')
@@ -236,7 +238,8 @@ def train(
     """Train a network on a data set or on files of your own, and report how well it predicts the test split.
 
     The test split does not affect training or model selection: the number of epochs is fixed, and the last weights are kept.
-    --out receives the model as a bundle, the metrics of each epoch, the settings, and pictures.
+    --out receives the model as a bundle, the metrics of each epoch, the settings, pictures, and a report as a page for
+    a browser.
     Ctrl-C stops a run, and --resume goes on with it."""
     from tsfast.settings import DEFAULTS
     from tsfast.training import read_json
@@ -254,8 +257,8 @@ def train(
         with alone(out):
             stored = check_out(out, args.resume, args.overwrite)      # another run may have used the folder since
             _fit(run, out, stored is not None)
-            _report(run, out, args.learner)
-    except KeyboardInterrupt: raise KeyboardInterrupt(_interrupted(out)) from None
+            _report(run, out, args.learner, not args.no_report)
+    except KeyboardInterrupt: raise KeyboardInterrupt(_interrupted(out, run)) from None
 
 # %% ../../nbs/cli/02_run.ipynb #be567c2a
 def _not_compared(r):

@@ -19,6 +19,7 @@ from ..core import as_frame, check_kind
 from .datasets import TSDatasets
 from .inputs import short_list
 from .loader import LOADER_ARGS, StratifiedSampler, TSDataLoader, gives_batches
+from .sources import sourced
 from .splits import get_splits
 from .targets import one_column, same_length
 from .tensor import TSTensor, draw_forecast, is_forecast, show_target
@@ -30,7 +31,7 @@ _all_ = ['TSTensor', 'is_forecast', 'draw_forecast', 'show_target', 'TSDatasets'
 
 # %% ../../nbs/data/04c_core.ipynb #186e2a63
 def get_ts_dls(
-    X, # (n, C, L), or (n, L) for one channel: array, tensor, memory map, wide data frame; do not change a float32 array while it is used
+    X, # (n, C, L), or (n, L) for one channel: array, tensor, wide frame, path or other source; do not change a float32 array while it is used
     y=None, # n targets: labels, numbers, or anything a transform in `tfms` can encode
     splits=None, # (train, valid) or (train, valid, test) indices; default: `get_splits(y)`, 80 % for training, stratified
     sel_vars=None, # channels to keep: names, indices, slice or mask
@@ -40,14 +41,15 @@ def get_ts_dls(
     path='.', # where learners save
     bs:int=64, # batch size of training
     batch_tfms=None, # batch transforms, such as TSStandardize(): fitted on the training split
-    num_workers:int=0, # processes that read; useful for memory maps only
+    num_workers:int=0, # processes that read; useful for files only
     device=None, # default: the fastest at hand
     shuffle_train:bool=True, # draw a new order of the training series for each epoch
     drop_last:bool|None=None, # leave an incomplete last batch out; default: of four or more shuffled batches; fewer are evened out
     weights=None, # how often each training series is drawn, relative to the others
     partial_n=None, # training series, or share of them, that make an epoch
     sampler=None, # order of the training series, such as `StratifiedSampler`
-    sort:bool=False, # read each batch in the order of the data
+    sort:bool=False, # give each batch in the order of the data
+    shuffle_chunks=None, # shuffle units of a file, then the series of a few units: True, False, or a number of series in a unit; None: as X says
     val_bs:int|None=None, # batch size of the other splits; default `bs`
     inputs:dict|None=None, # further inputs of the model, by name: each (n, …), one row per series
     channels=None, # names of the channels, for plots and predictors; None: the columns of a list of frames, else they have no names
@@ -55,7 +57,7 @@ def get_ts_dls(
     **kwargs, # of `TSDataLoader`
 ) -> 'TSDataLoaders':
     "Data loaders for training and validation, from arrays"
-    X = check_kind(X)
+    X = check_kind(sourced(X))
     splits = _default_splits(X, y, tfms) if splits is None else splits
     dsets = TSDatasets(X, y, tfms=tfms, splits=splits, sel_vars=sel_vars, sel_steps=sel_steps, inplace=inplace, inputs=inputs,
                        channels=channels, times=times)
@@ -63,7 +65,8 @@ def get_ts_dls(
     if n < 2 or bs == 1:
         raise ValueError(f"The training split has {n} series and bs is {bs}. Batch normalisation needs at least two series in a batch.")
     if weights is not None and len(weights) == len(X) != n: weights = np.asarray(weights)[dsets.splits[0].numpy()]
-    order = dict(shuffle_train=shuffle_train, drop_last=drop_last, weights=weights, partial_n=partial_n, sampler=sampler, sort=sort)
+    order = dict(shuffle_train=shuffle_train, drop_last=drop_last, weights=weights, partial_n=partial_n, sampler=sampler, sort=sort,
+                 shuffle_chunks=shuffle_chunks)
     return TSDataLoaders.from_dsets(*(dsets.subset(i) for i in range(dsets.n_subsets)), path=path, bs=bs, val_bs=val_bs,
                                     batch_tfms=batch_tfms, num_workers=num_workers, device=device, **order, **kwargs)
 
@@ -86,14 +89,15 @@ class TSDataLoaders(DataLoaders):
         bs:int=64, # batch size of training
         val_bs:int|None=None, # batch size of the other splits; default `bs`
         batch_tfms=None, # batch transforms: fitted on the training split, applied to all (random ones to training alone)
-        num_workers:int=0, # processes that read; useful for memory maps only
+        num_workers:int=0, # processes that read; useful for files only
         device=None, # default: the fastest at hand
         shuffle_train:bool=True, # draw a new order of the training series for each epoch
         drop_last:bool|None=None, # leave an incomplete last batch out; default: of four or more shuffled batches; fewer are evened out
         weights=None, # how often each training series is drawn, relative to the others
         partial_n=None, # training series, or share of them, that make an epoch
         sampler=None, # order of the training series
-        sort:bool=False, # read each batch in the order of the data
+        sort:bool=False, # give each batch in the order of the data
+        shuffle_chunks=None, # shuffle units of a file, then the series of a few units
         **kwargs, # of `TSDataLoader`
     ):
         "Loaders over `ds`, with batch transforms fitted on the first"
@@ -103,7 +107,7 @@ class TSDataLoaders(DataLoaders):
         tfms = [copy.deepcopy(o) for o in listify(batch_tfms)]   # the caller's stay unfitted, and can serve again
         for o in tfms: _evaluate(getattr(o, 'fn', None))
         train = TSDataLoader(ds[0], bs=bs, shuffle=shuffle_train, num_workers=num_workers, drop_last=drop_last, weights=weights,
-                             partial_n=partial_n, sampler=sampler, sort=sort, after_batch=tfms, **kwargs)
+                             partial_n=partial_n, sampler=sampler, sort=sort, shuffle_chunks=shuffle_chunks, after_batch=tfms, **kwargs)
         _fit_tfms(train, ds)
         common = dict(bs=val_bs or bs, num_workers=num_workers, sort=False, after_batch=train.after_batch, **kwargs)
         return cls(train, *(TSDataLoader(o, **common) for o in ds[1:]), path=path, device=device)
@@ -205,7 +209,7 @@ def _missing(nan, n, name) -> str: # the message
 # %% ../../nbs/data/04c_core.ipynb #e14d00cd
 @patch
 def new_dl(self:TSDataLoaders,
-    X, # (n, C, L): series of the same channels, an array of another length only for a model that takes any; or a list of series
+    X, # (n, C, L): series of the same channels, an array of another length only for a model that takes any; or a list of series, or a source
     y=None, # targets in the user's vocabulary
     bs:int|None=None, # batch size; default: that of validation
     inputs:dict|None=None, # the further inputs of training, by name

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from fastai.torch_core import is_listy
 from fastcore.basics import listify, patch
-from ..core import as_frame, as_long, as_series, check_series, overlaps, warn_lost_digits
+from ..core import as_frame, as_long, as_series, check_series, is_source, overlaps, warn_lost_digits
 from .drawing import axis_times
 from .inputs import channel_names, channel_numbers, inputs_like, short_list, side_inputs
 from .panels import frame_channels, named_series
+from .sources import HeldRows, sourced
 from .splits import check_splits
 from .targets import as_targets, infer_target, one_column, refuse_other_order, same_length
 from .tensor import TSTensor
@@ -26,26 +27,26 @@ class TSDatasets:
     """Series and encoded targets, with the splits that share them.
 
     A tensor `X` stays on its device, and `read` gives targets on the same. A loader moves series from the CPU to its own device:
-    all at once where they fit, else batch by batch."""
+    all at once where they fit, else batch by batch. What is on the disk is a `Source`, and read batch by batch."""
     side = {}   # further inputs by name; older pickles have none
     _channels = None   # names of the channels of X before a selection; older pickles have none
     recording = None   # `RecordingSettings`: how the series were made from recordings, where they were
     times = None   # times of the steps of each series, for pictures
 
     def __init__(self,
-        X, # (n, C, L), or (n, L) for one channel: array, tensor, memory map, wide data frame
+        X, # (n, C, L), or (n, L) for one channel: array, tensor, wide data frame; path, memory map or other source
         y=None, # n targets; None for series alone
         tfms=None, # [transforms of X, transform of y]; what y is, is inferred where y has one dimension
         splits=None, # (train, valid) or (train, valid, test) indices; None: all series are the training split
         *,
         sel_vars=None, # channels to keep: names, indices, slice or mask
         sel_steps=None, # time steps to keep: indices, slice or mask
-        inplace:bool=True, # apply the transforms of X once, now; False: to each batch. A memory map is always read batch by batch
+        inplace:bool=True, # apply the transforms of X once, now; False: to each batch. A source is always read batch by batch
         inputs:dict|None=None, # further inputs of the model, by name: each (n, …), numbers or integers, one row per series
         channels=None, # names of the channels of X, one for each; None: the columns of a list of frames, else they have no names
         times=None, # times of the steps of each series, for pictures: n rows of dates or numbers, those of a forecast's steps at their ends
     ):
-        raw = as_frame(X)
+        raw = as_frame(sourced(X))
         refuse_other_order(raw, y)
         raw, channels = named_series(raw, channels), frame_channels(raw) if channels is None else channels
         X = check_series(raw)
@@ -102,8 +103,8 @@ def _both_tfms(tfms):
 # %% ../../nbs/data/04a_datasets.ipynb #4ce9f29a
 @patch
 def _set_series(self:TSDatasets, X, raw, splits, sel_vars, sel_steps, inplace):
-    "Keep the series, selected and transformed at once, or batch by batch for a memory map"
-    n, mapped = len(X), isinstance(X, np.memmap)
+    "Keep the series, selected and transformed at once, or batch by batch for a source"
+    n, stored = len(X), is_source(X)
     self.split_idx, self._scan, self._placed, self.idxs = None, None, {}, torch.arange(n)
     self.splits = None if splits is None else tuple(torch.from_numpy(s) for s in check_splits(splits, n))
     self.given_shape = tuple(X.shape[1:])   # channels and length before any selection
@@ -112,8 +113,8 @@ def _set_series(self:TSDatasets, X, raw, splits, sel_vars, sel_steps, inplace):
     text = hasattr(raw, 'columns') or getattr(raw, 'dtype', object) == object
     warn_lost_digits(raw if text else X, self._vars)
     if self._x_tfms: self._refuse_batch_dependent(X)
-    self._ready = inplace and not mapped
-    self.X = self._prepare(X) if self._ready else X if mapped else as_series(X, keep_overlap=True)
+    self._ready = inplace and not stored
+    self.X = self._prepare(X) if self._ready else X if stored else as_series(X, keep_overlap=True)
 
 # %% ../../nbs/data/04a_datasets.ipynb #b9ff36da
 @patch(as_prop=True)
@@ -229,12 +230,20 @@ def read(self:TSDatasets,
 ) -> tuple: # (series, further inputs, targets): plain tensors on the device of X, in the order of `input_names`; no targets without y
     "One batch, indexed once"
     X, *rest = self._stored() if store is None else store
-    x = X[rows.to(X.device)].contiguous() if isinstance(X, Tensor) else np.asarray(X[rows.cpu().numpy()])
+    x = X[rows.to(X.device)].contiguous() if isinstance(X, Tensor) else X.read(rows.cpu().numpy())
     if not self._ready: x = self._prepare(x)
     return (x, *(o[rows.to(o.device)].to(x.device) for o in rest if o is not None))
 
 @patch
 def _stored(self:TSDatasets): return (self.X, *self.side.values(), self.y)
+
+@patch
+def held(self:TSDatasets,
+    rows:Tensor, # numbers of series in the whole data, int64
+) -> tuple: # a `store` for `read`, which reads these series and no others
+    "Series of a source, read at once, for several batches"
+    X, *rest = self._stored()
+    return HeldRows(X, rows.numpy()), *rest
 
 @patch
 def __getitem__(self:TSDatasets, i):
@@ -342,18 +351,19 @@ def set_split_idx(self:TSDatasets,
 # %% ../../nbs/data/04a_datasets.ipynb #edd04162
 @patch
 def new(self:TSDatasets,
-    X, # (n, C, L): series of the same channels; of another length only for a model that takes any
+    X, # (n, C, L): series of the same channels, also a path or a source; of another length only for a model that takes any
     y=None, # targets in the user's vocabulary
     pad:bool=False, # pad a list of series with NaN to the length of training, as `as_long` does
     inputs:dict|None=None, # the further inputs of training, by name
 ) -> TSDatasets:
     "Other series with the same transforms and targets; a label never seen in training is a `ValueError`"
+    X = sourced(X)
     refuse_other_order(X, y)
     given = getattr(self, 'given_shape', None)     # older pickles do not say
     X = as_long(named_series(as_frame(X), self._channels), given[1] if pad and given else 0)
     if given and len(X) and X.shape[1] != given[0]: raise ValueError(_other_channels(X, given))
     res = copy.copy(self)
-    res.y, res.times, res._ready = None, None, not isinstance(X, np.memmap)
+    res.y, res.times, res._ready = None, None, not is_source(X)
     res.X = res._prepare(X) if res._ready else X
     res._placed, res._scan, res.splits, res.split_idx, res.idxs = {}, None, None, 1, torch.arange(len(X))
     res.side = inputs_like(inputs, self.side, len(X))
@@ -388,9 +398,14 @@ def new_empty(self:TSDatasets):
 def __getstate__(self:TSDatasets): return {**self.__dict__, '_placed': {}}   # what lies on a device stays there
 
 @patch
+def __setstate__(self:TSDatasets, state):
+    self.__dict__.update(state)
+    if isinstance(self.X, np.memmap): self.X = sourced(self.X)      # a pickle of an earlier version
+
+@patch
 def __repr__(self:TSDatasets):
     parts = '' if self.splits is None else ', splits=(' + ', '.join(str(len(s)) for s in self.splits) + ')'
-    kind = 'memory map' if isinstance(self.X, np.memmap) else str(getattr(self.X, 'device', ''))
+    kind = str(self.X.device) if isinstance(self.X, Tensor) else self.X.kind
     side = f", inputs={list(self.side)}" if self.side else ''
     if self.channels: side = f", channels={short_list(self.channels)}{side}"
     return f"TSDatasets({len(self)} series, vars={self.vars}, len={self.len}{side}, {kind}, target={self.target}{parts})"

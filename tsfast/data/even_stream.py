@@ -12,7 +12,9 @@ from .steps import even_steps, fill_by_channel, is_number, utc_times
 
 # %% ../../nbs/data/14b_even_stream.ipynb #047d6b57
 class EvenStream:
-    "Pieces with the times of their rows to pieces in even steps. What may still be needed is kept: the rows since the last values of each channel"
+    """Pieces with the times of their rows to pieces in even steps.
+
+    The rows since the last value of each channel are kept. Where two values are equally near to a step, rounding decides"""
     def __init__(self,
         freq, # time between two steps, as for `even_steps`
         fill='none', # how steps without a value are filled, as for `even_steps`
@@ -41,7 +43,8 @@ class _Even:
     def __init__(self, key, stream):
         self.key, self.o, self.last, self.zone = key, stream, None, None
         self.x, self.t, self.origin = None, None, None
-        self.anchor, self.skip, self.done = None, 0, 0     # a step before the rows that are kept; steps from there on, and in all, that are done
+        # a step before the rows that are kept; how many steps from there on, and in all, are done
+        self.anchor, self.skip, self.done = None, 0, 0
 
     def add(self, piece) -> Piece: # the steps that are complete
         t = utc_times(piece.times, called(self.key))
@@ -78,6 +81,7 @@ class _Even:
         i = min(n, int(grid.searchsorted(self.t[0], side='right'))) - 1 if len(self.t) else n - 1
         self.anchor, self.skip = grid[i:i + 1], n - i
 
+# %% ../../nbs/data/14b_even_stream.ipynb #8fe82c39
 def _complete(grid, x, t, stream):
     "How many steps of `grid` later rows cannot change"
     from_to = np.asarray(grid if is_number(grid) else grid.as_unit(t.unit).asi8, dtype=np.float64)

@@ -11,14 +11,17 @@ from pathlib import Path
 import numpy as np
 from ..core import optional_import
 from .readers import read_ts
+from .sources import ArrowSource, as_source
+from .stored import split_name, stored_array
 from .tables import LABELS, TextTable, file_encoding, file_kind, has_comma, is_text, no_shape, read_array, series_columns
 
 # %% ../../nbs/data/09a_parts.ipynb #0723aec2
 _FIRST = 2**21      # characters
-_SERIES = '.npy, .ts, .parquet, .tsv, .csv or .txt'
+_STORED = ('.zarr', '.h5', '.hdf5', '.arrow', '.feather')       # arrays of series, read as sources
+_SERIES = ('.npy', '.ts', '.parquet', '.tsv', '.csv', '.txt')
 
 def series_parts(
-    file, # `.npy`: (n, C, L) or (n, L); `.ts`; `.parquet`, `.tsv`, `.csv` or `.txt`: one series in each row
+    file, # `.npy`, `.zarr`, `.h5`, `.arrow`: (n, C, L) or (n, L); `.ts`; `.parquet`, `.tsv`, `.csv` or `.txt`: one series in each row
     channels:int|None, # channels in a row of a table; None: not known, and a table gives a `ValueError`
     length:int|None, # time steps of each channel in a row of a table
     rows:int=1024, # series in each part, but for the last
@@ -26,46 +29,56 @@ def series_parts(
 ): # generator of X, (k, C, L) or (k, L), and y, (k,), or None where the file has no labels
     """Read unseen series for a model, some at a time; a `.ts` file is read at once. `read_series` tells how tables are understood.
 
-    A Parquet file has a column for each value, channel after channel, or a column of lists for each channel, whose short lists end in
-    missing values. A label stands in a column that is called `label`, `class`, `target` or `y`; an id is left out"""
-    file = Path(file)
-    kind = file_kind(file, _SERIES)
-    if kind == '.npy':
-        X = read_array(file)
-        n = len(X) if X.ndim else 0
-        yield from ((X[i:i + rows], None) for i in range(0, max(n, 1), rows))
+    A Parquet file has a column for each value, channel after channel; or a column of lists for each channel, where short lists end in
+    missing values; or one column of lists with all values of a series. A label stands in a column that is called `label`, `class`, `target`
+    or `y`; an id is left out"""
+    kind = _kind(file, _SERIES)
+    if kind in ('.npy', *_STORED):
+        X = read_array(file) if kind == '.npy' else _source(file, kind, channels, length)
+        yield from ((X[i:i + rows], None) for i in range(0, max(len(X) if X.shape else 0, 1), rows))
     elif kind == '.ts': yield read_ts(file)
     elif kind == '.parquet': yield from _parquet_series(file, channels, length, rows, names)
-    elif kind in ('.tsv', '.csv', '.txt'): yield from TextTable(file, channels, length, _FIRST).parts(rows)
-    else: raise ValueError(_other_kind(file, kind, _SERIES))
+    else: yield from TextTable(file, channels, length, _FIRST).parts(rows)
 
-def _other_kind(file, kind, expected) -> str: # the message
-    return f"{file} {f'ends in {kind!r}' if kind else 'has no suffix'}. Expected {expected}."
+def _source(file, kind, channels, length):
+    "Lists of Arrow hold all values of a series, and the model says which channel they belong to"
+    if kind in _STORED[3:] and channels is not None and length is not None: return ArrowSource(str(file), shape=(channels, length))
+    return as_source(str(file))
+
+def _kind(file, kinds):
+    "The suffix of a file; that of a stored array may be a folder, and end in the name of an array: data.zarr::X"
+    kind = Path(split_name(str(file))[0]).suffix.lower()
+    return kind if kind in _STORED else file_kind(Path(file), kinds)
 
 # %% ../../nbs/data/09a_parts.ipynb #525162b8
 def _parquet(file):
     "An open Parquet file, and the names of its columns without the index of pandas"
     pq = optional_import('pyarrow.parquet', f'Reading {file}', 'pyarrow')
     try: f = pq.ParquetFile(file)
-    except (OSError, ValueError) as e: raise ValueError(f"{file} cannot be read as a Parquet file: {' '.join(str(e).split())[:200]}") from None
+    except (OSError, ValueError) as e: raise ValueError(_no_parquet(file, e)) from None
     return f, [c for c in f.schema_arrow.names if not c.startswith('__index_level_')]
 
-def _is_list(t): return any(o in str(t).split('<')[0] for o in ('list', 'fixed_size_list', 'large_list'))
+def _no_parquet(file, e) -> str: # the message
+    return f"{file} cannot be read as a Parquet file: {' '.join(str(e).split())[:200]}"
+
+def _is_list(t): return str(t).split('<')[0] in ('list', 'fixed_size_list', 'large_list')
 
 def _parquet_series(file, channels, length, rows, names):
     "Series and labels of a Parquet file"
     if channels is None or length is None: raise ValueError(no_shape(file))
     f, columns = _parquet(file)
-    read = _wide_columns if not any(_is_list(f.schema_arrow.field(c).type) for c in columns) else _list_columns
+    lists = [c for c in columns if _is_list(f.schema_arrow.field(c).type)]
     with f:
         if not f.metadata.num_rows: raise ValueError(f"{file} holds no series.")
-        values, label = read(file, f, columns, channels, length, names)
+        find = _list_columns if lists else _wide_columns
+        values, label = find(file, f, columns, lists, channels, length, names)
+        size = (channels*length if len(values) == 1 else length) if lists else None
         for batch in f.iter_batches(batch_size=rows, columns=values if label is None else [*values, label]):
-            x = np.stack([_values(file, batch.column(c), c, length) for c in values], 1)      # (k, C, L), or (k, C*L)
+            x = np.stack([_values(file, batch.column(c), c, size, length) for c in values], 1)
             y = None if label is None else np.array([str(o) for o in batch.column(label).to_pylist()])
             yield x.reshape(len(x), channels, length), y
 
-def _wide_columns(file, f, columns, channels, length, names):
+def _wide_columns(file, f, columns, lists, channels, length, names):
     "The columns with one value of each series, and that of the label"
     head = next(f.iter_batches(batch_size=1000, columns=columns)).to_pylist()
     cells = [['' if row[c] is None else str(row[c]) for c in columns] for row in head]
@@ -73,44 +86,51 @@ def _wide_columns(file, f, columns, channels, length, names):
     values, label = series_columns(file, columns, cells, channels*length)
     return [columns[i] for i in values], None if label is None else columns[label]
 
-def _list_columns(file, f, columns, channels, length, names):
-    "The columns with one channel of each series, and that of the label"
-    lists = [c for c in columns if _is_list(f.schema_arrow.field(c).type)]
+# %% ../../nbs/data/09a_parts.ipynb #4c64c52f
+def _list_columns(file, f, columns, lists, channels, length, names):
+    "The columns with one channel of each series, or that with all, and that of the label"
     if names is not None and set(names) <= set(lists): lists = list(names)
-    if len(lists) != channels: raise ValueError(_other_lists(file, lists, channels, names))
+    if len(lists) not in (1, channels): raise ValueError(_other_lists(file, lists, channels, names))
     return lists, next((c for c in columns if c not in lists and c.lower() in LABELS), None)
 
-def _values(file, column, name, length):
-    "Numbers (k,), or lists of numbers (k, length)"
+def _values(file, column, name, size, length):
+    "Numbers (k,), or lists of numbers (k, size); those of one channel may be shorter"
     try:
-        if not _is_list(column.type): return column.cast('float64').to_numpy(zero_copy_only=False).astype(np.float32)
+        if size is None: return column.cast('float64').to_numpy(zero_copy_only=False).astype(np.float32)
+        nested = _is_list(column.type.value_type)
         counts = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-        flat = column.flatten().cast('float64').to_numpy(zero_copy_only=False)
-    except Exception: raise ValueError(f"{file}: column {name!r} has the type {column.type}. Expected numbers.") from None
-    if len(counts) and counts.max() > length: raise ValueError(_too_long(file, name, counts.max(), length))
-    res = np.full((len(counts), length), np.nan, np.float32)
-    res[np.arange(length) < counts[:, None]] = flat
+        flat = column.flatten() if nested else column.flatten().cast('float64').to_numpy(zero_copy_only=False)
+    except _arrow_errors(): raise ValueError(f"{file}: column {name!r} has the type {column.type}. Expected numbers.") from None
+    if nested: size = size//length       # channels
+    wrong = counts > size if size == length and not nested else counts != size
+    if wrong.any(): raise ValueError(_other_size(file, name, counts[wrong][0], size))
+    if nested: return _values(file, flat, name, length, length).reshape(len(counts), -1)
+    res = np.full((len(counts), size), np.nan, np.float32)
+    res[np.arange(size) < counts[:, None]] = flat
     return res
 
-# %% ../../nbs/data/09a_parts.ipynb #690b628d
+def _arrow_errors():
+    import pyarrow as pa
+    return pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError
+
 def _other_width(file, columns, channels, length) -> str: # the message
     want = channels*length
-    return (f"{file} has {len(columns)} columns. Expected {channels} × {length} = {want}, or {want + 1} with a label or an id; or a column of "
-            "lists for each channel.")
+    return (f"{file} has {len(columns)} columns. Expected {channels} × {length} = {want}, or {want + 1} with a label or an id; or a "
+            "column of lists for each channel.")
 
 def _other_lists(file, lists, channels, names) -> str: # the message
     known = '' if names is None else f", {list(names)[:20]}"
     return (f"{file} has {len(lists)} columns of lists, {lists[:20]}; the model takes {channels} channels{known}. "
-            "Expected a column of lists for each channel.")
+            "Expected a column of lists for each channel, or one with all values of each series.")
 
-def _too_long(file, name, n, length) -> str: # the message
-    return f"{file}: column {name!r} has a series of {n} steps. Expected {length}, as the model was trained on; cut longer ones first."
+def _other_size(file, name, n, size) -> str: # the message
+    return f"{file}: column {name!r} has a list of {n}. Expected {size}, as the model was trained on; cut longer series first."
 
 # %% ../../nbs/data/09a_parts.ipynb #8bb7632b
-_RECORDINGS = '.npy, .parquet, .tsv, .csv or .txt'
+_RECORDINGS = ('.npy', '.parquet', '.tsv', '.csv', '.txt')
 
 def recording_parts(
-    file, # `.npy`: (steps,), (steps, channels) or (channels, steps); `.parquet`, `.tsv`, `.csv` or `.txt`: one row per step
+    file, # `.npy`: (steps,), (steps, channels) or (channels, steps); `.zarr`, `.h5`: (steps, channels); a table: one row per step
     rows:int=2**16, # steps in each part, but for the last
     channels:int|None=None, # of the model, by which the layout of an array is known; None: it is (steps, channels)
 ): # generator of arrays (k, channels), or data frames
@@ -119,17 +139,18 @@ def recording_parts(
     Text tables are separated by tabs, semicolons, commas or spaces, in UTF-8 or UTF-16; numbers may have decimal commas if the separator
     is not a comma. Without a first line of names, columns have numbers. A nameless column of numbers at the left is the index of pandas,
     which is left out"""
-    file = Path(file)
-    kind = file_kind(file, _RECORDINGS)
+    kind = _kind(file, _RECORDINGS)
     if kind == '.npy':
         a = read_array(file)
         if a.ndim == 2 and a.shape[1] != channels == a.shape[0]: a = a.T
-        yield from (a[i:i + rows] for i in range(0, max(len(a), 1) if a.ndim else 1, rows))
+        yield from (a[i:i + rows] for i in range(0, max(len(a) if a.ndim else 0, 1), rows))
+    elif kind in _STORED[:3]:
+        stored = stored_array(str(file))
+        yield from (stored.take(slice(i, min(i + rows, stored.shape[0]))) for i in range(0, max(stored.shape[0], 1), rows))
     elif kind == '.parquet':
         f, columns = _parquet(file)
         with f: yield from (batch.to_pandas() for batch in f.iter_batches(batch_size=rows))
-    elif kind in ('.tsv', '.csv', '.txt'): yield from _text_parts(file, rows)
-    else: raise ValueError(_other_kind(file, kind, _RECORDINGS))
+    else: yield from _text_parts(file, rows)
 
 def _text_parts(file, rows):
     "A text table as data frames"
@@ -140,7 +161,8 @@ def _text_parts(file, rows):
             for df in parts:
                 if df.columns[0] == 'Unnamed: 0' and df.iloc[:, 0].dtype.kind in 'iuf': df = df.iloc[:, 1:]
                 yield df
-    except (pd.errors.ParserError, UnicodeDecodeError, pd.errors.EmptyDataError) as e: raise ValueError(_no_recording(file, how, e)) from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
+        raise ValueError(_no_recording(file, how, e)) from None
 
 # %% ../../nbs/data/09a_parts.ipynb #eb2355da
 def _how_written(file):

@@ -16,7 +16,8 @@ from fastai.torch_core import to_device
 from fastcore.basics import detuplify, patch
 from fastcore.foundation import L
 from fastcore.imports import IN_NOTEBOOK
-from ..core import generator, is_whole, suggest
+from ..core import generator, is_source, is_whole, suggest
+from .order import chunk_order, load_sizes
 from .targets import as_targets
 from .drawing import MAX_PANELS
 from .tensor import TSTensor, draw_item, is_forecast, plot_grid, say_lines, show_target
@@ -27,21 +28,25 @@ class TSDataLoader(TfmdDL):
     """Batches of series: indexed at once, then transformed at once.
 
     Each series comes out exactly once an epoch, but for an incomplete last batch of shuffled training"""
+    shuffle_chunks = buffer = None      # older pickles have none
     def __init__(self,
         dataset, # `TSDatasets`
         bs:int=64, # batch size; lowered where there are fewer series
         shuffle:bool=False, # draw a new order for each epoch
-        num_workers:int=0, # processes that read; useful for memory maps only
+        num_workers:int=0, # processes that read; useful for files only
         drop_last:bool|None=None, # leave an incomplete last batch out; default: of four or more shuffled batches; fewer are evened out
         weights=None, # how often each series is drawn, relative to the others; with replacement
         partial_n:int|float|None=None, # series, or share of them, that make an epoch
         sampler=None, # gives indices, or whole batches of indices, such as `StratifiedSampler`
-        sort:bool=False, # read each batch in the order of the data: faster for a memory map
+        sort:bool=False, # give each batch in the order of the data
+        shuffle_chunks:bool|int|None=None, # shuffle units of the file, then the series of a few units; a number: of series in a unit; None: as X says
+        buffer:int|None=None, # series of such units to read at a time; default: 64 MB, and at least two units
         **kwargs, # of fastai's loader: `device`, `pin_memory`, `timeout`, `after_batch`, `before_iter`, `after_iter`, `get_idxs`, `wif`
     ):
         if not is_whole(bs): raise ValueError(f"bs is {bs!r}. Expected a positive number of series.")
         kwargs, n = _loader_args(kwargs), len(dataset)
         self.weights, self.partial_n, self.sampler, self.sort = _order_args(n, weights, partial_n, sampler), partial_n, sampler, sort
+        self.shuffle_chunks, self.buffer = _chunk_args(dataset.X, shuffle_chunks, buffer, weights is not None or sampler is not None)
         self._drop_last, self._epochs, self._n_inp, self._types, self._gen, self.rows = drop_last, 0, 1, None, None, None
         self._set_up(dataset, int(bs), bool(shuffle), num_workers, **kwargs)
         if dataset.split_idx == 0 and shuffle and n > 1 and (bs == 1 or self._count() == 1):
@@ -66,6 +71,23 @@ def _order_args(n, weights, partial_n, sampler):
     return weights
 
 # %% ../../nbs/data/04b_loader.ipynb #be030b18
+def _chunk_args(X, shuffle_chunks, buffer, drawn_otherwise):
+    "What decides how a file is read, checked"
+    known = shuffle_chunks in (None, False, True) or is_whole(shuffle_chunks)
+    if not known: raise ValueError(f"shuffle_chunks is {shuffle_chunks!r}. Expected True, False, or a number of series that are stored together.")
+    if buffer is not None and not is_whole(buffer): raise ValueError(f"buffer is {buffer!r}. Expected a number of series: at least 1.")
+    if shuffle_chunks and drawn_otherwise:
+        raise ValueError("Weights and samplers draw from all series, whichever units they are stored in: leave shuffle_chunks out, or them.")
+    if shuffle_chunks is True and not _has_units(X): raise ValueError(_no_units(X))
+    return shuffle_chunks, buffer
+
+def _has_units(X): return is_source(X) and X.chunk is not None and X.chunk > 1
+
+def _no_units(X) -> str: # the message
+    what = f'{X.what} ({X.kind})' if is_source(X) else 'X'
+    return (f"shuffle_chunks is True, and {what} is not stored in units of several series. "
+            "Leave it out, or give a number of series that lie together, such as shuffle_chunks=1000.")
+
 @patch
 def _set_up(self:TSDataLoader, dataset, bs, shuffle, num_workers, after_batch=None, pin_memory=False, timeout=0, device=None, **methods):
     "What fastai's loaders set when they are made. Theirs also draw a seed from Python's generator, which belongs to other threads too"
@@ -84,7 +106,8 @@ def new(self:TSDataLoader, dataset=None, cls=None, **kwargs):
     "The same loader with some arguments changed"
     if 'shuffled' in kwargs: kwargs['shuffle'] = kwargs.pop('shuffled')    # as fastai's `tta` says it
     kwargs.setdefault('drop_last', None if 'shuffle' in kwargs else self._drop_last)
-    if dataset is None: kwargs = {**{k: getattr(self, k) for k in ('weights', 'partial_n', 'sampler', 'sort')}, **kwargs}
+    own = ('weights', 'partial_n', 'sampler', 'sort', 'shuffle_chunks', 'buffer') if dataset is None else ('buffer',)
+    kwargs = {**{k: getattr(self, k) for k in own}, **kwargs}
     if dataset is None and kwargs.get('shuffle') is False and self.dataset.split_idx == 0:
         dataset = copy.copy(self.dataset)
         dataset.split_idx = 1   # in order means evaluation: no random transforms
@@ -122,7 +145,27 @@ def get_idxs(self:TSDataLoader) -> Tensor: # int64, numbers of series in this sp
     n, k = len(self.dataset), self._count()
     if self.sampler is not None: return self._known(np.concatenate([np.atleast_1d(o) for o in self.sampler]))
     if self.weights is not None: return torch.multinomial(self.weights, k, replacement=True, generator=self.gen)
-    return (torch.randperm(n, generator=self.gen) if self.shuffle else torch.arange(n))[:k]
+    if not self.shuffle: return torch.arange(k)
+    units = self._units()
+    if units is None: return torch.randperm(n, generator=self.gen)[:k]
+    loads = [sum(o) for o in load_sizes(self._sizes(k), self._buffer())]
+    return chunk_order(units, [*loads, n - sum(loads)], self.gen)[:k]
+
+@patch
+def _units(self:TSDataLoader):
+    "The unit in which each series of this split is stored, or that the user asks for; None where each is read by itself"
+    X, k, rows = self.dataset.X, self.shuffle_chunks, self.dataset.idxs
+    if k is None or k is True: return torch.from_numpy(X.units(rows.numpy())) if _has_units(X) else None
+    return rows // int(k) if k else None
+
+@patch
+def _buffer(self:TSDataLoader):
+    "Series to read at a time, where units are shuffled"
+    if self.buffer is not None: return int(self.buffer)
+    X, k = self.dataset.X, self.shuffle_chunks
+    chunk = int(k) if k and k is not True else None
+    if is_source(X): return X.buffer(chunk)
+    return max(2**24 // max(1, X[:1].numel()), 2*(chunk or 1))
 
 @patch
 def _known(self:TSDataLoader, idxs):
@@ -189,7 +232,8 @@ def _loader_args(
         if k == 'persistent_workers':
             raise ValueError("persistent_workers=True has no effect here: worker processes start anew in each epoch. Leave it out.")
         if k not in LOADER_ARGS:
-            near = [*LOADER_ARGS, 'bs', 'val_bs', 'batch_tfms', 'shuffle_train', 'drop_last', 'weights', 'partial_n', 'sampler']
+            near = [*LOADER_ARGS, 'bs', 'val_bs', 'batch_tfms', 'shuffle_train', 'drop_last', 'weights', 'partial_n', 'sampler', 'shuffle_chunks',
+                    'buffer']
             raise ValueError(f"A loader has no argument {k!r}.{suggest('bs' if k == 'batch_size' else k, near)}")
     return kwargs
 
@@ -208,7 +252,8 @@ def __iter__(self:TSDataLoader):
     there = store[0].device if isinstance(store[0], Tensor) else torch.device('cpu')
     pin = self.pin_memory and device is not None and device.type == 'cuda'
     batches = [ds.idxs[b] for b in self.batches()]
-    if there.type == 'cpu' and (pin or self.fake_l.num_workers): loader = self._workers(batches, pin)
+    if self._reads_loads(): loader = self._by_loads(batches, pin)
+    elif there.type == 'cpu' and (pin or self.fake_l.num_workers): loader = self._workers(batches, pin)
     else: loader = (ds.read(b, store) for b in placed_batches(batches, there))
     for self.rows, b in zip(batches, loader):   # `rows`: numbers of the current series in the whole data, on the CPU
         if device is not None and b[0].device != device: b = to_device(tuple(b), device, non_blocking=pin)
@@ -218,14 +263,37 @@ def __iter__(self:TSDataLoader):
     self.after_iter()
 
 @patch
-def _workers(self:TSDataLoader, batches, pin):
-    "torch's loader, for worker processes and pinned memory"
+def _reads_loads(self:TSDataLoader):
+    "Are several batches read at a time, since the file is decoded in units, or read in units?"
+    X, k = self.dataset.X, self.shuffle_chunks
+    return is_source(X) and (bool(k) or k is None and _has_units(X))
+
+@patch
+def _by_loads(self:TSDataLoader, batches, pin):
+    "The batches, read some at a time"
+    loads, i = [], 0
+    for sizes in load_sizes([len(b) for b in batches], self._buffer()): loads.append(batches[i:i + len(sizes)]); i += len(sizes)
+    if not pin and not self.fake_l.num_workers:
+        for load in loads:
+            store = self.dataset.held(torch.cat(load))
+            for b in load: yield self.dataset.read(b, store)
+            del store       # before the next is read
+        return
+    for load, block in zip(loads, self._workers([torch.cat(o) for o in loads], pin, 1)):
+        yield from zip(*(o.split([len(b) for b in load]) for o in block))
+        del block
+
+@patch
+def _workers(self:TSDataLoader, batches, pin, ahead=2):
+    "torch's loader, for worker processes and pinned memory; each process reads up to `ahead` batches ahead"
+    if is_source(self.dataset.X): self.dataset.X.close()    # no process inherits a file that is open
     n, wif = self.fake_l.num_workers, self.__dict__.get('wif')
     if n: check_sendable([*self.dataset._x_tfms, *([wif] if wif else [])])
     self._epochs += 1    # the seeds of the processes come from a generator that nobody else uses
     gen = torch.Generator().manual_seed((self.gen.initial_seed() if self.shuffle else 0) + self._epochs)
     return torch.utils.data.DataLoader(BatchReader(self.dataset), sampler=batches, batch_size=None, num_workers=n, pin_memory=pin,
-                                       timeout=self.timeout if n else 0, worker_init_fn=WorkerInit(wif) if wif else None, generator=gen)
+                                       timeout=self.timeout if n else 0, worker_init_fn=WorkerInit(wif) if wif else None,
+                                       prefetch_factor=ahead if n else None, generator=gen)
 
 # %% ../../nbs/data/04b_loader.ipynb #d6cb10ad
 @patch
@@ -236,15 +304,16 @@ def _parts(self:TSDataLoader, b): # series, further inputs, targets (none or one
 @patch
 def _finish(self:TSDataLoader, b, fs):
     "Transform the series, then type series and targets"
-    x, side, y = self._parts(b)
-    typed = tuple(self.dataset.target.wrap(o) for o in y)
+    ds = self.dataset
+    n = 1 + len(ds.side)
+    rest = (*b[1:n], ds.target.wrap(b[n])) if len(b) > n else b[1:]
     if fs is None:
-        self.after_batch.split_idx = self.dataset.split_idx    # the loaders of all splits share the transforms
-        return self.after_batch((x.as_subclass(TSTensor), *side, *typed))
-    x, undo = _through(x, fs)
+        self.after_batch.split_idx = ds.split_idx    # the loaders of all splits share the transforms
+        return self.after_batch((b[0].as_subclass(TSTensor), *rest))
+    x, undo = _through(b[0], fs)
     x = x.as_subclass(TSTensor)
     if undo is not None: x.undo = undo
-    return (x, *side, *typed)
+    return (x, *rest)
 
 def _through(x, fs):
     "Series after transforms, and what those with `by_sample` need to bring them back; None without such"

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from fastai.data.transforms import DisplayedTransform
+from .quantiles import streamed_quantiles
 from .tensor import TSTensor
 from ..models.moments import merge_moments
 from ..models.scaling import ClipSeries, FillNaN, ScaleSeries, safe_scale
@@ -198,12 +199,42 @@ def _minmax(chunks, groups, axes):
     return [(l, h - l) for l, h in zip(low, high)]
 
 def _robust(chunks, groups, axes):
-    "Median and interquartile range; needs the training split in memory, one group of channels at a time"
-    for g in groups:
-        v = np.concatenate([x[:, g] for x in chunks()]).astype(np.float64)
-        ok = ~np.isnan(v).all(axes, keepdims=True)
-        q = np.nanquantile(np.where(ok, v, 0.), [.25, .5, .75], axis=axes)
+    "Median and interquartile range"
+    for i, g in enumerate(groups):
+        parts = _small(x[:, g] for x in chunks())
+        if parts is not None: q = _quartiles(np.concatenate(parts), axes)
+        elif len(axes) == 3: yield from _large_quartiles(chunks, groups[i:]); return
+        else: q = _quartiles_by_step(chunks, g, axes)
         yield q[1], q[2] - q[0]
+
+_HELD = 2**24      # values of a group of channels that are held at a time: 64 MB in float32
+
+def _small(parts):
+    "The arrays as a list; None where they have too many values"
+    held, size = [], 0
+    for o in parts:
+        size += o.size
+        if size > _HELD: return None
+        held.append(o)
+    return held
+
+def _quartiles(v, axes):
+    v = v.astype(np.float64)
+    ok = ~np.isnan(v).all(axes, keepdims=True)
+    return np.nanquantile(np.where(ok, v, 0.), [.25, .5, .75], axis=axes)
+
+def _large_quartiles(chunks, groups):
+    "Median and interquartile range of more values than are held, some groups at a time"
+    for i in range(0, len(groups), 64):
+        some = groups[i:i + 64]
+        for q in streamed_quantiles(lambda: ([x[:, g] for g in some] for x in chunks()), len(some)): yield q[1], q[2] - q[0]
+
+def _quartiles_by_step(chunks, g, axes):
+    "Quartiles of each step of more values than are held, some steps at a time"
+    shapes = [x[:, g].shape for x in chunks()]
+    n, steps = sum(o[0]*o[1] for o in shapes), shapes[0][2]
+    k = max(1, _HELD // n)
+    return np.concatenate([_quartiles(np.concatenate([x[:, g, i:i + k] for x in chunks()]), axes) for i in range(0, steps, k)], axis=1)
 
 # %% ../../nbs/data/05_preprocessing.ipynb #9e7b0003
 _STATISTICS = dict(standard=_standard, minmax=_minmax, robust=_robust)

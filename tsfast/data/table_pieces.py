@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from ..core import suggest
 from .even_stream import EvenStream
-from .pieces import Piece, as_float32, called, check_times, listed
+from .pieces import Piece, as_float32, called, check_times, fits_float32, listed
 from .steps import as_times, even_steps, fill_by_channel, utc_times, warn_uneven
 from ..frames import ID_NAMES, TIME_NAMES, as_frame, has_name
 from ..series import warn_lost_digits
@@ -59,8 +59,10 @@ class _Columns:
         self.n_channels, self.names = n_channels, None if names is None else list(names)
         self.channels, self.time, self.id = listed(channels, 'channels'), time, listed(id, 'id')
         self.known_time, self.known_id = getattr(settings, 'time', None), list(getattr(settings, 'id', ()))
-        self.freq, self.fill = getattr(settings, 'freq', None), getattr(settings, 'fill', 'none')
-        self.roles, self.rows = None, 0     # `rows`: how many have been read
+        self.freq:Any = getattr(settings, 'freq', None)
+        self.fill = getattr(settings, 'fill', 'none')
+        self.roles:Any = None
+        self.rows = 0     # `rows`: how many have been read
 
     def read(self, table) -> tuple:
         "The frame, its channels (C, steps) and its times"
@@ -145,11 +147,14 @@ class Roles(NamedTuple):
     channels:list   # in the order of the model
     time:Any = None # None: the index, where it holds dates
     id:list = []
-    columns = property(lambda self: [*self.channels, *([] if self.time is None else [self.time]), *self.id])
+
+    @property
+    def columns(self) -> list: # all that must be there
+        return [*self.channels, *([] if self.time is None else [self.time]), *self.id]
 
 def find_roles(
     df, # pandas data frame
-    reader:TableReader, # what is known of its columns
+    reader, # `TableReader`: what is known of its columns
 ) -> Roles:
     "Which columns of a frame are channels, times and ids; a `ValueError` where this is not clear"
     for c in (*([] if reader.time is None else [reader.time]), *(reader.id or ()), *(reader.channels or ())):
@@ -165,13 +170,14 @@ def find_roles(
     if several is not None: raise ValueError(_several_recordings(df, several))
     return Roles(channels, time, id)
 
+# %% ../../nbs/data/14a_table_pieces.ipynb #cbfc550e
 def _time_column(df, reader, others):
     "The column of the times; None where the index holds them, or nothing does"
     if reader.time is not None: return reader.time
     if reader.known_time in df.columns: return reader.known_time
     if _is_dates(df.index): return None
     free = [c for c in df.columns if c not in others]
-    return next((c for c in free if _is_dates(df[c])), next((c for c in free if has_name(c, TIME_NAMES)), None))
+    return next((c for c in free if _is_dates(df[c]) or as_times(df[c]) is not None), next((c for c in free if has_name(c, TIME_NAMES)), None))
 
 def _is_dates(v):
     import pandas as pd
@@ -218,9 +224,7 @@ def channel_values(
     text = [c for c in channels if c not in numbers and not df[c].isna().all()]
     if text: raise ValueError(_no_numbers(text, df))
     if warn and len(df): warn_lost_digits(df.iloc[:4096].to_numpy(np.float64, na_value=np.nan).T[None], names=channels)
-    try:
-        with np.errstate(over='raise'): return df.to_numpy(dtype, na_value=np.nan).T
-    except FloatingPointError: raise ValueError(_too_large()) from None
+    with fits_float32(): return df.to_numpy(dtype, na_value=np.nan).T
 
 def _no_numbers(text, df) -> str: # the message
     c = text[0]

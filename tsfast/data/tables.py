@@ -34,25 +34,23 @@ def read_series(
 
     The line 0, 1, 2, … is read as names if the numbers below it have decimals, and otherwise as a series, with a warning in both cases."""
     file = Path(file)
-    kind = file_kind(file)
+    kind = file_kind(file, ('.npy', '.ts', '.tsv', '.csv', '.txt'))
     if kind == '.npy': return read_array(file), None
     if kind == '.ts': return read_ts(file)
-    if kind in ('.tsv', '.csv', '.txt'): return TextTable(file, channels, length).whole()
-    raise ValueError(_other_kind(file, kind, _SUFFIXES))
+    return TextTable(file, channels, length).whole()
 
-_SUFFIXES = '.npy, .ts, .tsv, .csv or .txt'
-
+# %% ../../nbs/data/09_tables.ipynb #cd397afd
 def file_kind(
     file:Path, # file of series
-    expected:str=_SUFFIXES, # kinds of files, for messages
+    kinds, # suffixes that can be read
 ) -> str: # its suffix, in lower case
-    "The kind of a file that is there"
+    "The kind of a file, which must be there"
+    expected = f"{', '.join(kinds[:-1])} or {kinds[-1]}"
     if not file.exists(): raise FileNotFoundError(f"There is no file {file}.")
     if file.is_dir(): raise IsADirectoryError(f"{file} is a folder. Expected a file of series: {expected}.")
-    return file.suffix.lower()
-
-def _other_kind(file, kind, expected) -> str: # the message
-    return f"{file} {f'ends in {kind!r}' if kind else 'has no suffix'}. Expected {expected}."
+    kind = file.suffix.lower()
+    if kind in kinds: return kind
+    raise ValueError(f"{file} {f'ends in {kind!r}' if kind else 'has no suffix'}. Expected {expected}.")
 
 def read_array(
     file, # `.npy`
@@ -127,6 +125,7 @@ class TextTable(_Layout):
         if self.commas and self.points: raise ValueError(_both_decimals(self.file))
         return _with_points(rows) if self.commas else rows
 
+# %% ../../nbs/data/09_tables.ipynb #463380f4
 def no_shape(
     file, # table
 ) -> str:
@@ -200,6 +199,7 @@ def _readable(file, enc, sep=None):
     except UnicodeDecodeError: raise ValueError(_undecodable(file, enc)) from None
     except csv.Error as e: raise ValueError(_no_table(file, enc, sep, e)) from None
 
+# %% ../../nbs/data/09_tables.ipynb #cb86f711
 def _undecodable(file, enc) -> str: # the message
     "Which byte cannot be read"
     decoder, at = codecs.getincrementaldecoder(enc)(), 0

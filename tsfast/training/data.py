@@ -7,18 +7,19 @@ __all__ = ['RunData', 'find_set', 'archive_data', 'hold_out', 'parts_of', 'in_ti
            'batch_transforms', 'lacks_values', 'run_loaders']
 
 # %% ../../nbs/training/01_data.ipynb #202cf101
-import inspect
+import inspect, math
 from dataclasses import dataclass, field, replace
 from typing import Any
 import numpy as np
 import torch
 from fastcore.basics import listify
-from ..core import as_device, pick_name
+from ..core import as_device, is_source, pick_name
 from ..data import preprocessing
 from ..data.core import TSDataLoaders, TSDatasets
 from ..data.external import get_regression_data, get_UCR_data, list_UCR
 from ..data.factories import split_series
 from ..data.series_data import SeriesData
+from ..data.sources import sourced
 from ..data.splits import get_splits
 from ..data.targets import TSClassification, TSRegression
 from ..settings import TRANSFORMS, RunSettings, name_and_value
@@ -27,7 +28,7 @@ from ..settings import TRANSFORMS, RunSettings, name_and_value
 @dataclass
 class RunData:
     "What a run trains on and is judged by"
-    X:Any # (n, C, L): series
+    X:Any # (n, C, L): series; also a path or another source
     y:Any # n targets
     splits:Any = None # (train, test) or (train, valid, test): numbers of series; None: all series are for training
     target:Any = None # `TSTarget` that encodes y; None: classes
@@ -42,6 +43,7 @@ class RunData:
     digest:str|None = None # of the content of the files that the series come from
 
     def __post_init__(self):
+        self.X = sourced(self.X)
         if self.target is None: self.target = TSClassification()
         if self.splits is not None: self.splits = tuple(np.asarray(o) for o in self.splits)
 
@@ -161,7 +163,8 @@ def lacks_values(
     X, # (n, C, L): series
 ) -> bool:
     "Are values missing?"
-    return bool(np.isnan(np.asarray(X)).any())
+    rows = max(1, 2**22 // math.prod(X.shape[1:])) if is_source(X) else max(1, len(X))      # a source is read some at a time
+    return any(bool(np.isnan(np.asarray(X[i:i + rows])).any()) for i in range(0, len(X), rows))
 
 def run_loaders(
     data:RunData, # series, targets, splits

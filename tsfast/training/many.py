@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import torch
 import tsfast
-from ..core import is_whole
+from ..core import is_source, is_whole
 from ..settings import PATHS, RunSettings, settings_from
 from .data import RunData
 from .files import data_name, run_data
@@ -29,10 +29,17 @@ def data_digest(
     "A digest of the values"
     h = hashlib.sha256()
     for o in (data.X, data.y, *(data.splits or ())):
+        if is_source(o): _add_source(h, o); continue
         a = np.ascontiguousarray(o)
         h.update(f'{a.shape} {a.dtype.kind}'.encode())
         h.update(a.astype('U').tobytes() if a.dtype.kind in 'OUT' else a.tobytes())
     return h.hexdigest()
+
+def _add_source(h, source):
+    "What an array of the same values adds, read some series at a time"
+    h.update(f'{source.shape} {source.dtype.kind}'.encode())
+    rows = max(1, 2**24 // source.row_bytes)
+    for i in range(0, len(source), rows): h.update(source[i:i + rows].tobytes())
 
 def run_key(
     settings:RunSettings, # any
@@ -52,6 +59,7 @@ def run_once(
     settings:RunSettings, # with the name of a data set, or with files
     folder, # the result goes to a folder in it that is called by the key
     quiet:bool=True, # show no epochs
+    report:bool=False, # write `report.html` too, where the run is not there yet
 ) -> dict: # 'status': 'done' or 'skipped'; 'key', and 'results'
     "Train a run and write its result, unless it is there"
     folder = Path(folder)
@@ -65,13 +73,13 @@ def run_once(
         with ExitStack() as silent:
             if quiet: silent.enter_context(learn.no_bar()), silent.enter_context(learn.no_logging())
             run.train()
-        results = run.save(aside)
+        results = run.save(aside, report=dict(bundle=folder/key/'model') if report else False)
         with suppress(OSError): os.rename(aside, folder/key)    # another process may have written the same
     finally: shutil.rmtree(aside, ignore_errors=True)
     return dict(status='done', key=key, results=results)
 
 # %% ../../nbs/training/04_many.ipynb #1ce9d91f
-def _serve(conn, folder):
+def _serve(conn, folder, report):
     "In a worker process: train what comes, and answer"
     signal.signal(signal.SIGINT, signal.SIG_IGN)    # Ctrl-C goes to the parent, which ends its workers
     os.environ.update(NUMBA_NUM_THREADS='1', MPLBACKEND='Agg')
@@ -79,16 +87,16 @@ def _serve(conn, folder):
     with suppress(EOFError):
         while True:
             settings = settings_from(conn.recv())
-            try: res = run_once(settings, folder)
+            try: res = run_once(settings, folder, report=report)
             except Exception as e: res = dict(status='failed', error=f'{type(e).__name__}: {e}', traceback=traceback.format_exc())
             conn.send(res)
 
 class _Worker:
     "A process that trains one run after the other"
-    def __init__(self, folder):
+    def __init__(self, folder, report):
         ctx = get_context('spawn')
         self.folder, (self.conn, theirs) = folder, ctx.Pipe()
-        self.process = ctx.Process(target=_serve, args=(theirs, str(folder)), daemon=True)
+        self.process = ctx.Process(target=_serve, args=(theirs, str(folder), report), daemon=True)
         self.process.start()
         theirs.close()      # so that the end of the process ends the connection
 
@@ -129,6 +137,7 @@ def run_many(
     folder, # the results go to folders in it that are called by the keys of the runs; failures to 'failed'
     workers:int=2, # processes, of one thread each
     show=print, # is called with a line for each run that has ended; None: nothing is shown
+    report:bool=False, # write a `report.html` for each run that is trained
 ) -> list: # in the order of `settings`: 'status' ('done', 'skipped', 'failed'), and 'key' and 'results', or 'error' and 'traceback'
     """Train many runs in processes of their own.
 
@@ -144,7 +153,7 @@ def run_many(
     try:
         while queue or busy:
             while queue and len(busy) < workers:
-                w = idle.pop() if idle else _Worker(folder)
+                w = idle.pop() if idle else _Worker(folder, report)
                 i, s = queue.pop(0)
                 w.take(s)
                 busy[w.conn] = i, w

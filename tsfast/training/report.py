@@ -6,19 +6,20 @@
 __all__ = ['RESULTS', 'RUN_FILES', 'published', 'figures_of', 'draw_scatter', 'write_json', 'read_json', 'clear']
 
 # %% ../../nbs/training/03_report.ipynb #55b2db18
-import json, os, platform, shlex, shutil, sys, tempfile, time
-from contextlib import suppress
-from importlib.metadata import version
+import json, os, shlex, shutil, sys, tempfile, time, warnings
 from pathlib import Path
 import msgspec
 import numpy as np
 import torch
 from fastcore.basics import patch
-import tsfast
 from ..core import atomic_write, replace_folder
 from ..data.external import published_accuracy
 from ..models.utils import count_parameters
 from ..recipe import recipe
+from ..report import write_report
+from ..report.evidence import About, Evidence
+from ..report.record import versions
+from ..report.scores import label_scores
 from .data import RunData
 from .run import Predictions, TrainingRun
 from ..interpret.common import class_names
@@ -53,11 +54,13 @@ def figures_of(
     p:Predictions, # of the test split
     classes:bool, # are the targets classes?
 ) -> dict: # name -> value
-    "How good the predictions are"
+    "How good the predictions are; unknown targets do not count"
     loss = float(np.mean(p.losses))
     if not classes:
-        errors = p.true - p.pred
+        errors = (p.true - p.pred)[~np.isnan(p.true)]
         return dict(mae=float(np.abs(errors).mean()), rmse=float(np.sqrt((errors**2).mean())), loss=loss)
+    if p.targs.is_floating_point():     # several labels for each series
+        return {**{k.replace(' ', '_').lower(): v for k, v in label_scores(p.targs > .5, p.decoded).items()}, 'loss': loss}
     correct = p.true == p.pred
     by_class = [correct[p.true == c].mean() for c in np.unique(p.true)]
     return dict(accuracy=float(correct.mean()), balanced_accuracy=float(np.mean(by_class)), loss=loss)
@@ -78,10 +81,11 @@ def evaluate(self:TrainingRun,
 # %% ../../nbs/training/03_report.ipynb #7fa79fe2
 def _some_rows(p, classes, n=9):
     "Up to three series that are predicted wrongly, or worst, and others spread over the split"
-    n_series, one_class = len(p.targs), classes and p.true.ndim == 1
-    off = (p.true != p.pred if classes else np.abs(p.true - p.pred)).reshape(n_series, -1).sum(1)     # of all targets of a series
-    worst = (np.flatnonzero(off) if one_class else np.argsort(-off, kind='stable'))[:3]
-    rest = np.setdiff1d(np.flatnonzero(off == 0) if one_class else np.arange(n_series), worst)
+    by_series = lambda o: np.asarray(o).reshape(len(p.true), -1)
+    if classes: error = by_series(p.true != p.pred).any(1)
+    else: error = np.nansum(by_series(np.abs(p.true - p.pred)), 1)
+    worst = np.flatnonzero(error)[:3] if classes else np.argsort(-error)[:3]
+    rest = np.setdiff1d(np.flatnonzero(~error) if classes else np.arange(len(error)), worst)
     spread = np.linspace(0, len(rest) - 1, min(n - len(worst), len(rest))).astype(int)
     return np.concatenate([worst, rest[spread]]).astype(int)
 
@@ -99,6 +103,7 @@ def show_test(self:TrainingRun,
     fig.suptitle('true → predicted')
     return fig
 
+# %% ../../nbs/training/03_report.ipynb #c4bd1a55
 @patch
 def show_confusion(self:TrainingRun,
     p:Predictions, # of `predict`
@@ -109,12 +114,13 @@ def show_confusion(self:TrainingRun,
     return draw_confusion(p.targs.flatten(), p.decoded.flatten(), names, figsize=(side, side), include_values=len(names) <= 30).figure
 
 def draw_scatter(
-    true, # (n,): targets
-    pred, # (n,): predictions
+    true, # (n, …): targets; NaN is left out
+    pred, # (n, …): predictions
 ): # matplotlib figure
     "Draw predictions against targets"
     import matplotlib.pyplot as plt
     fig, ax = plt.subplots(figsize=(4.5, 4.5), constrained_layout=True)
+    true, pred = (o[~np.isnan(true)] for o in (true, pred))
     ends = [min(true.min(), pred.min()), max(true.max(), pred.max())]
     ax.plot(ends, ends, color='lightgray', zorder=0)
     ax.scatter(true, pred, s=12, alpha=.6)
@@ -126,6 +132,7 @@ RESULTS = {'model': "the trained model as a bundle, for Predictor", 'learner.pkl
            'metrics.csv': "losses and metrics of each epoch", 'losses.png': "the same, drawn",
            'confusion_matrix.png': "true and predicted classes", 'scatter.png': "true and predicted values",
            'series.png': "series with true and predicted targets", 'args.json': "settings and versions",
+           'report.html': "all of this on one page, for a browser",
            'results.json': "the figures above"}
 RUN_FILES = [*RESULTS, 'checkpoint.pt']
 
@@ -144,10 +151,6 @@ def read_json(
     except FileNotFoundError: return None
     except ValueError as e: raise ValueError(f"{file} is damaged ({e}). Start anew with --overwrite.") from None
 
-def _versions():
-    libraries = {o: version(o) for o in ('torch', 'fastai', 'numpy')}
-    return dict(tsfast=tsfast.__version__, python=platform.python_version(), **libraries, platform=platform.platform())
-
 def clear(
     folder:Path, # of a run
 ):
@@ -160,7 +163,35 @@ def clear(
 def describe(self:TrainingRun) -> dict: # plain data, for `args.json`
     "The settings, and what else the result depends on"
     return dict(settings=msgspec.to_builtins(self.settings), command=shlex.join(['tsfast', *sys.argv[1:]]),
-                started=time.strftime('%Y-%m-%dT%H:%M:%S%z'), versions=_versions(), threads=torch.get_num_threads())
+                started=time.strftime('%Y-%m-%dT%H:%M:%S%z'), versions=versions(), threads=torch.get_num_threads())
+
+# %% ../../nbs/training/03_report.ipynb #c0a1e5f2
+def _about(run, p, facts, bundle):
+    "What the report says of a run"
+    s, data, learn = run.settings, run.data, run.learner()
+    # with `valid_size` the last split is the held-out one where there is no test split
+    names = ('training', 'validation', 'test') if s.valid_size else ('training', 'test')
+    filled_in = {'missing values': 'replaced by 0 after the batch transforms'} if run.added_fill else {}
+    known = published(data.name, type(learn.model).__name__) if p is not None and data.classes and data.name else {}
+    record = {'seconds of training': round(run.seconds, 1), 'command': shlex.join(['tsfast', *sys.argv[1:]])}
+    return About(data.name, names, {**(facts or {}), **filled_in}, msgspec.to_builtins(s), record, known, s.ridge,
+                 None if bundle is None else str(bundle))
+
+@patch
+def report(self:TrainingRun,
+    file='report.html', # to write
+    p:Predictions|None=None, # of `predict`; None: predict now
+    *,
+    facts:dict|None=None, # what else is to be said of the data: name → text or number
+    bundle=None, # folder of the bundle, for the lines of code
+    **kwargs, # of `Evidence`: `seconds`, `n_examples`, `n_series`, `random_state`
+) -> Path: # the file
+    "Write a page about the run, as `learn.report` does; a run without a test split has one, too"
+    learn, n = self.learner(), 1 if self.data.splits is None else len(self.data.splits)
+    if p is None and n > 1: p = self.predict()
+    about = _about(self, p, facts, bundle)
+    return write_report(Evidence(learn, learn.dls.loaders[max(n - 1, 1)], about.splits[max(n - 1, 1)], about, found=p, **kwargs), file)
+
 
 # %% ../../nbs/training/03_report.ipynb #83dd520b
 def _save_figure(fig, file):
@@ -172,16 +203,17 @@ def _save_figure(fig, file):
 def write_results(self:TrainingRun,
     folder:Path, # exists
     learner:bool=False, # write the learner too, as a pickle
+    p:Predictions|None=None, # of `predict`; None: predict now
 ) -> dict: # what is in `results.json`
-    "Write all files of the result"
-    learn, p = self.learner(), self.predict()
+    "Write all files of the result but the report"
+    learn, p = self.learner(), p or self.predict()
     results = self.evaluate(p)
     learn.history.to_csv(folder/'metrics.csv')
     learn.save_bundle(folder/'model')
     if learner: learn.export(folder/'learner.pkl')
     if len(learn.history) > 1: _save_figure(learn.plot_metrics().flat[0].figure, folder/'losses.png')
-    if self.data.classes: _save_figure(self.show_confusion(p), folder/'confusion_matrix.png')
-    else: _save_figure(draw_scatter(p.true, p.pred), folder/'scatter.png')
+    if self.data.target.activation == 'softmax': _save_figure(self.show_confusion(p), folder/'confusion_matrix.png')
+    elif not self.data.classes: _save_figure(draw_scatter(p.true, p.pred), folder/'scatter.png')
     _save_figure(self.show_test(p), folder/'series.png')
     write_json(folder/'results.json', results)
     return results
@@ -190,18 +222,25 @@ def _move(file, to):
     if file.is_dir(): replace_folder(file, to)
     else: os.replace(file, to)
 
+# %% ../../nbs/training/03_report.ipynb #a7839681
 @patch
 def save(self:TrainingRun,
     folder, # where the results go; made if need be
     learner:bool=False, # write the learner too, as a pickle
+    report:bool|dict=True, # write `report.html` too; a dict: with these arguments of `report`
 ) -> dict: # what is in `results.json`
-    "Write the results aside, and move them into place, `results.json` last"
-    folder = Path(folder).expanduser()
+    """Write the results aside, and move them into place, `results.json` last.
+
+    The report follows. Where it cannot be written, a warning says why, and the results are there all the same"""
+    folder, p = Path(folder).expanduser(), self.predict()
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder/'args.json').exists(): write_json(folder/'args.json', self.describe())
     with tempfile.TemporaryDirectory(dir=folder, prefix='.writing-') as name:
         tmp = Path(name).resolve()
-        results = self.write_results(tmp, learner)
+        results = self.write_results(tmp, learner, p)
         for o in sorted(tmp.iterdir(), key=lambda o: o.name == 'results.json'): _move(o, folder/o.name)
-    (folder/'checkpoint.pt').unlink(missing_ok=True)
+    for name in ('checkpoint.pt', 'report.html'): (folder/name).unlink(missing_ok=True)    # a report that is there is of an older run
+    if report is False: return results
+    try: self.report(folder/'report.html', p, **(dict(bundle=folder/'model') | (report if isinstance(report, dict) else {})))
+    except Exception as e: warnings.warn(f"The report could not be written, all other results are in {folder}: {e}", stacklevel=2)
     return results

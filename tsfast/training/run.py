@@ -18,7 +18,7 @@ from torch import nn
 from fastai.callback.core import Callback, CancelFitException, CancelValidException
 from fastai.callback.tracker import ReduceLROnPlateau
 from fastai.learner import replacing_yield
-from fastai.metrics import accuracy, mae
+from fastai.metrics import accuracy, accuracy_multi, mae
 from fastcore.basics import patch
 from ..core import seeded
 from ..data.preprocessing import TSNan2Value
@@ -77,10 +77,10 @@ SCHEDULES = dict(one_cycle=lambda learn, n, lr, cbs, monitor: learn.fit_one_cycl
 
 # %% ../../nbs/training/02_run.ipynb #b37d787c
 def metric_for(
-    classes:bool, # are the targets classes?
+    target, # `TSTarget`
 ): # a metric of fastai
-    "The metric that the epochs are reported with"
-    return accuracy if classes else mae
+    "The metric that the epochs are reported with: of several labels the share of those that are correct"
+    return dict(softmax=accuracy, sigmoid=accuracy_multi).get(target.activation, mae)
 
 # %% ../../nbs/training/02_run.ipynb #52150ad6
 class TrainingRun:
@@ -147,7 +147,7 @@ def learner(self:TrainingRun) -> TSLearner:
     "The learner; its model is built with the seed of the settings"
     if self._learner is not None: return self._learner
     dls, s = self.dls(), self.fill()
-    args = dict(metrics=metric_for(self.data.classes)) | self.learner_args
+    args = dict(metrics=metric_for(self.data.target)) | self.learner_args
     if args.get('loss_func') is None and not s.ridge: args['label_smoothing'] = s.label_smoothing
     arch = s.arch if self.arch is None else self.arch
     with self.seeded(): self._learner = ts_learner(dls, arch, seed=s.seed, wd=s.wd, **args, **s.arch_args)
@@ -206,6 +206,15 @@ class Predictions:
     true:np.ndarray # (n,) or more: targets in the user's vocabulary or units
     pred:np.ndarray # the same, of the predictions
 
+def _as_array(o, n, numbers):
+    "Decoded targets as an array with one entry or row for each of `n` series"
+    if isinstance(o, list):     # of several labels a list each
+        res = np.empty(n, dtype=object)
+        res[:] = o
+        return res
+    o = np.asarray(o)
+    return o.astype(float).reshape(n) if numbers and o.size == n else o
+
 @patch
 def predict(self:TrainingRun) -> Predictions:
     "Predict the last split"
@@ -213,6 +222,5 @@ def predict(self:TrainingRun) -> Predictions:
     learn, last = self.learner(), len(self.data.splits) - 1
     target = learn.dls[last].dataset.target
     with learn.no_bar(): probs, targs, decoded, losses = learn.get_preds(ds_idx=last, with_decoded=True, with_loss=True)
-    true, pred = (np.asarray(target.decode(o)) for o in (targs, decoded))
-    if not self.data.classes: true, pred = (o.reshape(-1).astype(float) for o in (true, pred))
+    true, pred = (_as_array(target.decode(o), len(probs), not self.data.classes) for o in (targs, decoded))
     return Predictions(probs, targs, decoded, losses.numpy(), true, pred)
