@@ -242,6 +242,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'tsfast.cli.run._Lines.__call__': ('cli/run.html#_lines.__call__', 'tsfast/cli/run.py'),
                                 'tsfast.cli.run._Lines.__init__': ('cli/run.html#_lines.__init__', 'tsfast/cli/run.py'),
                                 'tsfast.cli.run._compared': ('cli/run.html#_compared', 'tsfast/cli/run.py'),
+                                'tsfast.cli.run._facts': ('cli/run.html#_facts', 'tsfast/cli/run.py'),
                                 'tsfast.cli.run._filled_with': ('cli/run.html#_filled_with', 'tsfast/cli/run.py'),
                                 'tsfast.cli.run._fit': ('cli/run.html#_fit', 'tsfast/cli/run.py'),
                                 'tsfast.cli.run._interrupted': ('cli/run.html#_interrupted', 'tsfast/cli/run.py'),
