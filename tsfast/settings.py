@@ -111,7 +111,9 @@ class FileSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
 FILE_KINDS = {o.name: o.type for o in msgspec.structs.fields(FileSettings)}
 PATHS = ('path', 'labels', 'test', 'test_y')      # settings that are paths
 
-def _is_file(v): return isinstance(v, str) and v.lower().endswith(('.npy', '.csv', '.tsv', '.txt'))
+_SUFFIXES = ('.npy', '.zarr', '.h5', '.hdf5', '.csv', '.tsv', '.txt')
+
+def _is_file(v): return isinstance(v, str) and v.lower().partition('::')[0].endswith(_SUFFIXES)
 
 def _absolute(v): return [_absolute(o) for o in v] if isinstance(v, list) else os.path.abspath(os.path.expanduser(v))
 

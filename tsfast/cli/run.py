@@ -182,9 +182,18 @@ def _fit(run, out, resumed):
     return run.seconds
 
 # %% ../../nbs/cli/02_run.ipynb #7a43ecb9
+def _facts(run):
+    "What the report says of the files, beside what it finds itself"
+    if run.settings.data is None: return {}
+    from tsfast.training.summary import data_summary
+    s = data_summary(run.data)
+    path = run.settings.data.path
+    said = {'files': path if isinstance(path, str) else ', '.join(path), **{k: s[k] for k in ('series', 'groups', 'splits') if k in s}}
+    return {**said, **({'notes': '; '.join(s['notes'])} if s['notes'] else {})}
+
 def _report(run, out, learner, report):
     "Write the results and show them"
-    results = run.save(out, learner, report)
+    results = run.save(out, learner, report and dict(facts=_facts(run)))
     print()
     _show(results, out)
 

@@ -17,14 +17,16 @@ from .columns import as_table
 from .readers import read_arff, read_ts
 from .recordings import read_arrays, read_frame
 from .series_data import SeriesData
+from .sources import as_source
+from .stored import split_name, stored_array, stored_kind
 from .table_files import TABLES, read_npy, read_table
 
 # %% ../../nbs/data/14_files.ipynb #48780f2b
 def read_data(
-    path, # file, list of files, pattern such as 'parts/*.parquet', or folder
+    path, # file, list of files, pattern such as 'parts/*.parquet', or folder; an array may be named in its file, 'data.h5::X'
     id=None, time=None, channels=None, # columns, as for `read_frame`; where each file is a recording, the id is 'file'
-    y=None, # column of the target, also of `labels.csv`; for X.npy an array, or the path of y.npy
-    group=None, # column of what must not be on both sides of a split, also of `labels.csv`; for X.npy an array or a path
+    y=None, # column of the target, also of `labels.csv`; for an array its targets, or the path of their file, such as y.npy
+    group=None, # column of what must not be on both sides of a split, also of `labels.csv`; for an array another one, or a path
     window:int|None=None, stride:int|None=None, # steps of a series, and to the next, to cut recordings into windows
     label=None, # target of a window, as for `read_frame`
     freq=None, fill='none', # even steps, as for `read_frame`
@@ -56,9 +58,10 @@ def find_files(
     if isinstance(path, (list, tuple)):
         if not path: raise ValueError("There are no files in the list. Expected at least one.")
         files = [Path(o) for o in path]
-        missing = [f for f in files if not f.exists()]
+        missing = [f for f in files if not Path(split_name(f)[0]).exists()]
         if missing: raise FileNotFoundError(f"There is no file {missing[0]}.")
         return files, None
+    if _is_stored(path) and not {*'*?['} & {*str(path)}: return [Path(path)], None
     if Path(path).is_dir():
         root = Path(path)
         files = sorted(f for f in root.rglob('*') if f.is_file() and _kind(f) and not _is_hidden(f, root) and f != root/'labels.csv')
@@ -71,11 +74,17 @@ def find_files(
     if not files: raise FileNotFoundError(f"There is no file or folder {path}.{_nearby(Path(path))}")
     return files, None
 
-_SUFFIXES = (*TABLES, '.npy', '.ts', '.arff')
+_SUFFIXES = (*TABLES, '.npy', '.zarr', '.h5', '.hdf5', '.ts', '.arff')
 
 def _kind(file):
     suffix = file.suffix.lower()
-    return 'table' if suffix in TABLES else {'.npy': 'array', '.ts': 'set', '.arff': 'set'}.get(suffix)
+    kind = 'table' if suffix in TABLES else {'.npy': 'array', '.ts': 'set', '.arff': 'set'}.get(suffix)
+    return 'array' if kind is None and _is_stored(file) else kind
+
+def _is_stored(path):
+    "Is it a Zarr array, an HDF5 file, or an array that is named in its file?"
+    file, name = split_name(path)
+    return stored_kind(file) in ('zarr', 'hdf5') or bool(name) and stored_kind(file) is not None
 
 def _is_hidden(file, root): return any(o.startswith(('.', '_')) for o in file.relative_to(root).parts)
 
@@ -140,7 +149,7 @@ def _read_labelled(files, root, labels, y, group, sep, args):
         where = f"{root} ({len(files)} files)"
         return _read_recordings(files, frames, root, {**args, 'id': ['file'], 'y': target, 'group': group}, where)
     array_args = {k: args[k] for k in ('window', 'stride', 'label', 'channels')}
-    return read_arrays([read_npy(f) for f in files], [target[n] for n in names], groups and [groups[n] for n in names], ids=names,
+    return read_arrays([_recording(f) for f in files], [target[n] for n in names], groups and [groups[n] for n in names], ids=names,
                        **array_args, name=str(root))
 
 def _labels_of(file, names, y, group, sep):
@@ -178,17 +187,28 @@ def _by_short_name(names):
 def _read_npys(files, root, y, group, args):
     "One array of series, or a recording in each file"
     y, group = (_array_of(o, what, files[0]) for o, what in ((y, 'y'), (group, 'group')))
+    if all(_is_stored(f) for f in files):
+        X = as_source([str(f) for f in files] if len(files) > 1 else str(files[0]))
+        return read_arrays(X, y, group, **args, name=str(files[0]))
     if len(files) == 1: return read_arrays(read_npy(files[0]), y, group, **args, name=str(files[0]))
-    return read_arrays([read_npy(f) for f in files], y, group, ids=_names(files, root), **args, name=str(root or files[0].parent))
+    return read_arrays([_recording(f) for f in files], y, group, ids=_names(files, root), **args, name=str(root or files[0].parent))
+
+def _recording(file): return stored_array(str(file)).take(slice(None)) if _is_stored(file) else read_npy(file)
 
 def _array_of(v, what, file):
     "An array, or what is in the file of that name"
     if not isinstance(v, (str, Path)): return v
+    if _is_stored(v): return _as_text(stored_array(str(v)).take(slice(None)))
     if not Path(v).exists(): raise FileNotFoundError(f"{what}={str(v)!r} is no file, and {file} has no columns. Pass an array or its path.")
     if Path(v).suffix.lower() == '.npy': return np.array(read_npy(v))
     df = read_table(v)
     if df.shape[1] != 1: raise ValueError(f"{v} has the columns {list(df.columns)[:8]}. Expected one, with a value for each series.")
     return df.iloc[:, 0].to_numpy()
+
+def _as_text(v):
+    "Labels of HDF5 files are bytes, those of Zarr arrays may have NumPy's own type of text"
+    if v.dtype.kind == 'S' or v.dtype.kind == 'O' and isinstance(next(v.flat, None), bytes): return np.char.decode(v.astype(bytes), 'utf-8')
+    return v.astype(str) if v.dtype.kind == 'T' else v
 
 def _read_set(files, y, group, args):
     "A set of the archives"

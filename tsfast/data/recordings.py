@@ -13,6 +13,7 @@ from ..core import check_series, is_whole, warn_lost_digits
 from .columns import as_table, find_columns, row_keys
 from .labels import as_row_targets, read_targets, targets_by_id
 from .series_data import SeriesData, cut_recordings, with_targets
+from .sources import sourced
 from .steps import RecordingSettings, as_freq, even_steps, fill_by_channel, time_order, utc_times, warn_uneven
 from .targets import as_targets, same_length
 
@@ -163,7 +164,7 @@ def _without_padding(x): # (channels, steps)
 
 # %% ../../nbs/data/13_recordings.ipynb #6d10fa8c
 def read_arrays(
-    X, # (n, channels, steps), (n, steps), or a list of recordings: arrays (channels, steps), (steps,), or frames with a row for each step
+    X, # (n, channels, steps), (n, steps), a source, a path; or a list of recordings: arrays (channels, steps), (steps,), or frames of rows as steps
     y=None, # n targets; with windows also one for each step: a list of arrays, or (n, steps)
     groups=None, # (n,) what must not be on both sides of a split; default with windows: the recording
     *,
@@ -177,7 +178,7 @@ def read_arrays(
     "Series, targets and groups from arrays"
     check_windows(window, stride)
     if channels is None and isinstance(X, (list, tuple)) and len(X) and hasattr(X[0], 'columns'): channels = list(X[0].columns)
-    X = check_series(X, name)
+    X = check_series(sourced(X), name)
     channels = None if channels is None else [str(c) for c in channels]
     if channels is not None and len(channels) != X.shape[1]: raise ValueError(_other_names(channels, X.shape[1], name))
     groups, ids = (_one_each(o, len(X), what) for o, what in ((groups, 'groups'), (ids, 'ids')))

@@ -11,10 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from ..core import suggest
+from ..core import is_source, suggest
 from ..data.files import find_files, read_data
 from ..data.labels import almost_unique
 from ..data.series_data import SeriesData
+from ..data.sources import ShardedSource
+from ..data.stored import split_name, stored_kind
 from ..data.targets import TSClassification, TSRegression
 from ..settings import FileSettings, RunSettings
 from .data import RunData, archive_data, in_time, parts_of
@@ -90,6 +92,7 @@ def _joined(a, b):
 
 def _padded(a, b):
     "Series of both, with NaN at the end of shorter ones"
+    if is_source(a) or is_source(b): return ShardedSource([a, b])
     if a.shape[2] == b.shape[2]: return np.concatenate([a, b])
     X = np.full((len(a) + len(b), a.shape[1], max(a.shape[2], b.shape[2])), np.nan, dtype=np.float32)
     X[:len(a), :, :a.shape[2]], X[len(a):, :, :b.shape[2]] = a, b
@@ -121,7 +124,13 @@ def _all_files(s):
         if root is not None and (root/'labels.csv').exists(): found.append((root/'labels.csv', f'{part}/labels.csv'))
     found += [(o, k) for k, o in (('labels', s.labels), ('test_y', s.test_y)) if o is not None]
     found += [(o, k) for k, o in (('y', s.y), ('group', s.group)) if _is_array_file(o)]
-    return [(Path(f), name) for f, name in found if Path(f).exists()]      # what is missing is said where it is read
+    return [o for f, name in found for o in _contents(f, name)]      # what is missing is said where it is read
+
+def _contents(file, name):
+    "The files of a Zarr array; the file of an array that is named in it"
+    path = Path(split_name(file)[0])
+    if path.is_dir(): return [(o, f'{name}/{o.relative_to(path).as_posix()}') for o in sorted(path.rglob('*')) if o.is_file()]
+    return [(path, name)] if path.exists() else []
 
 # %% ../../nbs/training/01a_files.ipynb #f1a648b4
 def _shown(path): return path if isinstance(path, str) else f"{path[0]} and {len(path) - 1} more files" if len(path) > 1 else path[0]
@@ -148,8 +157,8 @@ def _split_in_time(n):
 
 def _like_numbers(y, name):
     seen = ', '.join(map(repr, y.tolist()[:3]))
-    return (f"{name}: the labels are nearly all different, {len(np.unique(y))} in {len(y)} series, such as {seen}: they look like numbers, or "
-            "like the names of series. Pass task='numbers' to predict them as numbers; otherwise name the column of the classes, y=….")
+    return (f"{name}: the labels are nearly all different, {len(np.unique(y))} in {len(y)} series, such as {seen}. They look like "
+            "numbers, or like the names of series. Pass task='numbers' to predict them as numbers; otherwise name the column of the classes, y=….")
 
 def _no_numbers(y, name):
     seen = str(y.ravel()[0])
@@ -221,14 +230,15 @@ def data_name(
     path, # file, list of files, pattern or folder
 ) -> str:
     "A name for the data: that of the file without suffix, or of the folder"
-    p = Path(path if isinstance(path, str) else os.path.commonpath(path) if len(path) > 1 else path[0])
+    p = Path(split_name(path)[0] if isinstance(path, str) else os.path.commonpath(path) if len(path) > 1 else path[0])
     while any(c in p.name for c in '*?['): p = p.parent
-    return p.name if p.is_dir() else p.stem
+    return p.name if p.is_dir() and stored_kind(p) is None else p.stem
 
 def _read(s, path, channels, y, labels):
     "Series of one split, with targets"
     group = s.group if path == s.path or not _is_array_file(s.group) else None
     names = ('id', 'time', 'window', 'stride', 'label', 'freq', 'fill', 'wide', 'sep')
+    channels = [channels] if isinstance(channels, str) else channels
     return read_data(path, channels=channels, y=y, group=group, labels=labels, **{k: getattr(s, k) for k in names})
 
 def _read_test(s, train):
