@@ -135,7 +135,7 @@ def equal(a, b): return len(a) == len(b) and all(torch.equal(x, y) for p, q in z
 
 @pytest.mark.parametrize('idx', [[3], [5, 1, 40], [7, 7, -1, 0, 7], [], np.arange(60), np.arange(59, -1, -1), slice(3, 30), slice(None, None, -3),
                                  np.arange(60) % 3 == 0, -60, torch.tensor([2, 1]), np.arange(7, 10), np.uint8([9, 8])],
-                         ids=lambda o: f'{type(o).__name__} {np.size(o)}')
+                         ids=lambda o: f'{type(o).__name__} {o if isinstance(o, slice) else np.asarray(o).size}')
 def test_rows(few, idx):
     given, want = few
     got = as_source(given)[idx]
@@ -369,7 +369,7 @@ def test_part_of_an_epoch():
 @pytest.mark.parametrize('kwargs,message', [
     (dict(shuffle_chunks='all'), "shuffle_chunks is 'all'"), (dict(shuffle_chunks=-3), 'shuffle_chunks is -3'), (dict(buffer=0), 'buffer is 0'),
     (dict(shuffle_chunks=50, weights=np.ones(990)), 'leave shuffle_chunks out'),
-    (dict(shuffle_chunks=True, sampler=StratifiedSampler(np.arange(990) % 2)), 'leave shuffle_chunks out'), (dict(shuffle_chunk=3), "Did you mean 'shuffle_chunks'")], ids=str)
+    (dict(shuffle_chunks=True, sampler=StratifiedSampler(np.arange(990) % 2)), 'leave shuffle_chunks out'), (dict(shuffle_chunk=3), "Did you mean 'shuffle_chunks'")], ids=lambda o: ' '.join(o))
 def test_arguments_of_the_order(kwargs, message):
     with pytest.raises(ValueError, match=message): counted(990, **kwargs)
 
