@@ -42,7 +42,8 @@ def of_workers():
         except (OSError, StopIteration): pass       # it has just ended
     return most
 state, base = {}, private()
-def loaders(tfm): return get_ts_dls(config['path'], np.arange(config['n']) % 2, batch_tfms=tfm, bs=256, val_bs=256, num_workers=config['workers'], device='cpu')
+def loaders(tfm):
+    return get_ts_dls(config['path'], np.arange(config['n']) % 2, batch_tfms=tfm, bs=256, num_workers=config['workers'], device='cpu')
 def statistics(): state['dls'] = loaders(TSStandardize(by_var=True)); state['learn'] = ts_learner(state['dls'], Pooled, seed=0)
 def robust(): loaders(TSRobustScale())
 def epoch():
@@ -106,7 +107,8 @@ def measured(fmt, path, n, workers):
 
 
 def main(argv=None):
-    p = argparse.ArgumentParser(prog='python -m benchmarks.memory', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(prog='python -m benchmarks.memory', description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--gb', type=float, nargs='+', default=[0.25, 4.])
     p.add_argument('--formats', nargs='+', default=['npy', 'zarr', 'h5'])
     p.add_argument('--workers', type=int, nargs='+', default=[0, 2])

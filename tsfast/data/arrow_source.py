@@ -92,8 +92,9 @@ def _unreadable_file(path, e) -> str: # the message
 # %% ../../nbs/data/12c_arrow_source.ipynb #2880137c
 def _dims(pa, type):
     "The sizes of the lists of a type, outermost first, None where they vary; and the type of the values"
-    if isinstance(type, pa.FixedShapeTensorType): return [type.shape[i] for i in type.permutation or range(len(type.shape))], type.value_type
-    dims:list = []
+    if isinstance(type, pa.FixedShapeTensorType):
+        return [type.shape[i] for i in type.permutation or range(len(type.shape))], type.value_type
+    dims = []
     if isinstance(type, pa.BaseExtensionType): type = type.storage_type
     while hasattr(type, 'value_type') and not pa.types.is_dictionary(type):
         dims.append(type.list_size if pa.types.is_fixed_size_list(type) else None)
@@ -107,12 +108,17 @@ def _field(pa, schema, name, path):
     if name in schema.names: return schema.field(name)
     if name: raise KeyError(f"{path} has no column {name!r}.{suggest(name, schema.names)} Its columns: {', '.join(schema.names[:12])}.")
     if not lists: raise ValueError(_no_lists(path, schema.names))
-    raise KeyError(f"{path} has {len(lists)} columns of lists: {', '.join(lists[:12])}. Say which one: {path}::{lists[0]}, or name={lists[0]!r}.")
+    raise KeyError(_several_columns(path, lists))
+
+def _several_columns(path, lists) -> str: # the message
+    listed = ', '.join(lists[:12])
+    return f"{path} has {len(lists)} columns of lists: {listed}. Say which one: {path}::{lists[0]}, or name={lists[0]!r}."
 
 def _no_lists(path, names) -> str: # the message
     return (f"{path} has no column of lists; its columns: {', '.join(names[:12])}. Expected one column with the C*L values of a series "
             "in each row. A file with a row for each step, or a column for each step, is a table: read it with pandas.read_parquet.")
 
+# %% ../../nbs/data/12c_arrow_source.ipynb #ab50bc7e
 def _described(opened, shape, what):
     "(C, L) and the type of the values"
     pa = optional_import('pyarrow', 'Reading Arrow columns', "'tsfast[files]'")

@@ -31,7 +31,7 @@ _all_ = ['TSTensor', 'is_forecast', 'draw_forecast', 'show_target', 'TSDatasets'
 
 # %% ../../nbs/data/04c_core.ipynb #186e2a63
 def get_ts_dls(
-    X, # (n, C, L), or (n, L) for one channel: array, tensor, wide frame, path or other source; do not change a float32 array while it is used
+    X, # (n, C, L), or (n, L) for one channel: array, tensor, wide frame, path or source; do not change a float32 array while it is used
     y=None, # n targets: labels, numbers, or anything a transform in `tfms` can encode
     splits=None, # (train, valid) or (train, valid, test) indices; default: `get_splits(y)`, 80 % for training, stratified
     sel_vars=None, # channels to keep: names, indices, slice or mask
@@ -49,7 +49,7 @@ def get_ts_dls(
     partial_n=None, # training series, or share of them, that make an epoch
     sampler=None, # order of the training series, such as `StratifiedSampler`
     sort:bool=False, # give each batch in the order of the data
-    shuffle_chunks=None, # shuffle units of a file, then the series of a few units: True, False, or a number of series in a unit; None: as X says
+    shuffle_chunks=None, # shuffle units of a file, then the series of a few units: True, False, or series in a unit; None: as X says
     val_bs:int|None=None, # batch size of the other splits; default `bs`
     inputs:dict|None=None, # further inputs of the model, by name: each (n, …), one row per series
     channels=None, # names of the channels, for plots and predictors; None: the columns of a list of frames, else they have no names
@@ -209,7 +209,7 @@ def _missing(nan, n, name) -> str: # the message
 # %% ../../nbs/data/04c_core.ipynb #e14d00cd
 @patch
 def new_dl(self:TSDataLoaders,
-    X, # (n, C, L): series of the same channels, an array of another length only for a model that takes any; or a list of series, or a source
+    X, # (n, C, L): series of the same channels, also a path or a list; an array of another length only for a model that takes any
     y=None, # targets in the user's vocabulary
     bs:int|None=None, # batch size; default: that of validation
     inputs:dict|None=None, # the further inputs of training, by name

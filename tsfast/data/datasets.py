@@ -162,6 +162,7 @@ def _prepare(self:TSDatasets, X):
     for f in self._x_tfms: X = as_series(f(X))
     return X
 
+# %% ../../nbs/data/04a_datasets.ipynb #d01ac163
 @patch
 def _refuse_batch_dependent(self:TSDatasets, X):
     "Refuse functions of X whose result for a series depends on the others, and so on the batch or on the test split"

@@ -39,7 +39,7 @@ class TSDataLoader(TfmdDL):
         partial_n:int|float|None=None, # series, or share of them, that make an epoch
         sampler=None, # gives indices, or whole batches of indices, such as `StratifiedSampler`
         sort:bool=False, # give each batch in the order of the data
-        shuffle_chunks:bool|int|None=None, # shuffle units of the file, then the series of a few units; a number: of series in a unit; None: as X says
+        shuffle_chunks:bool|int|None=None, # shuffle units of a file, then the series of a few; a number: series in a unit; None: as X says
         buffer:int|None=None, # series of such units to read at a time; default: 64 MB, and at least two units
         **kwargs, # of fastai's loader: `device`, `pin_memory`, `timeout`, `after_batch`, `before_iter`, `after_iter`, `get_idxs`, `wif`
     ):
@@ -70,14 +70,14 @@ def _order_args(n, weights, partial_n, sampler):
                          "Pass it the labels of the split: StratifiedSampler(y[splits[0]]).")
     return weights
 
-# %% ../../nbs/data/04b_loader.ipynb #be030b18
+# %% ../../nbs/data/04b_loader.ipynb #ecec5db7
 def _chunk_args(X, shuffle_chunks, buffer, drawn_otherwise):
     "What decides how a file is read, checked"
     known = shuffle_chunks in (None, False, True) or is_whole(shuffle_chunks)
-    if not known: raise ValueError(f"shuffle_chunks is {shuffle_chunks!r}. Expected True, False, or a number of series that are stored together.")
+    if not known: raise ValueError(f"shuffle_chunks is {shuffle_chunks!r}. Expected True, False, or how many series are stored together.")
     if buffer is not None and not is_whole(buffer): raise ValueError(f"buffer is {buffer!r}. Expected a number of series: at least 1.")
     if shuffle_chunks and drawn_otherwise:
-        raise ValueError("Weights and samplers draw from all series, whichever units they are stored in: leave shuffle_chunks out, or them.")
+        raise ValueError("Weights and samplers draw from all series, in whichever units these are: leave shuffle_chunks out, or them.")
     if shuffle_chunks is True and not _has_units(X): raise ValueError(_no_units(X))
     return shuffle_chunks, buffer
 
@@ -151,6 +151,7 @@ def get_idxs(self:TSDataLoader) -> Tensor: # int64, numbers of series in this sp
     loads = [sum(o) for o in load_sizes(self._sizes(k), self._buffer())]
     return chunk_order(units, [*loads, n - sum(loads)], self.gen)[:k]
 
+# %% ../../nbs/data/04b_loader.ipynb #aed17ccb
 @patch
 def _units(self:TSDataLoader):
     "The unit in which each series of this split is stored, or that the user asks for; None where each is read by itself"
@@ -164,8 +165,9 @@ def _buffer(self:TSDataLoader):
     if self.buffer is not None: return int(self.buffer)
     X, k = self.dataset.X, self.shuffle_chunks
     chunk = int(k) if k and k is not True else None
-    if is_source(X): return X.buffer(chunk)
-    return max(2**24 // max(1, X[:1].numel()), 2*(chunk or 1))
+    fit = max(1, 2**26 // (X.row_bytes if is_source(X) else max(1, X[:1].nbytes)))
+    if is_source(X): chunk = chunk or X.chunk
+    return fit if getattr(X, 'overlaps', False) else max(fit // (chunk or 1), 2)*(chunk or 1)
 
 @patch
 def _known(self:TSDataLoader, idxs):
@@ -232,8 +234,8 @@ def _loader_args(
         if k == 'persistent_workers':
             raise ValueError("persistent_workers=True has no effect here: worker processes start anew in each epoch. Leave it out.")
         if k not in LOADER_ARGS:
-            near = [*LOADER_ARGS, 'bs', 'val_bs', 'batch_tfms', 'shuffle_train', 'drop_last', 'weights', 'partial_n', 'sampler', 'shuffle_chunks',
-                    'buffer']
+            near = [*LOADER_ARGS, 'bs', 'val_bs', 'batch_tfms', 'shuffle_train', 'drop_last', 'weights', 'partial_n', 'sampler',
+                    'shuffle_chunks', 'buffer']
             raise ValueError(f"A loader has no argument {k!r}.{suggest('bs' if k == 'batch_size' else k, near)}")
     return kwargs
 
@@ -262,6 +264,7 @@ def __iter__(self:TSDataLoader):
         yield b
     self.after_iter()
 
+# %% ../../nbs/data/04b_loader.ipynb #a4dfc875
 @patch
 def _reads_loads(self:TSDataLoader):
     "Are several batches read at a time, since the file is decoded in units, or read in units?"

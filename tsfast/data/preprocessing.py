@@ -198,6 +198,7 @@ def _minmax(chunks, groups, axes):
             high[i] = np.maximum(high[i], np.where(np.isnan(x[:, g]), -np.inf, x[:, g]).max(axes))
     return [(l, h - l) for l, h in zip(low, high)]
 
+# %% ../../nbs/data/05_preprocessing.ipynb #5a5c5fbe
 def _robust(chunks, groups, axes):
     "Median and interquartile range"
     for i, g in enumerate(groups):
@@ -207,6 +208,7 @@ def _robust(chunks, groups, axes):
         else: q = _quartiles_by_step(chunks, g, axes)
         yield q[1], q[2] - q[0]
 
+# %% ../../nbs/data/05_preprocessing.ipynb #9942a719
 _HELD = 2**22      # values of a group of channels that are held at a time: 16 MB in float32
 
 def _small(parts):

@@ -29,7 +29,8 @@ def streamed_quantiles(
             for b, count in counts.items(): count += np.bincount(keys[keys >> 16 == b] & 0xffff, minlength=2**16)
     low, high = np.moveaxis(np.array([_found(u, l, b, r) for u, l, b, r in zip(upper, lower, bins, ranks)]).reshape(*ranks.shape), -1, 0)
     share = places - np.floor(places)
-    with np.errstate(invalid='ignore'): between = np.where(share < .5, low + (high - low)*share, high - (high - low)*(1 - share))    # as numpy does
+    # as numpy interpolates
+    with np.errstate(invalid='ignore'): between = np.where(share < .5, low + (high - low)*share, high - (high - low)*(1 - share))
     return np.where(n[:, None] > 0, np.where(low == high, low, between), 0.)
 
 def _keys(v):

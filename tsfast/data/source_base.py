@@ -6,6 +6,7 @@
 __all__ = ['Source', 'HeldRows']
 
 # %% ../../nbs/data/12a_source_base.ipynb #0023d4b2
+import warnings
 import numpy as np
 
 # %% ../../nbs/data/12a_source_base.ipynb #9985d08c
@@ -23,6 +24,7 @@ class _Shape:
         self.what, self.shape, self.dtype = what, _series_shape(shape, what), _number_type(dtype, what)
         self.edges = None if edges is None else np.asarray(edges, dtype=np.int64)
         self.chunk = chunk if edges is None else int(np.median(np.diff(self.edges)))
+        if (self.chunk or 0)*self.row_bytes > 2**30: warnings.warn(_large_units(self), stacklevel=5)
 
     nbytes = property(lambda self: len(self)*self.row_bytes)
     row_bytes = property(lambda self: self.shape[1]*self.shape[2]*self.dtype.itemsize)
@@ -48,10 +50,11 @@ class _Shape:
 class Source(_Shape):
     """Series that are read by their numbers, such as those of a file that is larger than memory.
 
-    A class of your own calls `__init__`, and reads in `take`. What it holds open must not be part of its pickle: other processes open it anew"""
+    A class of your own calls `__init__`, and reads in `take`. What it holds open must not be in its pickle: other processes open it anew"""
     kind = 'source'     # what is read, for `repr`
     by_unit = False     # is `take` asked for whole units alone?
     keeps_unit = True   # is the last unit of which a part was read kept, decoded?
+    overlaps = False    # do series share what is stored, so that those of a unit may take many times its memory?
     _kept = None        # the last unit that was read in part: its first series, and its values
 
     def take(self,
@@ -75,14 +78,8 @@ class Source(_Shape):
         i = np.asarray(i)
         return self.read(np.flatnonzero(i) if i.dtype == bool and i.shape == (len(self),) else i)
 
-    def __array__(self, dtype=None, copy=None): return self[:].astype(dtype or self.dtype, copy=False)   # who asks for an array means all
-
-    def buffer(self,
-        chunk:int|None=None, # series in a unit; default: as they are stored
-    ) -> int: # number of series
-        "How many series a loader reads at a time where units are decoded as a whole: 64 MB, and at least two units"
-        fit, chunk = max(1, 2**26 // self.row_bytes), chunk or self.chunk or 1
-        return max(fit // chunk, 2)*chunk if self.keeps_unit else fit
+    # who asks for an array means all of it
+    def __array__(self, dtype=None, copy=None): return self[:].astype(dtype or self.dtype, copy=False)
 
     def close(self):
         "Close what is open. It is opened again when it is needed"
@@ -106,6 +103,12 @@ def _number_type(dtype, what):
 def _no_series(shape, what) -> str: # the message
     return (f"{what} has shape {shape}. Expected (n_series, n_channels, length), or (n_series, length) for one channel. "
             "Windows of one long recording are read with WindowSource.")
+
+# %% ../../nbs/data/12a_source_base.ipynb #6c547550
+def _large_units(source) -> str: # the message
+    size = source.chunk*source.row_bytes / 2**30
+    return (f"{source.what} is stored in units of {source.chunk} series, {size:.1f} GB each, and to read one series "
+            "a whole unit is decoded. Write it in smaller units, of 1 to 10 MB.")
 
 def _numbers(source, rows):
     "Numbers of series as int64, from 0"
@@ -150,6 +153,7 @@ def _unit(source, lo, hi):
         kept = source._kept = lo, _taken(source, slice(lo, hi), hi - lo)
     return kept[1]
 
+# %% ../../nbs/data/12a_source_base.ipynb #0c70e540
 def _taken(source, rows, n):
     "What `take` gives for `n` series, checked"
     try: x = np.asarray(source.take(rows))

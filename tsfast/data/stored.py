@@ -69,15 +69,15 @@ def stored_kind(
         if library in libraries: return kind
     return None
 
-_ENDINGS = {'.npy': 'numpy', '.zarr': 'zarr', '.zarr.zip': 'zarr', '.h5': 'hdf5', '.hdf5': 'hdf5', '.hdf': 'hdf5', '.he5': 'hdf5', '.nc': 'hdf5',
-            '.parquet': 'arrow', '.pq': 'arrow', '.arrow': 'arrow', '.feather': 'arrow', '.ipc': 'arrow'}
+_ENDINGS = dict(numpy=('.npy',), zarr=('.zarr', '.zarr.zip'), hdf5=('.h5', '.hdf5', '.hdf', '.he5', '.nc'),
+                arrow=('.parquet', '.pq', '.arrow', '.feather', '.ipc'))
 
 def _kind_of_path(path):
-    lower = path.lower().rstrip('/')
-    kind = next((k for end, k in _ENDINGS.items() if lower.endswith(end)), None)
+    kind = next((k for k, ends in _ENDINGS.items() if path.lower().rstrip('/').endswith(ends)), None)
     if kind is None and '://' not in path and any((Path(path)/o).exists() for o in ('zarr.json', '.zarray', '.zgroup')): return 'zarr'
     return kind
 
+# %% ../../nbs/data/12b_stored.ipynb #400c011e
 def split_name(
     path, # such as 'data.h5::train/X'
 ) -> tuple: # path and name; the name is '' where there is none
@@ -91,7 +91,7 @@ def stored_array(
 ) -> StoredArray:
     "An array in a file, of whichever kind; an array that is in memory, or reads its rows itself, as it is"
     kind = stored_kind(X)
-    if kind == 'numpy': return NpyArray(X) if isinstance(X, np.memmap) else NpyArray(X)
+    if kind == 'numpy': return NpyArray(X)
     if kind == 'zarr': return ZarrArray(X, name)
     if kind == 'hdf5': return H5Array(X, name)
     if isinstance(X, StoredArray): return X
@@ -129,7 +129,7 @@ def _cannot_open(path, kind, e) -> str: # the message
             "The file may be damaged, incomplete or of another kind: write or copy it again.")
 
 def _no_array(path, name, names) -> str: # the message
-    if not names: return f"{path} holds no arrays."
+    if not names: return f"{path} holds no arrays. Expected one of series, (n, C, L)."
     listed = ', '.join(map(repr, names[:12])) + (', …' if len(names) > 12 else '')
     if not name: return f"{path} holds {len(names)} arrays: {listed}. Say which one: {path}::{names[0]}, or name={names[0]!r}."
     return f"{path} holds no array {name!r}.{suggest(name, names)} It holds: {listed}."
@@ -215,7 +215,7 @@ class ZarrArray(StoredArray):
             path, own = split_name(X)
             super().__init__(path if '://' in path else existing_path(path), name or own)
         else:
-            if not hasattr(X, 'dtype'): raise KeyError(_no_array(f'The group of {X.store}', name, sorted(k for k, _ in X.arrays())))
+            if not hasattr(X, 'dtype'): X = X[_only_name(f'The group {X.path!r} of {X.store}', name, _zarr_arrays(X))]
             self._keep(X)
             super().__init__(str(getattr(X.store, 'root', X.store)), X.path)
         self.chunk = self.handle.chunks[0] if self.shape else None
@@ -238,10 +238,13 @@ class ZarrArray(StoredArray):
         if hasattr(root, 'dtype'):
             if self.name: raise KeyError(f"{self.place} is one Zarr array, and no group with {self.name!r} in it. Leave the name out.")
             return root
-        self.name = _only_name(self.place, self.name, sorted(k for k, o in root.members(max_depth=None) if hasattr(o, 'dtype')))
+        self.name = _only_name(self.place, self.name, _zarr_arrays(root))
         return root[self.name]
 
     def take(self, rows): return super().take(rows) if isinstance(rows, slice) else self.handle.oindex[rows]
+
+# %% ../../nbs/data/12b_stored.ipynb #c8c63bcb
+def _zarr_arrays(group): return sorted(k for k, o in group.members(max_depth=None) if hasattr(o, 'dtype'))
 
 # %% ../../nbs/data/12b_stored.ipynb #c657df96
 class H5Array(StoredArray):
@@ -256,8 +259,8 @@ class H5Array(StoredArray):
             path, own = split_name(X)
             super().__init__(existing_path(path), name or own)
         else:
-            if not X: raise ValueError("X is an HDF5 data set whose file is closed. Pass its path, 'file.h5::name', or open the file.")
-            if not isinstance(X, h5py.Dataset): raise KeyError(_no_array(f'The group of {X.file.filename}', '', _data_sets(h5py, X)))
+            if not X: raise ValueError("X is an HDF5 data set of a file that is closed. Pass its path, 'file.h5::name'.")
+            if not isinstance(X, h5py.Dataset): X = X[_only_name(f'{X.name} of {X.file.filename}', name, _data_sets(h5py, X))]
             if X.file.mode != 'r': X.file.flush()       # other processes read what is on the disk
             if not os.path.exists(X.file.filename) or X.file.driver in ('core', 'fileobj'): self._given = X
             super().__init__(os.path.abspath(X.file.filename), X.name.strip('/'))
@@ -267,7 +270,7 @@ class H5Array(StoredArray):
         if self._given is not None: return self._given
         h5py = _h5py()
         try: f = h5py.File(self.place, 'r')
-        except OSError as e: raise OSError(_cannot_open(self.place, 'HDF5', e)) from e
+        except OSError as e: raise OSError(_locked(self.place) if 'lock' in str(e) else _cannot_open(self.place, 'HDF5', e)) from e
         if not self.name or self.name not in f or not isinstance(f[self.name], h5py.Dataset):
             self.name = _only_name(self.place, self.name, _data_sets(h5py, f))
         return f[self.name]
@@ -283,13 +286,18 @@ class H5Array(StoredArray):
         return out
 
     def __getstate__(self):
-        if self._given is not None: raise ValueError(f"{self.what} is an HDF5 file in memory, which other processes cannot open. Save it first.")
+        if self._given is not None:
+            raise ValueError(f"{self.what} is an HDF5 file in memory, which other processes cannot open. Save it first.")
         return super().__getstate__()
+
+# %% ../../nbs/data/12b_stored.ipynb #e396d071
+def _locked(path) -> str: # the message
+    return f"{path} is open for writing in another process. Close it there, or open it there with mode 'r'."
 
 def _h5py(): return optional_import('h5py', 'Reading HDF5 files', "'tsfast[files]'")
 
 def _data_sets(h5py, group):
     "The names of all data sets of a file or group"
-    names:list = []
+    names = []
     group.visititems(lambda k, o: names.append(k) if isinstance(o, h5py.Dataset) else None)
     return sorted(names)

@@ -15,7 +15,7 @@ from .stored import StoredArray, stored_array
 # %% ../../nbs/data/12d_window_source.ipynb #23f60f1e
 class WindowSource(Source):
     "Windows of long recordings, `(n, C, window)`, cut when they are read"
-    kind, keeps_unit = 'windows', False     # the windows of a unit may take many times its memory
+    kind, keeps_unit, overlaps = 'windows', False, True
     def __init__(self,
         recordings, # (steps, C), or (steps,) for one channel: array, path, memory map, Zarr array, HDF5 data set; or a list of these
         starts=None, # the step at which each window starts, (n,), counted through all recordings; or a list with those of each recording
@@ -61,7 +61,8 @@ def _same_channels(recordings):
     "The number of channels of all recordings"
     if not recordings: raise ValueError("recordings is an empty list. Expected at least one recording.")
     for i, o in enumerate(recordings):
-        if len(o.shape) not in (1, 2): raise ValueError(f"Recording {i} ({o.what}) has shape {o.shape}. Expected (steps, channels) or (steps,).")
+        if len(o.shape) not in (1, 2):
+            raise ValueError(f"Recording {i} ({o.what}) has shape {o.shape}. Expected (steps, channels) or (steps,).")
     channels = [o.shape[1] if len(o.shape) == 2 else 1 for o in recordings]
     for i, c in enumerate(channels):
         if c != channels[0]: raise ValueError(_other_channels(i, recordings, c, channels[0]))
@@ -87,7 +88,8 @@ def _starts(starts, ends, window, stride):
     if starts is None: return _even_starts(first, ends, window, stride)
     if stride is not None: raise ValueError("starts says where windows start, and so would stride. Give one of them.")
     listed = isinstance(starts, (list, tuple)) and any(np.ndim(o) for o in starts)
-    if listed and len(starts) != len(ends): raise ValueError(f"starts has {len(starts)} lists, and there are {len(ends)} recordings. Expected one for each.")
+    if listed and len(starts) != len(ends):
+        raise ValueError(f"starts has {len(starts)} lists, and there are {len(ends)} recordings. Expected one for each.")
     parts = [_whole_steps(o) for o in (starts if listed else [starts])]
     if listed: _refuse_beyond(parts, np.diff(np.r_[0, ends]), window)
     all_starts = np.concatenate([p + f for p, f in zip(parts, first)]) if listed else parts[0]
@@ -106,9 +108,11 @@ def _even_starts(first, ends, window, stride):
 def _whole_steps(o):
     a = np.asarray(o)
     if a.size == 0: a = a.astype(np.int64)
-    if a.ndim != 1 or a.dtype.kind not in 'iu': raise ValueError(f"starts has shape {a.shape} and dtype {a.dtype}. Expected numbers of steps, (n,).")
+    if a.ndim != 1 or a.dtype.kind not in 'iu':
+        raise ValueError(f"starts has shape {a.shape} and dtype {a.dtype}. Expected numbers of steps, (n,).")
     return a.astype(np.int64)
 
+# %% ../../nbs/data/12d_window_source.ipynb #cf7abfce
 def _refuse_beyond(parts, lengths, window):
     "The windows of each recording must lie inside of it"
     for i, (p, n) in enumerate(zip(parts, lengths)):
