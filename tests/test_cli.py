@@ -231,7 +231,7 @@ def test_half_a_report(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().err == 'tsfast: disk full\n'
     assert names(out) == {'args.json', 'checkpoint.pt'}
     assert train() == 1 and 'holds an interrupted run' in capsys.readouterr().err
-    assert main(['train', '--resume', '--out', str(out)]) == 0
+    assert main(['train', '--resume', '--no-report', '--out', str(out)]) == 0
     assert names(out) == FILES and 'Going on after epoch 2' in capsys.readouterr().out
     assert len(pd.read_csv(out/'metrics.csv')) == 2
 
@@ -268,7 +268,7 @@ def test_interrupt(repo, tmp_path, capsys, monkeypatch, schedule):
     done = read_checkpoint(tmp_path/'o'/'checkpoint.pt')['epoch']
     assert 4 <= done < 12
     assert capsys.readouterr().err == f"tsfast: interrupted; {done} of 12 epochs are kept. Go on with: tsfast train --resume --out {tmp_path/'o'}\n"
-    r = run(repo, 'train', '--resume', '--out', tmp_path/'o')
+    r = run(repo, 'train', '--resume', '--no-report', '--out', tmp_path/'o')
     assert r.returncode == 0 and f'Going on after epoch {done}.' in r.stdout, r.stderr
     assert main([*argv, '--out', str(tmp_path/'whole')]) == 0
     assert same_weights(tmp_path/'o', tmp_path/'whole')

@@ -17,7 +17,7 @@ from tsfast.settings import FileSettings, settings_from
 from tsfast.training import RunData, RunSettings, TrainingRun, data_name, file_data, file_digest, run_key, run_once
 from tsfast.training.summary import class_counts, data_summary
 
-TINY = ['--arch', 'FCN', '--arch-args', 'layers=[4,4,4]', '--epochs', '1', '--bs', '16', '--device', 'cpu']
+TINY = ['--arch', 'FCN', '--arch-args', 'layers=[4,4,4]', '--epochs', '1', '--bs', '16', '--device', 'cpu', '--no-report']
 LONG = '--id subject --time t --label activity --window 20 --stride 10'.split()
 CHANNELS = ['acc_x', 'acc_y', 'acc_z', 'gyr_x', 'gyr_y', 'gyr_z']
 ACTIVITIES = ['rest', 'run', 'walk']
@@ -106,7 +106,7 @@ def test_python_does_the_same(csv, tmp_path, capsys):
     read = RunData.from_series(read_frame(df, id='subject', time='t', y='activity', window=20, stride=10), seed=0)
     for o in (TrainingRun(stored), TrainingRun(RunSettings(data=given, **tiny)), TrainingRun(RunSettings(**tiny), read)):
         with o.learner().no_bar(), o.learner().no_logging(): o.train(validate=True)
-        o.save(tmp_path/'again')
+        o.save(tmp_path/'again', report=False)
         assert same(weights(tmp_path/'again'), weights(tmp_path/'o'))
         ds = o.learner().dls.train_ds
         assert ds.channels == CHANNELS and ds.recording.window == 20 and ds.recording.time == 't'
@@ -217,6 +217,26 @@ def test_parts_and_parquet(csv, tmp_path):
     np.testing.assert_array_equal(read(str(tmp_path/'a.parquet')).X, want.X)
 
 
+def test_stored_arrays(tmp_path, capsys):
+    "Zarr and HDF5, with the targets in the same file"
+    zarr, h5py = pytest.importorskip('zarr'), pytest.importorskip('h5py')
+    X, y = (np.load(o) for o in arrays(tmp_path))
+    zarr.create_array(str(tmp_path/'X.zarr'), data=X, chunks=(8, 2, 25))
+    with h5py.File(tmp_path/'all.h5', 'w') as f: f['X'], f['y'] = X, [o.encode() for o in y]
+    assert run(tmp_path/'X.zarr', '--y', tmp_path/'x_y.npy', out=tmp_path/'a') == 0
+    assert run(f"{tmp_path/'all.h5'}::X", '--y', f"{tmp_path/'all.h5'}::y", out=tmp_path/'b') == 0
+    assert capsys.readouterr().out.count('32 training, 8 test') == 2
+    assert (settings_of(tmp_path/'a')['dsid'], settings_of(tmp_path/'b')['dsid']) == ('X', 'all')
+
+
+def test_report(csv, tmp_path):
+    "The page says where the data comes from, and what was noted"
+    argv = ['train', str(csv), *LONG, *TINY[:-1], '--out', str(tmp_path/'o')]
+    assert main(argv) == 0
+    page = (tmp_path/'o'/'report.html').read_text(encoding='utf-8')
+    for o in (str(csv), '150 from 30 recordings', '120 training (24 groups), 30 test (6 groups)', 'acc_x', 'published'): assert (o in page) == (o != 'published')
+
+
 def test_splits(csv):
     "Whole groups at random, by the seed; a share of each class where there are no groups"
     s = FileSettings(path=str(csv), id='subject', time='t', y='activity', window=20, test_size=.5)
@@ -245,7 +265,7 @@ def test_resume(csv, tmp_path, capsys, monkeypatch):
         assert main(['train', *map(str, argv), *tiny, *more, '--out', str(tmp_path/'o')]) == 130
     assert {o.name for o in (tmp_path/'o').iterdir()} == {'args.json', 'checkpoint.pt'}
     capsys.readouterr()
-    resume = lambda *a: main(['train', *map(str, a), '--resume', '--out', str(tmp_path/'o')])
+    resume = lambda *a: main(['train', *map(str, a), '--resume', '--no-report', '--out', str(tmp_path/'o')])
     assert resume(csv, '--window', '30') == 1 and '--window is 30, but the run' in capsys.readouterr().err
     assert resume(csv, '--label', 'acc_x') == 1 and "--label is 'acc_x', but the run" in capsys.readouterr().err
     assert resume('ItalyPowerDemand') == 1 and 'is of activity, not of ItalyPowerDemand' in capsys.readouterr().err
@@ -444,7 +464,7 @@ def test_data_of_a_set(tmp_path, capsys):
     for o in ('ItalyPowerDemand: univariate, from sktime', '0.9642', '67 training, 1029 test', 'one of 2 classes', 'To train on it:  tsfast train ItalyPowerDemand'): assert o in said
     assert (tmp_path/'p.png').read_bytes()[:4] == b'\x89PNG'
     assert main(['data', 'Covid3Month']) == 0 and 'a number for each series' in capsys.readouterr().out
-    assert main(['data', 'ItalyPowerDemand', '--out', str(tmp_path/'p.bad')]) == 1 and 'no name of a picture' in capsys.readouterr().err
+    assert main(['data', 'ItalyPowerDemand', '--out', str(tmp_path/'p.bad')]) == 1 and 'which is no picture' in capsys.readouterr().err
 
 
 def test_data_of_files(csv, tmp_path, capsys):

@@ -53,7 +53,7 @@ def loop(df, id, time, y, rule, window, stride):
     return out
 
 @pytest.mark.parametrize('kind', kinds)
-@pytest.mark.parametrize('label', rules, ids=str)
+@pytest.mark.parametrize('label', rules, ids=lambda o: getattr(o, '__name__', str(o)))
 def test_windows_are_those_of_a_loop(kind, label):
     df = long.sample(frac=1, random_state=1)
     data = read_frame(kind(df), id='rec', time='t', channels=channels, y='act', group='person', window=12, stride=5, label=label)
@@ -314,6 +314,7 @@ bad = {
     'two columns of dates': (lambda: read_frame(plain.assign(t=pd.Timestamp('2024'), u=pd.Timestamp('2024')), id='rec'), ["the columns ['t', 'u'] could all be the times of rows", "time='t'"]),
     'several ids': (lambda: read_frame(plain.assign(trial=plain.rec, subject=plain.rec)), ["the columns ['trial', 'subject'] could all be recordings", "id=['trial', 'subject']"]),
     'rows of what': (lambda: read_frame(plain[channels]), ["163 rows with the values ['ax', 'ay']", 'not clear whether a row is a time step or a series', 'wide=True']),
+    'windows of a wide frame': (lambda: read_frame(wide, window=5), ['12 rows with the values', 'not clear', 'wide=False', 'wide=True']),
     'an id in each row': (lambda: read_frame(plain.assign(rec=range(163)), id='rec', time='t'), ["163 of 163 recordings have one step alone, such as 0, as told apart by 'rec'"]),
     'an id in each row, without a time': (lambda: read_frame(long[channels].assign(row=range(163)), id='row'), ["163 rows, and 'row' is different in each", 'wide=True']),
     'a missing id': (lambda: read_frame(plain.assign(rec=plain.rec.where(plain.index != 7)), id='rec', time='t'), ["column 'rec' is missing in 1 of 163 rows; the first is row 7"]),

@@ -53,7 +53,7 @@ def test_pipeline(parts):
 
 def test_bundle_and_predictor(parts, folder):
     p, want = Predictor(folder), parts[1](X, age, place)
-    assert p.config['format_version'] == 3 and [o['name'] for o in p.config['inputs']] == ['age', 'place']
+    assert p.config['format_version'] == VERSION and [o['name'] for o in p.config['inputs']] == ['age', 'place']
     torch.testing.assert_close(p(X, place=place, age=age), want)
     torch.testing.assert_close(p(X, bs=4, age=age.numpy(), place=place.tolist()), want)
     assert p.predict(X, age=age, place=place).tolist() == np.array(['no', 'yes'])[want.argmax(1)].tolist()

@@ -23,6 +23,7 @@ rng = np.random.default_rng(0)
 X = rng.normal(size=(N, C, L)).astype(np.float32)
 y = np.array(['no', 'yes'])[np.arange(N) % 2]
 NAMES = ['left', 'right']
+steps = rng.normal(size=(300, C)).astype(np.float32)
 
 
 def save(path, y=y, t=None, recording=None, **kwargs):
@@ -68,6 +69,28 @@ def test_parts_are_the_whole(tmp_path, rows, kind):
     if labels is not None: assert np.concatenate([o for _, o in got]).tolist() == y.tolist()
     if kind != 'ts': assert [len(x) for x, _ in got] == [min(rows, N - i) for i in range(0, N, rows)]
     if kind not in ('parquet', 'lists'): assert np.array_equal(read_series(f, C, L)[0], X)
+
+@pytest.mark.parametrize('kind', ['zarr', 'h5', 'arrow'])
+def test_stored_arrays(bundle, small, tmp_path, kind, capsys):
+    "Arrays of series that are read as sources, and a recording"
+    lib = pytest.importorskip(dict(zarr='zarr', h5='h5py', arrow='pyarrow')[kind])
+    f, r, name = tmp_path/f'x.{kind}', tmp_path/f'r.{kind}', ''
+    if kind == 'zarr':
+        lib.create_array(f, data=X, chunks=(7, C, L)); lib.create_array(r, data=steps, chunks=(50, C))
+    elif kind == 'h5':
+        with lib.File(f, 'w') as o: o['X'] = X; o['other'] = X[:1]
+        with lib.File(r, 'w') as o: o['a'] = steps
+        name = '::X'
+    else:
+        from pyarrow import feather
+        feather.write_feather(lib.table({'series': lib.FixedSizeListArray.from_arrays(lib.array(X.ravel()), C*L)}), f)
+    assert predict(bundle, f'{f}{name}', '--bs', 4, '--out', tmp_path/'p.csv') == 0
+    assert [o['prediction'] for o in rows_of(tmp_path/'p.csv')] == Predictor(bundle).predict(X).tolist()
+    if kind != 'arrow':
+        assert predict(bundle, r, '--windows', '--stride', 5, '--out', tmp_path/'q.csv') == 0
+        assert [o['label'] for o in rows_of(tmp_path/'q.csv')] == Predictor(bundle).predict_windows(steps, stride=5).label.tolist()
+    capsys.readouterr()
+    assert predict(bundle, tmp_path/f'no.{kind}') == 1 and 'There is no file' in capsys.readouterr().err
 
 @pytest.mark.parametrize('header,body,label', [
     ('', '{i},5.5,6,{i}.5\n', 'first'), ('', '{i}.25,6,7.5,{i}\n', 'last'), ('0,1,2\n', '5.5,6,{i}\n', None), ('a,b,c,label\n', '5.5,6,7,{i}\n', 'last'),
@@ -207,7 +230,6 @@ sys.exit(main(['predict', {str(bundle)!r}, {str(tmp_path/'x.npy')!r}, '--windows
 
 # ---------------------------------------------------------------- recordings
 
-steps = rng.normal(size=(300, C)).astype(np.float32)
 day = pd.DataFrame(dict(when=pd.date_range('2024-01-31', periods=300, freq='s').astype(str), left=steps[:, 0], note='x', right=steps[:, 1]))
 
 @pytest.mark.parametrize('kind', ['csv', 'tsv', 'semicolons', 'utf-16', 'npy', 'channels first', 'parquet', 'index'])

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
-from tsfast.data.core import get_ts_dls
+from tsfast.data.core import TSDataLoaders, get_ts_dls
+from tsfast.data import factories # noqa: it gives the loaders from_df
 from tsfast.data.preprocessing import TSNan2Value, TSStandardize
 from tsfast.data.steps import RecordingSettings, even_steps
 from tsfast.data.targets import TSClassification, TSMultiLabelClassification, TSRegression
@@ -330,3 +331,29 @@ def test_a_selection(tmp_path):
         with pytest.raises(ValueError, match='with 2 channels'): o.predict_windows(steps[:, :1])
     steps_only = make(sel_steps=slice(4, None, 2))
     assert len(steps_only.predict_windows(steps)) == 10
+
+
+# ---------------------------------------------------------------- from a frame to a table
+
+@pytest.mark.parametrize('freq', [None, 1.])
+def test_from_a_frame_to_a_table(tmp_path, freq):
+    "What `from_df` was told, the bundle knows: names, ids, times, windows and even steps"
+    rng = np.random.default_rng(0)
+    parts = [pd.DataFrame(dict(subject=f's{i}', sec=np.arange(120.), right=rng.normal(size=120), left=rng.normal(size=120) + i % 2, act=['sit', 'run'][i % 2])) for i in range(8)]
+    df = pd.concat(parts, ignore_index=True)
+    if freq: df = df[df.sec % 7 != 3]
+    dls = TSDataLoaders.from_df(df, id='subject', time='sec', channels=['right', 'left'], y='act', group='subject', window=W, stride=8, freq=freq,
+                                fill='linear' if freq else 'none', bs=8, batch_tfms=TSStandardize(by_var=True))
+    learn = ts_learner(dls, 'FCN', seed=0, layers=[4, 6], kss=[3, 3])
+    p = Predictor(learn.save_bundle(tmp_path/'b'))
+    table = p.predict_windows(df[['act', 'left', 'sec', 'subject', 'right']])
+    assert list(table.columns) == ['subject', 'start', 'end', 'label', 'p(run)', 'p(sit)'] and table.subject.unique().tolist() == [f's{i}' for i in range(8)]
+    one = table[table.subject == 's3']
+    assert one.start.tolist() == [*np.arange(0., 105., 8)] and one.end.tolist() == [*np.arange(15., 120., 8)]
+    ids, valid = np.unique(df.subject), dls.valid_ds
+    x = valid.read(valid.idxs[:14])[0]          # the windows of one subject of validation
+    each = table.groupby('subject')[['p(run)', 'p(sit)']].apply(lambda o: o.to_numpy())
+    assert any(np.allclose(p(x), each[i], atol=1e-6) for i in ids)
+    pd.testing.assert_frame_equal(learn.predict_windows(df), table, check_exact=False, atol=1e-6)
+    streamed = pd.concat(p.stream_windows(df[i:i + 50] for i in range(0, len(df), 50)), ignore_index=True)
+    pd.testing.assert_frame_equal(streamed, table, check_exact=False, atol=1e-5)

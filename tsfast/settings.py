@@ -107,6 +107,7 @@ class FileSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
             raise ValueError("Both test and test_size are given. Expected one: a file of the test split, or a share of the series for it.")
         if self.test is None and self.test_y is not None: raise ValueError("test_y is given without test, the series that it belongs to.")
 
+# %% ../nbs/10_settings.ipynb #41c0aa21
 FILE_KINDS = {o.name: o.type for o in msgspec.structs.fields(FileSettings)}
 PATHS = ('path', 'labels', 'test', 'test_y')      # settings that are paths
 
@@ -148,6 +149,7 @@ KINDS = {o.name: o.type for o in msgspec.structs.fields(RunSettings)}   # name o
 
 DEFAULTS = msgspec.to_builtins(RunSettings())   # the value of each setting that is not given
 
+# %% ../nbs/10_settings.ipynb #41c0aa20
 def settings_from(
     o:dict|str|bytes, # settings by name, or JSON
 ) -> RunSettings:

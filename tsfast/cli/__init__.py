@@ -10,7 +10,8 @@ __all__ = ['UsageError', 'command', 'commands', 'main', 'parser', 'CHECKPOINT_SE
 # %% ../../nbs/20_cli.ipynb #1768a231
 from importlib import import_module
 from .parsing import UsageError, command, commands, main, parser
-from .run import CHECKPOINT_SECONDS, check_out, run_settings, train
+from .given import run_settings
+from .run import CHECKPOINT_SECONDS, check_out, train
 from .lists import data, models
 from .deployed import export, predict
 

@@ -27,7 +27,7 @@ def add_file_options(
     g = p.add_argument_group('files of your own', _GROUP)
     add = lambda to, *names, **kw: to.add_argument(*names, default=argparse.SUPPRESS, **kw)
     several = dict(nargs='+', metavar='COLUMN')
-    y, test, rows = (g.add_mutually_exclusive_group() for _ in range(3))
+    y = g.add_mutually_exclusive_group()
     add(y, '--label', dest='y', **several, help="column of the target, classes or numbers; several columns are several numbers")
     add(y, '--y', dest='y', metavar='FILE', help="the targets of an array, such as y.npy")
     add(g, '--id', **several, help="column that tells recordings apart, or several; rows are time steps then")
@@ -37,17 +37,8 @@ def add_file_options(
     add(g, '--window', type=setting('window'), metavar='N', help="cut recordings into windows of N steps")
     add(g, '--stride', type=setting('stride'), metavar='N', help="steps from the start of a window to that of the next; default: --window")
     add(g, '--window-label', dest='label', choices=_choices(FILE_KINDS['label']),
-        help="target of a window whose steps have several: the most frequent, the last, or one for each step; default: the most frequent class")
-    add(g, '--freq', type=setting('freq'), metavar='STEP', help="bring recordings to even steps, such as 1s, 15min or 0.02")
-    add(g, '--fill', nargs='+', metavar='HOW', help=f"fill steps that --freq adds: {', '.join(FILLS)}; or by channel, as in hr=previous acc=linear")
-    add(rows, '--wide', dest='wide', action='store_true', help="each row of a table is a series; default: found out")
-    add(rows, '--long', dest='wide', action='store_false', help="each row of a table is a time step")
-    add(g, '--label-file', dest='labels', metavar='FILE', help="table with the label of each file of a folder; default: labels.csv in it")
-    add(g, '--sep', type=_separator, metavar='CHARACTER', help="between the cells of text files; default: found out")
-    add(g, '--task', choices=_choices(FILE_KINDS['task']), help="what to predict; default: text and whole numbers are classes, other numbers are numbers")
-    add(test, '--test', metavar='FILE', help="file or folder of the test split, like the other")
-    add(test, '--test-size', type=setting('test_size'), metavar='X', help="share of the groups, or of the series, for the test split; default 0.2")
-    add(g, '--test-y', metavar='FILE', help="the targets of an array in --test")
+        help="target of a window whose steps have several: the most frequent, the last, or one for each; default: the most frequent class")
+    _add_more(g, add, FILE_KINDS, FILLS)
 
 _GROUP = """CSV, TSV, Parquet, Feather or NPY: a table with a row for each time step or for each series, one in several parts,
 an array, or a folder of recordings with labels.csv or with a folder for each class"""
@@ -57,6 +48,24 @@ def _choices(kind):
     return [c for o in get_args(kind) for c in get_args(o)]
 
 def _separator(s): return {'\\t': '\t', 'tab': '\t', 'comma': ',', 'semicolon': ';', 'space': ' '}.get(s, s)
+
+# %% ../../nbs/cli/01a_files.ipynb #41c0aa10
+def _add_more(g, add, kinds, fills):
+    "Even steps, forms of files, and the test split"
+    test, rows = g.add_mutually_exclusive_group(), g.add_mutually_exclusive_group()
+    add(g, '--freq', type=setting('freq'), metavar='STEP', help="bring recordings to even steps, such as 1s, 15min or 0.02")
+    add(g, '--fill', nargs='+', metavar='HOW',
+        help=f"fill steps that --freq adds: {', '.join(fills)}; or by channel, as in hr=previous acc=linear")
+    add(rows, '--wide', dest='wide', action='store_true', help="each row of a table is a series; default: found out")
+    add(rows, '--long', dest='wide', action='store_false', help="each row of a table is a time step")
+    add(g, '--label-file', dest='labels', metavar='FILE', help="table with the label of each file of a folder; default: labels.csv in it")
+    add(g, '--sep', type=_separator, metavar='CHARACTER', help="between the cells of text files; default: found out")
+    add(g, '--task', choices=_choices(kinds['task']),
+        help="what to predict; default: text and whole numbers are classes, other numbers are numbers")
+    add(test, '--test', metavar='FILE', help="file or folder of the test split, like the other")
+    add(test, '--test-size', type=setting('test_size'), metavar='X',
+        help="share of the groups, or of the series, for the test split; default 0.2")
+    add(g, '--test-y', metavar='FILE', help="the targets of an array in --test")
 
 # %% ../../nbs/cli/01a_files.ipynb #04144af6
 def _no_file(s):
@@ -73,7 +82,8 @@ def as_paths(
     words:list, # what the user named
 ) -> list|None: # paths; None where it is the name of a data set
     "Paths, if they exist or are written like paths; a `FileNotFoundError` where there is none"
-    if len(words) > 1 and not any(map(_like_path, words)): raise UsageError(f"{' '.join(words)}: expected the name of one data set, or files")
+    if len(words) > 1 and not any(map(_like_path, words)):
+        raise UsageError(f"{' '.join(words)}: expected the name of one data set, or files")
     if not words or len(words) == 1 and not _like_path(words[0]): return None
     for o in words:
         if not _is_there(o) and not (_like_path(o) and glob.glob(os.path.expanduser(o))): raise FileNotFoundError(_no_file(o))
@@ -91,8 +101,9 @@ def set_in_folder(
     from tsfast.data.archive import set_files, set_name
     folder = Path(path).expanduser().absolute()
     files = set_files(folder, folder.name) if folder.is_dir() else None
-    return files and (set_name(files[0]), str(folder.parent))
+    return (set_name(files[0]), str(folder.parent)) if files else None
 
+# %% ../../nbs/cli/01a_files.ipynb #41c0aa11
 def file_settings(
     args, # parsed command line
     paths:list|None, # what `as_paths` gave
@@ -121,8 +132,9 @@ def swallowed(
     for k in ('y', 'id', 'channels', 'group', 'fill'):
         v = getattr(args, k, None)
         if isinstance(v, list) and os.path.exists(v[-1]):
-            rest = f" {' '.join(map(shlex.quote, v[:-1]))}"*(len(v) > 1)
-            return f"{v[-1]} was read as a value of {OPTIONS[k]}. Name the file first: tsfast {args.verb} {shlex.quote(v[-1])} {OPTIONS[k]}{rest}"
+            first = ' '.join(['tsfast', args.verb, shlex.quote(v[-1]), OPTIONS[k], *map(shlex.quote, v[:-1])])
+            return f"{v[-1]} was read as a value of {OPTIONS[k]}. Name the file first: {first}"
+    return None
 
 # %% ../../nbs/cli/01a_files.ipynb #f3c9788a
 _ARGUMENT = re.compile(r"(?<![\w.])(" + '|'.join(sorted(OPTIONS, key=len, reverse=True)) + r")=(\[[^\]]*\]|'[^']*'|[\w…](?:[\w.]*\w)?)?")

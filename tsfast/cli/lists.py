@@ -46,7 +46,7 @@ def models(
 # %% ../../nbs/cli/03_lists.ipynb #0e862ab0
 def _data_args(p):
     p.add_argument('pattern', nargs='*', default=[], metavar='DATA',
-                   help="name of a set, or a file or folder of your own, to describe; part of a name, or a pattern such as 'ECG*', to list sets")
+                   help="a set by name, or a file or folder of your own, to describe; part of a name, or such as 'ECG*', to list sets")
     p.add_argument('--here', action='store_true', help="only sets that are on this machine, which need no network")
     p.add_argument('--kind', choices=['univariate', 'multivariate', 'regression'], help="only sets of this kind")
     p.add_argument('--path', metavar='DIR', help="a folder to look in first")
@@ -104,7 +104,8 @@ def _list_sets(pattern, args):
 def _size(s):
     "Series, channels, steps and classes in columns; a dash where they are not known"
     series = '-' if s.train is None or s.test is None else f'{s.train} + {s.test}'
-    return f"{series:>16}" + ''.join(f"{'-' if o is None else o:>10}" for o in (s.channels, s.steps, s.classes or (None if s.classes is None else 'numbers')))
+    classes = 'numbers' if s.classes == 0 else s.classes
+    return f"{series:>16}" + ''.join(f"{'-' if o is None else o:>10}" for o in (s.channels, s.steps, classes))
 
 # %% ../../nbs/cli/03_lists.ipynb #6c31d0b2
 def _describe_set(name, args, path):
@@ -114,7 +115,8 @@ def _describe_set(name, args, path):
     o = list_UCR(path=path).loc[name]
     print(f"{name}: {o.kind}, from {_place(name, path) or o.source}")
     known = published(name, 'InceptionTime')
-    if 'accuracy' in known: print(f"  {'published':<10}{known['accuracy']:.4f}" + (f" ± {known['sd']:.4f}" if 'sd' in known else '') + f"   {known['what']}")
+    sd = f" ± {known['sd']:.4f}" if 'sd' in known else ''
+    if 'accuracy' in known: print(f"  {'published':<10}{known['accuracy']:.4f}{sd}   {known['what']}")
     if known.get('others'): print(f"  {'':<10}" + ', '.join(f"{k} {v:.4f}" for k, v in known['others'].items()))
     if args.here and not o.here: raise ValueError(f"{name} is not on this machine. Without --here, it is downloaded.")
     _show(archive_data(RunSettings(dsid=name, path=path)), args.out)
@@ -142,6 +144,6 @@ def _show(found, out):
     import matplotlib.pyplot as plt
     fig = draw_series(found)
     try: fig.savefig(out, dpi=100)
-    except ValueError: raise ValueError(f"--out is {out!r}, which is no name of a picture. Expected one that ends in .png, .svg or .pdf.") from None
+    except ValueError: raise ValueError(f"--out is {out!r}, which is no picture. Expected a name with .png, .svg or .pdf.") from None
     finally: plt.close(fig)
     print(f"\n{out}: some series, drawn")

@@ -37,6 +37,7 @@ def recording_series(
         part = files[i:i + bs]
         yield [f.relative_to(root).as_posix() for f in part], [x for f in part for x in _read(p, f, None)[1]]
 
+# %% ../../nbs/cli/03b_recordings.ipynb #41c0aa12
 def predicted(
     p, # `Predictor`
     series:list, # of any lengths, (channels, steps) each

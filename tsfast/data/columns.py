@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FrameColumns', 'find_columns', 'as_table', 'row_keys']
 
-# %% ../../nbs/data/12_columns.ipynb #e578d22f
+# %% ../../nbs/data/12_columns.ipynb #0dbc6324
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ..core import suggest
 from ..frames import ID_NAMES, LABEL_NAMES, TIME_NAMES, as_frame, has_name, word_columns
 from .steps import as_times
 
-# %% ../../nbs/data/12_columns.ipynb #f0303308
+# %% ../../nbs/data/12_columns.ipynb #d8339105
 @dataclass
 class FrameColumns:
     "Which columns of a data frame are what"
@@ -51,7 +51,7 @@ def find_columns(
     cols.channels = _wide_channels(df, channels, rest, name) if cols.wide else _long_channels(df, listed, rest, name)
     return cols
 
-# %% ../../nbs/data/12_columns.ipynb #9e3a1e94
+# %% ../../nbs/data/12_columns.ipynb #7212c59e
 def as_table(
     df, # data frame of pandas, polars, pyarrow or another library, or a dict of columns
     name:str='The data frame', # how to call it in messages
@@ -85,7 +85,7 @@ def _flat_columns(df, name):
     if df.columns.nlevels > 2: raise ValueError(f"{name} has {df.columns.nlevels} levels of columns. Expected channel and step.")
     return df.set_axis(pd.Index([a if b == '' else (a, b) for a, b in df.columns], tupleize_cols=False), axis=1)
 
-# %% ../../nbs/data/12_columns.ipynb #b8502d67
+# %% ../../nbs/data/12_columns.ipynb #62445678
 def _listed(v, df):
     "Names of columns as a list"
     if v is None: return []
@@ -127,21 +127,22 @@ def _by_name(df, cols, levels, listed, name):
         if len(found) == 1: cols.time, said = found[0], [*said, ('time', found[0])]
     return said
 
-# %% ../../nbs/data/12_columns.ipynb #c76f9c3a
+# %% ../../nbs/data/12_columns.ipynb #aa5903dc
 def _level_role(df, level):
     "What an index of one level is in a long frame: 'time', 'id', or None"
     if has_name(level, TIME_NAMES) or not pd.api.types.is_numeric_dtype(df[level]) and as_times(df[level]) is not None: return 'time'
     return 'id' if has_name(level, ID_NAMES) and 1 < df[level].nunique() < len(df) else None
 
-# %% ../../nbs/data/12_columns.ipynb #b22ad824
+# %% ../../nbs/data/12_columns.ipynb #7f30cdf7
 def _is_wide(df, cols, said, levels, listed, long, name):
     "Is a row a series? From what was given, then from the names of columns"
     by_name, level = {role for role, _ in said}, levels[0] if len(levels) == 1 else None
     once = bool(cols.id) and not df.duplicated(cols.id).any()
-    if long or cols.time is not None and 'time' not in by_name or cols.id and 'id' not in by_name and not once: return False
+    if cols.time is not None and 'time' not in by_name or cols.id and 'id' not in by_name and not once: return False
     values = listed or [c for c in df.columns if c not in {*cols.id, *cols.y, *cols.group, cols.time, *levels}]
     numbered = len(word_columns(values)) < len(values)/2 or any(isinstance(c, tuple) for c in values)
-    if numbered and (once or not cols.id and cols.time is None): return True
+    if long and (cols.id or cols.time is not None or not numbered or level is not None and _level_role(df, level)): return False
+    if numbered and not long and (once or not cols.id and cols.time is None): return True
     if cols.id and cols.time is not None and not once: return False
     if not numbered and (by_name or level is not None and _level_role(df, level)): return False
     raise ValueError(_one_row_each(cols.id, len(df), name) if once else _rows_of_what(df, values, name))
@@ -167,7 +168,7 @@ def _taken(said, cols, name):
     what = ' and '.join(f"{role}={c!r}" for role, c in said)
     return f"{name}: {what} {'are' if len(said) > 1 else 'is'} taken by the name{'s'*(len(said) > 1)} of columns. Pass {what} to say so."
 
-# %% ../../nbs/data/12_columns.ipynb #599de1fd
+# %% ../../nbs/data/12_columns.ipynb #57e29440
 def _wide_channels(df, channels, rest, name):
     "Channel to its columns, one for each step"
     if isinstance(channels, dict): by_name = channels
@@ -196,7 +197,7 @@ def _long_channels(df, listed, rest, name):
     if unclear: raise ValueError(_unclear(unclear[0], channels, name))
     return list(channels)
 
-# %% ../../nbs/data/12_columns.ipynb #c00ec62f
+# %% ../../nbs/data/12_columns.ipynb #26a95e9a
 def _check_numbers(df, cols, name, wide):
     "Values must be numbers"
     for c in cols:
@@ -208,7 +209,7 @@ def _check_numbers(df, cols, name, wide):
         if len(bad): raise ValueError(_text(c, df[c].iloc[bad[0]], bad, len(df), wide, name))
         raise ValueError(f"{name}: column {c!r} holds numbers as text. Convert it first, df[{c!r}] = pd.to_numeric(df[{c!r}]).")
 
-# %% ../../nbs/data/12_columns.ipynb #bbc45f0b
+# %% ../../nbs/data/12_columns.ipynb #0c6ea12d
 def row_keys(
     df:pd.DataFrame, # any
     cols:list, # columns that together tell rows apart
@@ -228,7 +229,7 @@ def row_keys(
 def _no_key(c, bad, n, name):
     return f"{name}: column {c!r} is missing in {len(bad)} of {n} rows; the first is row {bad[0]}. Fill it or leave these rows out first."
 
-# %% ../../nbs/data/12_columns.ipynb #87925486
+# %% ../../nbs/data/12_columns.ipynb #53530bdc
 def _lazy(df, name):
     return f"{name} is a {type(df).__module__.split('.')[0]} {type(df).__name__}, which is not computed yet. Pass df.collect()."
 
@@ -256,8 +257,8 @@ def _one_row_each(id, n, name):
 
 def _rows_of_what(df, values, name):
     return (f"{name} has {len(df)} rows with the values {[str(c) for c in values[:6]]}, and it is not clear whether a row is a time step "
-            "or a series. If rows are steps, name the column that tells recordings apart, id=, or their time, time=; for windows of one "
-            "recording pass window=. If a row is a series, pass wide=True.")
+            "or a series. If rows are steps, name the column that tells recordings apart, id=, or their time, time=; for rows of one "
+            "recording in order, pass wide=False. If a row is a series, pass wide=True.")
 
 def _no_steps(words, steps, name):
     c = words[0]
@@ -267,7 +268,7 @@ def _no_steps(words, steps, name):
     return (f"{name}: column {c!r} is no time step by its name, where {steps} others are numbered or dated. Say what it is: "
             f"{'; '.join(roles if names_series else roles[::-1])}; if rows are time steps, wide=False. channels=[…] names the steps.")
 
-# %% ../../nbs/data/12_columns.ipynb #1e7c07bc
+# %% ../../nbs/data/12_columns.ipynb #283f678f
 def _unclear(c, channels, name):
     if has_name(c, {'index', 'unnamed0'}):
         return f"{name}: column {c!r} is a stored index by its name, and would become a channel. Drop it, df.drop(columns={c!r})."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['split_series']
 
-# %% ../../nbs/data/15_factories.ipynb #027c9719
+# %% ../../nbs/data/15_factories.ipynb #6a1b4025
 import inspect, warnings
 from contextlib import suppress
 import numpy as np
@@ -21,7 +21,7 @@ from .series_data import SeriesData
 from .splits import get_splits
 from .targets import TSClassification, TSRegression
 
-# %% ../../nbs/data/15_factories.ipynb #87d78230
+# %% ../../nbs/data/15_factories.ipynb #070240ac
 def split_series(
     data:SeriesData, # series, with or without groups
     valid_pct:float|int=0.2, # share or number of the groups for validation
@@ -48,7 +48,7 @@ def _flat(v): # tuples are the names of groups, not rows of a table
     out[:] = list(v)
     return pd.Index(out, tupleize_cols=False) if v.dtype == object else v
 
-# %% ../../nbs/data/15_factories.ipynb #a831d124
+# %% ../../nbs/data/15_factories.ipynb #e4014d8b
 def _random(codes, names, labels, valid_pct, test_pct, seed):
     "Numbers of the groups of each part"
     n = codes.max() + 1
@@ -77,7 +77,7 @@ def _balanced(counts, sizes, seed, n_draws=100):
         if off < .1: break
     return parts
 
-# %% ../../nbs/data/15_factories.ipynb #3fbb8c50
+# %% ../../nbs/data/15_factories.ipynb #2aad48a9
 def _by_index(data, valid_idx, codes, names):
     "Training and validation from the series of validation. Groups that were named stay whole; recordings, where no step would be shared"
     mask = np.zeros(len(data), bool)
@@ -114,7 +114,7 @@ def _by_group(valid_groups, codes, names, labels):
         if len(lost): raise ValueError(_class_not_trained(lost.tolist()[0], names.tolist()[codes[mask & (labels == lost[0])][0]]))
     return np.flatnonzero(~mask), np.flatnonzero(mask)
 
-# %% ../../nbs/data/15_factories.ipynb #edd70def
+# %% ../../nbs/data/15_factories.ipynb #c5ea432e
 @patch(cls_method=True)
 def from_series(cls:TSDataLoaders,
     data:SeriesData, # what `read_frame`, `read_data` or `read_arrays` gives
@@ -153,7 +153,7 @@ def _parted(kwargs): # arguments of `read_data`, and the others
     _check_names(kwargs, [*_READ_NAMES, *_SPLIT_NAMES, *_LOADER_NAMES])
     return {k: v for k, v in kwargs.items() if k in _READ_NAMES}, {k: v for k, v in kwargs.items() if k not in _READ_NAMES}
 
-# %% ../../nbs/data/15_factories.ipynb #52a09801
+# %% ../../nbs/data/15_factories.ipynb #2f545a6e
 @patch(cls_method=True)
 def from_df(cls:TSDataLoaders,
     df, # data frame of pandas, polars, pyarrow or another library: a row for each time step (long), or for each series (wide)
@@ -188,7 +188,7 @@ def from_csv(cls:TSDataLoaders,
     read, rest = _parted(kwargs)
     return cls.from_series(read_data(path, **read), **rest)
 
-# %% ../../nbs/data/15_factories.ipynb #22d88d38
+# %% ../../nbs/data/15_factories.ipynb #2395644b
 @patch(cls_method=True)
 def from_parquet(cls:TSDataLoaders,
     path, # file, list of files, pattern such as 'parts/*.parquet', or folder
@@ -219,7 +219,7 @@ def from_arrays(cls:TSDataLoaders,
     "Loaders from arrays, or from a list of recordings of unequal length"
     return cls.from_series(read_arrays(X, y, groups, ids=ids, channels=channels, window=window, stride=stride, label=label), **kwargs)
 
-# %% ../../nbs/data/15_factories.ipynb #d2c1a580
+# %% ../../nbs/data/15_factories.ipynb #1525e725
 def _shown(names, i): return i if names is None else names.tolist()[i]
 
 def _one_group(n, names):
@@ -256,7 +256,7 @@ def _class_not_trained(c, g):
 def _no_such_group(g, known):
     return f"valid_groups has {g!r}, which is no group.{suggest(g, known)} There are {len(known)}, such as {known[:5]}."
 
-# %% ../../nbs/data/15_factories.ipynb #d27315aa
+# %% ../../nbs/data/15_factories.ipynb #ffe63f33
 def _straddles(both, codes, mask, names):
     g = both[0]
     n, k = ((codes == g) & ~mask).sum(), ((codes == g) & mask).sum()

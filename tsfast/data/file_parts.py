@@ -11,14 +11,17 @@ from pathlib import Path
 import numpy as np
 from ..core import optional_import
 from .readers import read_ts
+from .sources import ArrowSource, as_source
+from .stored import split_name, stored_array
 from .tables import LABELS, TextTable, file_encoding, file_kind, has_comma, is_text, no_shape, read_array, series_columns
 
 # %% ../../nbs/data/09a_parts.ipynb #0723aec2
 _FIRST = 2**21      # characters
+_STORED = ('.zarr', '.h5', '.hdf5', '.arrow', '.feather')       # arrays of series, read as sources
 _SERIES = ('.npy', '.ts', '.parquet', '.tsv', '.csv', '.txt')
 
 def series_parts(
-    file, # `.npy`: (n, C, L) or (n, L); `.ts`; `.parquet`, `.tsv`, `.csv` or `.txt`: one series in each row
+    file, # `.npy`, `.zarr`, `.h5`, `.arrow`: (n, C, L) or (n, L); `.ts`; `.parquet`, `.tsv`, `.csv` or `.txt`: one series in each row
     channels:int|None, # channels in a row of a table; None: not known, and a table gives a `ValueError`
     length:int|None, # time steps of each channel in a row of a table
     rows:int=1024, # series in each part, but for the last
@@ -29,15 +32,23 @@ def series_parts(
     A Parquet file has a column for each value, channel after channel; or a column of lists for each channel, where short lists end in
     missing values; or one column of lists with all values of a series. A label stands in a column that is called `label`, `class`, `target`
     or `y`; an id is left out"""
-    file = Path(file)
-    kind = file_kind(file, _SERIES)
-    if kind == '.npy':
-        X = read_array(file)
-        n = len(X) if X.ndim else 0
-        yield from ((X[i:i + rows], None) for i in range(0, max(n, 1), rows))
+    kind = _kind(file, _SERIES)
+    if kind in ('.npy', *_STORED):
+        X = read_array(file) if kind == '.npy' else _source(file, kind, channels, length)
+        yield from ((X[i:i + rows], None) for i in range(0, max(len(X) if X.shape else 0, 1), rows))
     elif kind == '.ts': yield read_ts(file)
     elif kind == '.parquet': yield from _parquet_series(file, channels, length, rows, names)
     else: yield from TextTable(file, channels, length, _FIRST).parts(rows)
+
+def _source(file, kind, channels, length):
+    "Lists of Arrow hold all values of a series, and the model says which channel they belong to"
+    if kind in _STORED[3:] and channels is not None and length is not None: return ArrowSource(str(file), shape=(channels, length))
+    return as_source(str(file))
+
+def _kind(file, kinds):
+    "The suffix of a file; that of a stored array may be a folder, and end in the name of an array: data.zarr::X"
+    kind = Path(split_name(str(file))[0]).suffix.lower()
+    return kind if kind in _STORED else file_kind(Path(file), kinds)
 
 # %% ../../nbs/data/09a_parts.ipynb #525162b8
 def _parquet(file):
@@ -119,7 +130,7 @@ def _other_size(file, name, n, size) -> str: # the message
 _RECORDINGS = ('.npy', '.parquet', '.tsv', '.csv', '.txt')
 
 def recording_parts(
-    file, # `.npy`: (steps,), (steps, channels) or (channels, steps); `.parquet`, `.tsv`, `.csv` or `.txt`: one row per step
+    file, # `.npy`: (steps,), (steps, channels) or (channels, steps); `.zarr`, `.h5`: (steps, channels); a table: one row per step
     rows:int=2**16, # steps in each part, but for the last
     channels:int|None=None, # of the model, by which the layout of an array is known; None: it is (steps, channels)
 ): # generator of arrays (k, channels), or data frames
@@ -128,12 +139,14 @@ def recording_parts(
     Text tables are separated by tabs, semicolons, commas or spaces, in UTF-8 or UTF-16; numbers may have decimal commas if the separator
     is not a comma. Without a first line of names, columns have numbers. A nameless column of numbers at the left is the index of pandas,
     which is left out"""
-    file = Path(file)
-    kind = file_kind(file, _RECORDINGS)
+    kind = _kind(file, _RECORDINGS)
     if kind == '.npy':
         a = read_array(file)
         if a.ndim == 2 and a.shape[1] != channels == a.shape[0]: a = a.T
-        yield from (a[i:i + rows] for i in range(0, max(len(a), 1) if a.ndim else 1, rows))
+        yield from (a[i:i + rows] for i in range(0, max(len(a) if a.ndim else 0, 1), rows))
+    elif kind in _STORED[:3]:
+        stored = stored_array(str(file))
+        yield from (stored.take(slice(i, min(i + rows, stored.shape[0]))) for i in range(0, max(stored.shape[0], 1), rows))
     elif kind == '.parquet':
         f, columns = _parquet(file)
         with f: yield from (batch.to_pandas() for batch in f.iter_batches(batch_size=rows))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['read_data', 'find_files']
 
-# %% ../../nbs/data/14_files.ipynb #8fd13b51
+# %% ../../nbs/data/14_files.ipynb #67ab8a5f
 import glob, warnings
 from collections import Counter
 from pathlib import Path
@@ -21,7 +21,7 @@ from .sources import as_source
 from .stored import split_name, stored_array, stored_kind
 from .table_files import TABLES, read_npy, read_table
 
-# %% ../../nbs/data/14_files.ipynb #a220a23d
+# %% ../../nbs/data/14_files.ipynb #48780f2b
 def read_data(
     path, # file, list of files, pattern such as 'parts/*.parquet', or folder; an array may be named in its file, 'data.h5::X'
     id=None, time=None, channels=None, # columns, as for `read_frame`; where each file is a recording, the id is 'file'
@@ -50,7 +50,7 @@ def read_data(
     if kinds == {'set'}: return _read_set(files, y, group, dict(window=window, stride=stride, channels=channels))
     return _read_npys(files, root, y, group, dict(window=window, stride=stride, label=label, channels=channels))
 
-# %% ../../nbs/data/14_files.ipynb #bdc89003
+# %% ../../nbs/data/14_files.ipynb #1595c3a8
 def find_files(
     path, # file, list of files, pattern or folder
 ) -> tuple: # files, sorted; and the folder, None where `path` is none
@@ -88,7 +88,7 @@ def _is_stored(path):
 
 def _is_hidden(file, root): return any(o.startswith(('.', '_')) for o in file.relative_to(root).parts)
 
-# %% ../../nbs/data/14_files.ipynb #f1eba4bf
+# %% ../../nbs/data/14_files.ipynb #a668c8ab
 def _read_tables(files, root, sep, args):
     "One table, one in parts, or a recording in each file"
     if len(files) == 1:
@@ -123,7 +123,7 @@ def _names(files, root):
     if root is None: root = files[0].parent if len({f.parent for f in files}) == 1 else None
     return [(f if root is None else f.relative_to(root)).as_posix() for f in files]
 
-# %% ../../nbs/data/14_files.ipynb #bf1edf2a
+# %% ../../nbs/data/14_files.ipynb #1070262a
 def _same_columns(files, sep):
     "The frames of files with the same columns of the same kinds"
     frames = [as_table(read_table(f, sep), str(f))[0] for f in files]       # a stored index is a column
@@ -135,7 +135,7 @@ def _same_columns(files, sep):
             if one != other: raise ValueError(_other_kind(c, (files[0], first), (f, df)))
     return [df[list(first.columns)] for df in frames]
 
-# %% ../../nbs/data/14_files.ipynb #a0468565
+# %% ../../nbs/data/14_files.ipynb #21af24af
 def _read_labelled(files, root, labels, y, group, sep, args):
     "A recording in each file, whose labels are in a table or are the names of folders"
     root = root or Path(labels).parent
@@ -176,14 +176,14 @@ def _labels_of(file, names, y, group, sep):
     by_file = lambda c: dict(zip(found, df[c].tolist()))
     return by_file(y), None if group is None else by_file(group)
 
-# %% ../../nbs/data/14_files.ipynb #3b35a8c0
+# %% ../../nbs/data/14_files.ipynb #93a4c207
 def _by_short_name(names):
     "Files by their path in the folder, and by their name, with or without suffix, where only one has it"
     short = [o for n in names for o in {Path(n).name, Path(n).stem}]
     once = {o for o, k in Counter(short).items() if k == 1}
     return {**{o: n for n in names for o in (Path(n).stem, Path(n).name) if o in once}, **{n: n for n in names}}
 
-# %% ../../nbs/data/14_files.ipynb #7eda0422
+# %% ../../nbs/data/14_files.ipynb #3c2cbeea
 def _read_npys(files, root, y, group, args):
     "One array of series, or a recording in each file"
     y, group = (_array_of(o, what, files[0]) for o, what in ((y, 'y'), (group, 'group')))
@@ -221,7 +221,7 @@ def _refuse_table_args(file, args):
     given = [k for k, v in args.items() if v is not None and v != 'none']
     if given: raise ValueError(f"{given[0]}={args[given[0]]!r} is for tables, and {file} has no columns. Leave it out.")
 
-# %% ../../nbs/data/14_files.ipynb #a7d58487
+# %% ../../nbs/data/14_files.ipynb #d157ba4c
 def _nearby(path):
     "What lies where the path should be"
     if not path.parent.is_dir(): return f" There is no folder {path.parent} either."
@@ -260,7 +260,7 @@ def _which_label(file, rest):
 def _without_line(left, names, file):
     return f"{len(left)} of {len(names)} files have no line in {file}, and are left out; the first is {left[0]}."
 
-# %% ../../nbs/data/14_files.ipynb #c24a5549
+# %% ../../nbs/data/14_files.ipynb #cd5a2ba7
 def _no_such_file(file, unknown, names):
     return (f"{file} names {len(unknown)} files that are not there, such as {unknown[0]!r}.{suggest(unknown[0], names)} The folder has "
             f"{len(names)} files, such as {names[0]!r}.")

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['Targets', 'read_targets', 'as_row_targets', 'targets_by_id', 'series_targets', 'almost_unique']
 
-# %% ../../nbs/data/12_labels.ipynb #dd899c9e
+# %% ../../nbs/data/12_labels.ipynb #a3a71357
 from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
-# %% ../../nbs/data/12_labels.ipynb #c32ff465
+# %% ../../nbs/data/12_labels.ipynb #e40bfb89
 @dataclass
 class Targets:
     "Targets of rows, in a form that can be counted"
@@ -41,7 +41,7 @@ def read_targets(
         if not pd.api.types.is_numeric_dtype(df[c]): raise ValueError(_text_among_targets(c, df, name))
     return Targets(df[cols].to_numpy(np.float64, na_value=np.nan), None, f"columns {cols}")
 
-# %% ../../nbs/data/12_labels.ipynb #35fb17a2
+# %% ../../nbs/data/12_labels.ipynb #b3aa696c
 def as_row_targets(
     v, # column, array or list: one label or number for each row; or (rows, k) numbers
     name:str='y', # how to call it in messages
@@ -73,7 +73,7 @@ def targets_by_id(
     values[places < 0] = -1 if res.classes is not None else np.nan
     return replace(res, values=values[codes])
 
-# %% ../../nbs/data/12_labels.ipynb #6fdd5db6
+# %% ../../nbs/data/12_labels.ipynb #4287934e
 def _text_among_targets(c, df, name):
     return f"{name}: y names several columns, and {c!r} is {df[c].dtype}. Several targets are numbers; one column can be classes."
 
@@ -84,7 +84,7 @@ def _no_id_known(index, ids, name):
     return (f"y has the ids {index.tolist()[:5]}, and none of them is a recording of {name}, which has "
             f"{np.asarray(ids, dtype=object).tolist()[:5]}. Give both the same type.")
 
-# %% ../../nbs/data/12_labels.ipynb #35b9c319
+# %% ../../nbs/data/12_labels.ipynb #7d290b4c
 def series_targets(
     t:Targets, # of the steps of one recording
     starts, # first steps of the series
@@ -122,7 +122,7 @@ def _one_number(t, starts, size, rule, where):
     if len(bad): raise ValueError(_varies(t, [low[tuple(bad[0])], high[tuple(bad[0])]], where))
     return np.where(low == np.inf, np.nan, low)
 
-# %% ../../nbs/data/12_labels.ipynb #3342c092
+# %% ../../nbs/data/12_labels.ipynb #e1a0bb41
 def almost_unique(
     y, # labels, one for each series
 ) -> bool:
@@ -130,7 +130,7 @@ def almost_unique(
     y = np.asarray(y)
     return y.ndim == 1 and y.dtype.kind in 'OUSiu' and len(pd.unique(y)) > max(10, .7*len(y))
 
-# %% ../../nbs/data/12_labels.ipynb #47b0f946
+# %% ../../nbs/data/12_labels.ipynb #ec8224ff
 def _refuse_several(t): raise ValueError(f"label='step' takes one target for each step, and {t.name} are {t.values.shape[1]}.")
 
 def _no_rule(rule):

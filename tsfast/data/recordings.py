@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['read_frame', 'check_windows', 'read_arrays']
 
-# %% ../../nbs/data/13_recordings.ipynb #85f84764
+# %% ../../nbs/data/13_recordings.ipynb #d93aaec5
 import numpy as np
 import pandas as pd
 from dataclasses import replace
@@ -17,7 +17,7 @@ from .sources import sourced
 from .steps import RecordingSettings, as_freq, even_steps, fill_by_channel, time_order, utc_times, warn_uneven
 from .targets import as_targets, same_length
 
-# %% ../../nbs/data/13_recordings.ipynb #c731b20f
+# %% ../../nbs/data/13_recordings.ipynb #df509d7a
 def read_frame(
     df, # data frame of pandas, polars, pyarrow or another library, or a dict of columns
     id=None, # column or columns that tell recordings apart; in a wide frame, the name of each series
@@ -53,7 +53,7 @@ def check_windows(
         if v is not None and not is_whole(v): raise ValueError(f"{what}={v!r}. Expected a number of steps, at least 1.")
     if stride is not None and window is None: raise ValueError(f"stride={stride} without windows. Pass window= as well, or leave it out.")
 
-# %% ../../nbs/data/13_recordings.ipynb #81828002
+# %% ../../nbs/data/13_recordings.ipynb #0ef4c81a
 def _read_long(df, cols, y, window, stride, label, freq, fill, name):
     "Series from a frame with a row for each step"
     codes, ids = row_keys(df, cols.id, name)
@@ -91,10 +91,11 @@ def _one_group_each(df, cols, order, bounds, ids, name):
     codes, found = row_keys(df, cols, name)
     low, high = (f.reduceat(codes[order], bounds[:-1]) for f in (np.minimum, np.maximum))
     bad = np.flatnonzero(low < high)
-    if len(bad): raise ValueError(_two_groups(None if ids is None else ids[bad[0]], found[[low[bad[0]], high[bad[0]]]].tolist(), cols, name))
-    return found[low]
+    if not len(bad): return found[low]
+    i = bad[0]
+    raise ValueError(_two_groups(None if ids is None else ids[i], found[[low[i], high[i]]].tolist(), cols, name))
 
-# %% ../../nbs/data/13_recordings.ipynb #238fa613
+# %% ../../nbs/data/13_recordings.ipynb #d4a78dc3
 def _channel_values(df, channels, order, window, dtype):
     "The channels, (rows, channels), in order; a warning where float32 loses digits"
     size = min(window or 100, len(order))
@@ -104,7 +105,7 @@ def _channel_values(df, channels, order, window, dtype):
     values = df[channels].to_numpy(dtype, na_value=np.nan)
     return values if (np.diff(order) == 1).all() else values[order]
 
-# %% ../../nbs/data/13_recordings.ipynb #f400de49
+# %% ../../nbs/data/13_recordings.ipynb #106b7936
 def _even(parts, labels, times, cols, freq, ways, ids):
     "Each recording in even steps; the label of a step is the one recorded nearest to it"
     out, added = ([], [], []), []
@@ -124,7 +125,7 @@ def _as_before(labels, values): # they stood beside the channels
 
 def _added(added, freq, n): return f"freq={freq!r} added {sum(added)} steps in {len(added)} of {n} recordings"
 
-# %% ../../nbs/data/13_recordings.ipynb #03b825b9
+# %% ../../nbs/data/13_recordings.ipynb #f5fefff1
 def _read_wide(df, cols, y, window, stride, label, freq, fill, name):
     "Series from a frame with a row for each series"
     for arg, v in (('freq', freq), ('label', label)):
@@ -161,7 +162,7 @@ def _without_padding(x): # (channels, steps)
     known = np.flatnonzero(~np.isnan(x).all(0))
     return x[:, :known[-1] + 1] if len(known) else x[:, :1]
 
-# %% ../../nbs/data/13_recordings.ipynb #092ffde3
+# %% ../../nbs/data/13_recordings.ipynb #6d10fa8c
 def read_arrays(
     X, # (n, channels, steps), (n, steps), a source, a path; or a list of recordings: arrays (channels, steps), (steps,), or frames of rows as steps
     y=None, # n targets; with windows also one for each step: a list of arrays, or (n, steps)
@@ -196,7 +197,7 @@ def _one_each(v, n, what):
     if v.shape != (n,): raise ValueError(f"{what} has shape {v.shape}. Expected ({n},), one for each series.")
     return v
 
-# %% ../../nbs/data/13_recordings.ipynb #b5701275
+# %% ../../nbs/data/13_recordings.ipynb #1257913d
 def _step_labels(y, parts, n_steps):
     "Labels of the steps of each recording, from one for each recording or for each step"
     same_length(len(parts), y)
@@ -206,7 +207,7 @@ def _step_labels(y, parts, n_steps):
     ends = np.cumsum([len(p) for p in parts])
     return [t.take(slice(b - len(p), b)) for b, p in zip(ends, parts)]
 
-# %% ../../nbs/data/13_recordings.ipynb #0e2b6fa7
+# %% ../../nbs/data/13_recordings.ipynb #91f5735c
 def _two_groups(i, groups, cols, name):
     return (f"{name}: {'the recording' if i is None else f'recording {i!r}'} belongs to two groups, {groups[0]!r} and {groups[1]!r}, by "
             f"{', '.join(map(repr, cols))}. Expected one group for all rows of a recording. If they are recordings of their own, name "

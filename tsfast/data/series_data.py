@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SeriesData', 'cut_recordings', 'with_targets']
 
-# %% ../../nbs/data/12_series_data.ipynb #d104785a
+# %% ../../nbs/data/12_series_data.ipynb #4c49174c
 import warnings
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from .labels import almost_unique, series_targets
 from .steps import RecordingSettings
 
-# %% ../../nbs/data/12_series_data.ipynb #29ddf58b
+# %% ../../nbs/data/12_series_data.ipynb #c0b4110c
 @dataclass(repr=False)
 class SeriesData:
     "Series and what belongs to them: plain arrays, with an entry or a row for each series"
@@ -49,7 +49,7 @@ class SeriesData:
         cut = '' if window is None else f", windows of {window} steps, a new one every {self.recording.stride}"
         return f" from {n} recording{'s'*(n > 1)}{cut}"
 
-# %% ../../nbs/data/12_series_data.ipynb #60990505
+# %% ../../nbs/data/12_series_data.ipynb #28a7e4ef
 def _ends(X, size=2**22):
     "Steps of each series without the NaN at its end, and how many values before that are missing; some series at a time"
     lengths, missing, rows = [], [], max(1, size // (X.shape[1]*X.shape[2]))
@@ -76,7 +76,7 @@ def _targets_of(y):
     shown = ', '.join(f"{l} {n}" for l, n in zip(labels[:10], counts)) + ', …'*(len(labels) > 10)
     return f"{len(labels)} classes{', one for each step' if y.ndim == 2 else ''}: {shown}"
 
-# %% ../../nbs/data/12_series_data.ipynb #af120c58
+# %% ../../nbs/data/12_series_data.ipynb #1a6459be
 def cut_recordings(
     parts:list, # (steps, channels) of each recording, float32
     ids:np.ndarray, # names of the recordings
@@ -116,7 +116,7 @@ def _as_series(parts, starts, window):
         at += len(s)
     return X
 
-# %% ../../nbs/data/12_series_data.ipynb #242f3ef6
+# %% ../../nbs/data/12_series_data.ipynb #7bc130e1
 def _joined(y, label, targets, name):
     "The targets of all series; numbers for each step are padded with NaN"
     if label != 'step' or len({o.shape[1] for o in y}) == 1: return np.concatenate(y)
@@ -124,7 +124,7 @@ def _joined(y, label, targets, name):
     if targets.classes is not None: raise ValueError(_unequal_step_labels(low, high, name))
     return np.concatenate([np.pad(o, ((0, 0), (0, high - o.shape[1])), constant_values=np.nan) for o in y])
 
-# %% ../../nbs/data/12_series_data.ipynb #b7eebd7e
+# %% ../../nbs/data/12_series_data.ipynb #341da427
 def with_targets(
     data:SeriesData, # without targets
     targets, # `Targets`: what the numbers of classes stand for
@@ -148,7 +148,7 @@ def with_targets(
     if y.dtype.kind in 'OU' and almost_unique(y): raise ValueError(_like_names(y, targets, name))
     return replace(data, y=y)
 
-# %% ../../nbs/data/12_series_data.ipynb #85f1229e
+# %% ../../nbs/data/12_series_data.ipynb #89951acd
 def _report_short(sizes, window, ids, name):
     short = np.flatnonzero(sizes < window)
     if len(short) == len(sizes): raise ValueError(_all_short(sizes, window, name))
@@ -187,7 +187,7 @@ def _step_without_label(i, t, name):
 def _unlabelled(bad, t, name):
     return f"{name}: {bad.sum()} of {len(bad)} series have no target in {t.name}, and are left out."
 
-# %% ../../nbs/data/12_series_data.ipynb #50055701
+# %% ../../nbs/data/12_series_data.ipynb #197e40e7
 def _like_names(y, t, name):
     return (f"{name}: {t.name} has {len(set(y))} different labels for {len(y)} series, such as {str(y[0])!r} and {str(y[1])!r}. They look "
             "like names, not classes. Name the column of the classes in y=; numbers to predict must be numbers, pd.to_numeric(df[y]).")

@@ -6,7 +6,7 @@
 __all__ = ['FILLS', 'RecordingSettings', 'as_times', 'utc_times', 'is_number', 'even_steps', 'fill_by_channel', 'as_freq',
            'time_order', 'wide_steps', 'warn_uneven', 'prepared']
 
-# %% ../../nbs/data/11_steps.ipynb #b7847b18
+# %% ../../nbs/data/11_steps.ipynb #8235080c
 import warnings
 from contextlib import suppress
 from typing import Annotated
@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Meta, Struct
 from ..frames import as_frame
 
-# %% ../../nbs/data/11_steps.ipynb #56b30c50
+# %% ../../nbs/data/11_steps.ipynb #aab965f4
 _Steps = Annotated[int, Meta(ge=1)]
 
 class RecordingSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -26,7 +26,7 @@ class RecordingSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields
     freq:str|float|None = None  # time between two steps, as pandas writes it ('1s', '15min') or as a number; None: as recorded
     fill:str|dict[str, str] = 'none' # how steps that are missing are filled, for all channels or by channel
 
-# %% ../../nbs/data/11_steps.ipynb #c2209f9e
+# %% ../../nbs/data/11_steps.ipynb #4133c684
 def as_times(
     v, # index or column of a data frame
 ): # a pandas index of dates, periods or durations; None where the values are something else
@@ -65,7 +65,7 @@ def _no_times(v, name):
             "2024-01-31 10:00. Convert the times first, pd.to_datetime(df[time], format='%d/%m/%Y %H:%M'), with the format that they "
             "have; times without a date become durations, pd.to_timedelta(df[time]).")
 
-# %% ../../nbs/data/11_steps.ipynb #652a7ad1
+# %% ../../nbs/data/11_steps.ipynb #de77198a
 def even_steps(
     values, # (steps, channels): array or data frame of numbers
     times, # (steps,) times of the rows: dates, durations or numbers, rising
@@ -106,7 +106,7 @@ def fill_by_channel(
         if way not in FILLS: raise ValueError(_no_such_fill(c if isinstance(fill, dict) else None, way))
     return [by_name.get(c, 'none') for c in channels]
 
-# %% ../../nbs/data/11_steps.ipynb #f6df2cab
+# %% ../../nbs/data/11_steps.ipynb #487a1e2d
 def _filled(df, way, n):
     "The values of channels, by their places among the steps, at the steps 0 to n-1"
     import pandas as pd
@@ -118,8 +118,8 @@ def _filled(df, way, n):
     near = df.reindex(steps, method='nearest', tolerance=.5)
     if way == 'zero': return near.fillna(0).to_numpy()
     if way == 'none' or len(df) < 2: return near.to_numpy()
-    both = df.reindex(df.index.union(steps)).interpolate('index', limit_area='inside').reindex(steps)
-    return both.fillna(near).to_numpy()     # a first or last time that is a little off its step
+    between = np.stack([np.interp(steps, df.index, df[c], left=np.nan, right=np.nan) for c in df], axis=1)
+    return np.where(np.isnan(between), near, between)       # a first or last time may be a little off its step
 
 def _grid(t, freq, n_extra, name):
     "The even steps of the times `t`, and the place of each time among them: whole numbers are steps"
@@ -147,7 +147,7 @@ def _offset(freq, name):
         with suppress(ValueError): return to_offset(freq)
     raise ValueError(f"{name} has times that are dates or durations, and freq={freq!r}. Expected what pandas knows: '1s', '15min', 'MS', …")
 
-# %% ../../nbs/data/11_steps.ipynb #d908716e
+# %% ../../nbs/data/11_steps.ipynb #be5112ec
 def as_freq(
     freq, # None, a number, text as pandas writes it, or an offset or time delta
 ): # None, a float or text, as it can be stored
@@ -171,7 +171,7 @@ def _no_such_fill(c, way):
 def _no_number_of_time(freq, name):
     return f"{name} has times that are numbers, and freq={freq!r}. Expected a positive number, in the unit of the times."
 
-# %% ../../nbs/data/11_steps.ipynb #7846d9f7
+# %% ../../nbs/data/11_steps.ipynb #97d93a51
 def time_order(
     t, # pandas index: times of the rows, as `utc_times` gives them
     codes, # (rows,) number of the recording of each row
@@ -201,7 +201,7 @@ def wide_steps(
 
 def _as_numbers(t): return t.to_numpy(np.float64) if is_number(t) else t.asi8
 
-# %% ../../nbs/data/11_steps.ipynb #2e3f5ae9
+# %% ../../nbs/data/11_steps.ipynb #71ad1ab7
 def warn_uneven(
     t, # pandas index: times of all rows, in order
     bounds, # (recordings + 1,) row at which each recording starts, and the number of rows
@@ -220,7 +220,7 @@ def warn_uneven(
     slow, fast = (known[o(usual[known])] if len(known) else 0 for o in (np.argmax, np.argmin))
     if len(known) and usual[slow] > 1.5*usual[fast]: warnings.warn(_mixed_steps(slow, fast, usual, t, ids, column), stacklevel=4)
 
-# %% ../../nbs/data/11_steps.ipynb #69bd5c48
+# %% ../../nbs/data/11_steps.ipynb #eb6d7310
 def _recording(ids, i): return 'The recording' if ids is None else f"Recording {ids[i]!r}"
 
 def _missing_time(rows, column, codes, ids):
@@ -253,7 +253,7 @@ def _mixed_steps(slow, fast, usual, t, ids, column):
             f"in {ids[slow]!r}. A series is taken step by step, whatever the time between. Pass freq=, the time between two steps, to "
             "give all the same.")
 
-# %% ../../nbs/data/11_steps.ipynb #33c90e48
+# %% ../../nbs/data/11_steps.ipynb #61175816
 def prepared(
     recording, # one recording: data frame, or array (steps, channels), whose rows are in order and in even steps
     settings:RecordingSettings, # of training

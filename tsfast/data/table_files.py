@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['TABLES', 'read_table', 'read_npy']
 
-# %% ../../nbs/data/14_table_files.ipynb #938007a0
+# %% ../../nbs/data/14_table_files.ipynb #f99eade2
 import csv
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from ..core import optional_import
 
-# %% ../../nbs/data/14_table_files.ipynb #e99f055b
+# %% ../../nbs/data/14_table_files.ipynb #8f1dfd7d
 TABLES = ('.csv', '.tsv', '.txt', '.parquet', '.pq', '.feather', '.arrow')
 
 def read_table(
@@ -42,7 +42,7 @@ def read_npy(
 def _damaged(file, e):
     return f"{file} cannot be read ({' '.join(str(e).split())[:150]}). It may end early, or be of another kind than its name says."
 
-# %% ../../nbs/data/14_table_files.ipynb #e0455389
+# %% ../../nbs/data/14_table_files.ipynb #d6b74852
 def _read_text(file, sep, dtype):
     "A text table"
     enc = _encoding(file)
@@ -82,7 +82,7 @@ def _separator(head, file):
         if len(sizes) == 1 and sizes != {1}: return sep
     return next((sep for sep in _SEPARATORS if len(_cells(head[0], sep)) > 1), ',')
 
-# %% ../../nbs/data/14_table_files.ipynb #125547be
+# %% ../../nbs/data/14_table_files.ipynb #9473e9b5
 def _is_number(cell):
     try: float(cell.replace(',', '.') or 'nan')
     except ValueError: return False

@@ -57,6 +57,7 @@ class RunData:
         "Are the targets classes?"
         return bool(self.target.cat)
 
+# %% ../../nbs/training/01_data.ipynb #41c0aa22
 def find_set(
     dsid:str, # name of a data set, in any case
     path=None, # a folder to look in first
@@ -90,6 +91,7 @@ def hold_out(
         a, b = (train[o] for o in get_splits(y, valid_size=valid_size, stratify=data.classes, random_state=seed, shuffle=True))
     return replace(data, splits=(a, b, *rest))
 
+# %% ../../nbs/training/01_data.ipynb #41c0aa16
 def parts_of(
     data, # `RunData` or `SeriesData`
     rows:np.ndarray, # numbers of the series to divide
@@ -108,7 +110,8 @@ def in_time(
     rows:np.ndarray, # numbers of series
 ) -> bool:
     "Are these the windows of a single recording?"
-    if data.groups is None or data.starts is None or data.ids is None or data.recording is None or data.recording.window is None: return False
+    if data.recording is None or data.recording.window is None: return False
+    if data.groups is None or data.starts is None or data.ids is None: return False
     return len(set(np.asarray(data.ids)[rows].tolist())) == 1
 
 def _later(starts, ends, share):

@@ -42,7 +42,7 @@ def from_series(cls:RunData,
         splits = parts_of(data, rows, test_size, seed)
         if in_time(data, rows): data.notes.append(_split_in_time(len(rows) - sum(map(len, splits))))
     more = {k: getattr(data, k) for k in ('channels', 'recording', 'ids', 'groups', 'starts', 'ends', 'notes')}
-    return cls(data.X, y, splits, target, name, **more)
+    return RunData(data.X, y, splits, target, name, **more)
 
 def task_of(
     y:np.ndarray, # targets as they were read
@@ -66,16 +66,19 @@ def with_test(
     s:FileSettings, # where they come from, for messages
 ) -> SeriesData: # both, one after the other
     "Append a test split; other channels, steps, kinds of targets, and labels that are not in training are a `ValueError`"
+    if train.y is None or test.y is None: raise ValueError(_no_target(s.path if train.y is None else s.test, train))
     a, b = train.X.shape, test.X.shape
     if a[1] != b[1]: raise ValueError(f"{_shown(s.test)} has {b[1]} channels, and {_shown(s.path)} has {a[1]}. Expected the same.")
     if train.recording is None and train.ids is None and a[2] != b[2]: raise ValueError(_other_steps(s, a[2], b[2]))
-    test = replace(test, y=_as_those(test.y, train.y))
-    if (train.y.dtype.kind == 'f') != (test.y.dtype.kind == 'f') or train.y.ndim != test.y.ndim: raise ValueError(_other_targets(s, train.y, test.y))
-    unknown = [] if train.y.dtype.kind == 'f' else np.setdiff1d(test.y, train.y)
-    if len(unknown): raise ValueError(_unseen(s, unknown, train.y, test.y))
+    y = _as_those(test.y, train.y)
+    if (train.y.dtype.kind == 'f') != (y.dtype.kind == 'f') or train.y.ndim != y.ndim: raise ValueError(_other_targets(s, train.y, y))
+    unknown = [] if y.dtype.kind == 'f' else np.setdiff1d(y, train.y)
+    if len(unknown): raise ValueError(_unseen(s, unknown, train.y, y))
+    test = replace(test, y=y)
     both = {k: _joined(getattr(train, k), getattr(test, k)) for k in ('y', 'ids', 'groups', 'starts', 'ends')}
     return replace(train, X=_padded(train.X, test.X), notes=[*train.notes, *_shared(train, test, s), *test.notes], **both)
 
+# %% ../../nbs/training/01a_files.ipynb #41c0aa15
 def _as_those(y, trained):
     "Labels that pandas read with another type, since the other file holds other ones or lacks some"
     if trained.dtype.kind in 'OU' and y.dtype.kind in 'iu': return y.astype(str)
@@ -134,15 +137,16 @@ def _shown(path): return path if isinstance(path, str) else f"{path[0]} and {len
 
 def _changed(s):
     newest = max((f for f, _ in _all_files(s)), key=lambda f: f.stat().st_mtime)
-    return (f"The content of {_shown(s.path)} is no longer what it was when the run began, and the run would go on with other data; the file that "
-            f"changed last is {newest}. Start anew, or put the files back.")
+    return (f"The content of {_shown(s.path)} is no longer what it was when the run began, and the run would go on with other data. "
+            f"The file that changed last is {newest}. Start anew, or put the files back.")
 
 def _no_permission(file):
     return f"{file} cannot be read: there is no permission. Change its mode, or read it as another user."
 
 def _no_target(path, data):
     has = f" Its channels are {data.channels[:20]}." if data.channels else ''
-    return f"{_shown(path)} was read without a target, which training needs. Name its column, y=…; for an array, the file of its targets.{has}"
+    return (f"{_shown(path)} was read without a target, which training needs. Name its column, y=…; for an array, the file of its "
+            f"targets.{has}")
 
 def _no_test_targets(s):
     return f"{_shown(s.test)} has no targets: {s.y} holds those of {_shown(s.path)}. Name their file, test_y=…."
@@ -152,17 +156,19 @@ def _split_in_time(n):
     return f"there is one recording, so the test split is its end in time{left}"
 
 def _like_numbers(y, name):
-    seen = y.tolist()[:3]
-    return (f"{name}: the labels are nearly all different, {len(np.unique(y))} in {len(y)} series, such as {', '.join(map(repr, seen))}: they look like numbers, "
-            "or like the names of series. Pass task='numbers' to predict them as numbers; otherwise name the column of the classes, y=….")
+    seen = ', '.join(map(repr, y.tolist()[:3]))
+    return (f"{name}: the labels are nearly all different, {len(np.unique(y))} in {len(y)} series, such as {seen}. They look like "
+            "numbers, or like the names of series. Pass task='numbers' to predict them as numbers; otherwise name the column of the classes, y=….")
 
 def _no_numbers(y, name):
-    return f"{name}: task='numbers', and the targets are text, such as {str(y.ravel()[0])!r}. Name a column of numbers, y=…, or leave task out."
+    seen = str(y.ravel()[0])
+    return f"{name}: task='numbers', and the targets are text, such as {seen!r}. Name a column of numbers, y=…, or leave task out."
 
 def _no_classes(y, name):
     v = y[y != y.round()].ravel()[0]
     return f"{name}: task='classes', and the targets have decimals, such as {v:g}. Classes are text or whole numbers."
 
+# %% ../../nbs/training/01a_files.ipynb #41c0aa13
 def _other_steps(s, a, b):
     return f"{_shown(s.test)} has {b} steps in each row, and {_shown(s.path)} has {a}. Expected the same columns."
 
@@ -171,13 +177,14 @@ def _other_targets(s, a, b):
     return f"The targets of {_shown(s.test)} are {what(b)}, those of {_shown(s.path)} are {what(a)}. Expected the same."
 
 def _unseen(s, unknown, a, b):
-    c = unknown.tolist()[0]
-    return (f"{_shown(s.test)} has {len(unknown)} classes that are not in {_shown(s.path)}, such as {c!r}, in {int((b == c).sum())} targets.{suggest(c, np.unique(a))} "
-            "A class that was not trained cannot be predicted: leave these series out, or move some of them to training.")
+    c, many = unknown.tolist()[0], 'es'*(len(unknown) > 1)
+    return (f"{_shown(s.test)} has {len(unknown)} class{many} that {_shown(s.path)} does not have, such as {c!r}, in {int((b == c).sum())} "
+            f"targets.{suggest(c, np.unique(a))} A class that was not trained cannot be predicted: leave these series out, or move some of "
+            "them to training.")
 
 def _in_both(both, s):
-    return (f"{len(both)} groups are in {_shown(s.path)} and in {_shown(s.test)}, such as {both[0]!r}: the test score says little about groups that "
-            "are new")
+    return (f"{len(both)} groups are in {_shown(s.path)} and in {_shown(s.test)}, such as {both[0]!r}: the test score says little about "
+            "groups that are new")
 
 # %% ../../nbs/training/01a_files.ipynb #747e2bfe
 def run_data(
@@ -192,6 +199,7 @@ def file_data(
 ) -> RunData:
     "Series, targets and splits from files; content other than that of `digest` is a `ValueError`"
     s, seed = settings.data, 0 if settings.seed is None else settings.seed
+    if s is None: raise ValueError("The settings name no files. Set data=FileSettings(path=…).")
     try:
         digest = file_digest(s)
         if s.digest not in (None, digest): raise ValueError(_changed(s))
@@ -207,10 +215,9 @@ def file_data(
 
 def _split(train, test, s, seed, where):
     if train.y is None: raise ValueError(_no_target(s.path, train))
-    if test is None: return RunData.from_series(train, s.test_size or TEST_SIZE, seed, s.task, name=where) # type: ignore[attr-defined]
-    if test.y is None: raise ValueError(_no_target(s.test, test))
+    if test is None: return RunData.from_series(train, s.test_size or TEST_SIZE, seed, s.task, name=where)
     splits = np.arange(len(train)), np.arange(len(train), len(train) + len(test))
-    return RunData.from_series(with_test(train, test, s), task=s.task, splits=splits, name=where) # type: ignore[attr-defined]
+    return RunData.from_series(with_test(train, test, s), task=s.task, splits=splits, name=where)
 
 def _without_splits(data, why):
     "Data to look at"
@@ -218,6 +225,7 @@ def _without_splits(data, why):
     numbers = data.y is not None and data.y.dtype.kind == 'f'
     return RunData(data.X, data.y, None, TSRegression() if numbers else TSClassification(), notes=[*data.notes, str(why)], **more)
 
+# %% ../../nbs/training/01a_files.ipynb #41c0aa14
 def data_name(
     path, # file, list of files, pattern or folder
 ) -> str:
@@ -230,6 +238,7 @@ def _read(s, path, channels, y, labels):
     "Series of one split, with targets"
     group = s.group if path == s.path or not _is_array_file(s.group) else None
     names = ('id', 'time', 'window', 'stride', 'label', 'freq', 'fill', 'wide', 'sep')
+    channels = [channels] if isinstance(channels, str) else channels
     return read_data(path, channels=channels, y=y, group=group, labels=labels, **{k: getattr(s, k) for k in names})
 
 def _read_test(s, train):

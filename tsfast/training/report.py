@@ -172,7 +172,7 @@ def _about(run, p, facts, bundle):
     # with `valid_size` the last split is the held-out one where there is no test split
     names = ('training', 'validation', 'test') if s.valid_size else ('training', 'test')
     filled_in = {'missing values': 'replaced by 0 after the batch transforms'} if run.added_fill else {}
-    known = published(data.name, type(learn.model).__name__) if p is not None and data.classes and data.name else {}
+    known = published(data.name, type(learn.model).__name__) if p is not None and data.classes and data.name and s.data is None else {}
     record = {'seconds of training': round(run.seconds, 1), 'command': shlex.join(['tsfast', *sys.argv[1:]])}
     return About(data.name, names, {**(facts or {}), **filled_in}, msgspec.to_builtins(s), record, known, s.ridge,
                  None if bundle is None else str(bundle))

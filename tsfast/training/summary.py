@@ -79,7 +79,8 @@ def _class_lines(data, most):
     counts, names = class_counts(data), split_names(data)
     width = min(max(5, *(len(str(c)) for c in counts)), 40) + 2
     rows = [(str(c)[:40], n) for c, n in list(counts.items())[:most]]
-    lines = [f"{c:<{width}}" + ''.join(f"{k:>{len(name) + 3}}" for k, name in zip(n, names)) for c, n in [('steps' if np.ndim(data.y) > 1 else '', names), *rows]]
+    head = 'steps' if np.ndim(data.y) > 1 else ''
+    lines = [f"{c:<{width}}" + ''.join(f"{k:>{len(name) + 3}}" for k, name in zip(n, names)) for c, n in [(head, names), *rows]]
     more = [f"… and {len(counts) - most} more"] if len(counts) > most else []
     return [f"  {'classes' if i == 0 else '':<10}{o}".rstrip() for i, o in enumerate([*lines, *more])]
 
@@ -92,21 +93,24 @@ def draw_series(
     import matplotlib.pyplot as plt
     rows = _some_series(data, most)
     ncols = min(3, len(rows))
-    fig, axs = plt.subplots(-(-len(rows)//ncols), ncols, figsize=(4*ncols, 2.2*-(-len(rows)//ncols)), squeeze=False, constrained_layout=True)
+    nrows = -(-len(rows)//ncols)
+    fig, axs = plt.subplots(nrows, ncols, figsize=(4*ncols, 2.2*nrows), squeeze=False, constrained_layout=True)
     for ax in axs.flat[len(rows):]: ax.set_axis_off()
     for ax, i in zip(axs.flat, rows):
-        for c, x in enumerate(np.asarray(data.X[i], dtype=np.float32)): ax.plot(x, lw=1, label=None if data.channels is None else data.channels[c])
+        for c, x in enumerate(np.asarray(data.X[i], dtype=np.float32)):
+            ax.plot(x, lw=1, label=None if data.channels is None else data.channels[c])
         ax.set_title(_target_text(data, i), fontsize=9)
     if data.channels is not None and len(data.channels) <= 10: fig.legend(*axs[0, 0].get_legend_handles_labels(), loc='outside right upper')
     return fig
 
 def _some_series(data, most):
     "Numbers of series, class after class; or spread over the training split"
-    if not data.classes or data.y is None or np.ndim(data.y) > 1: return data.train[np.linspace(0, len(data.train) - 1, min(most, len(data.train))).astype(int)]
+    n = min(most, len(data.train))
+    if not data.classes or data.y is None or np.ndim(data.y) > 1: return data.train[np.linspace(0, len(data.train) - 1, n).astype(int)]
     y = np.asarray(data.y)[data.train]
     turn = np.zeros(len(y), dtype=int)
     for c in np.unique(y): turn[y == c] = np.arange((y == c).sum())
-    return np.sort(data.train[np.lexsort((y, turn))[:most]]) if most < len(y) else data.train
+    return data.train[np.lexsort((y, turn))[:n]]
 
 def _target_text(data, i):
     if data.y is None: return f"series {i}"
