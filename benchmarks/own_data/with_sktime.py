@@ -1,0 +1,58 @@
+"The tasks with sktime 1.2.0"
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import GroupShuffleSplit
+from sktime.classification.kernel_based import RocketClassifier
+from sktime.transformations.padder import PaddingTransformer
+
+
+def windows(file):
+    "Windows of the recordings in a table, labelled by their last step; validation on other subjects"
+    df = pd.read_csv(file).sort_values(['subject', 'time'])
+    X, y, subjects = [], [], []
+    for subject, rows in df.groupby('subject'):
+        values = rows[['ax', 'ay', 'az']].to_numpy().T
+        for start in range(0, len(rows) - 99, 50):
+            X.append(values[:, start:start + 100])
+            y.append(rows['activity'].iloc[start + 99])
+            subjects.append(subject)
+    X, y = np.stack(X), np.array(y)
+    train, valid = next(GroupShuffleSplit(1, test_size=.2, random_state=0).split(X, y, subjects))
+    model = RocketClassifier(rocket_transform='minirocket')
+    model.fit(X[train], y[train])
+    print(model.score(X[valid], y[valid]))
+    return model
+
+
+def recordings(folder):
+    "A folder of recordings of unequal length; validation on other subjects"
+    labels = pd.read_csv(Path(folder)/'labels.csv')
+    series = [pd.read_csv(Path(folder)/name) for name in labels['file']]
+    X = np.stack([o.to_numpy().T for o in PaddingTransformer().fit_transform(series)])
+    y = labels['activity'].to_numpy()
+    train, valid = next(GroupShuffleSplit(1, test_size=.2, random_state=0).split(y, y, labels['subject']))
+    model = RocketClassifier(rocket_transform='minirocket')
+    model.fit(X[train], y[train])
+    print(model.score(X[valid], y[valid]))
+    return model
+
+
+def predict(model, file):
+    "The windows of a new recording, as a table"
+    df = pd.read_csv(file)
+    values, start = df[['ax', 'ay', 'az']].to_numpy().T, np.arange(0, len(df) - 99, 50)
+    X = np.stack([values[:, i:i + 100] for i in start])
+    probas = model.predict_proba(X)
+    table = pd.DataFrame(dict(start=df['time'].to_numpy()[start], end=df['time'].to_numpy()[start + 99]))
+    table['label'] = model.classes_[probas.argmax(1)]
+    for i, c in enumerate(model.classes_): table[f'p({c})'] = probas[:, i]
+    return table
+
+
+if __name__ == '__main__':
+    model = windows(f'{sys.argv[1]}/gait.csv')
+    print(predict(model, f'{sys.argv[1]}/new.csv').head())
+    recordings(f'{sys.argv[1]}/recordings')
