@@ -99,6 +99,30 @@ def test_ways_to_say_the_target():
     fall = read_frame(long, y='act', label=lambda l: (l == 'run').any(), window=10, **kw).y
     assert fall.dtype == bool and fall.sum() not in (0, len(fall))
 
+def test_a_target_for_each_row():
+    "A Series with the index of the frame, a list or an array is one target for each row, also where ids look like numbers of rows"
+    df = long.assign(rec=long.rec.str[1:].astype(int))
+    kw = dict(id='rec', time='t', channels=channels, window=10)
+    want = read_frame(df, y='act', **kw)
+    for y in (df.act, df.act.rename(None), df.act.to_numpy(), df.act.tolist(), pd.Categorical(df.act)): assert read_frame(df, y=y, **kw).y.tolist() == want.y.tolist()
+    for o in (df.sample(frac=1, random_state=0), df.set_index('t'), df.set_index(['rec', 't'])): assert read_frame(o, y=o.act, **({} if o.index.nlevels > 1 else kw) | dict(channels=channels, window=10)).y.tolist() == want.y.tolist()
+    assert read_frame(df.drop(columns='act'), y=df.act, id='rec', time='t', channels=channels, window=10).y.tolist() == want.y.tolist()
+    by_id = pd.Series(list('abab'))
+    assert read_frame(df, y=by_id, **kw).y.tolist() == read_frame(df, y=by_id.to_dict(), **kw).y.tolist()
+    with pytest.raises(ValueError, match="of which 3 is no recording of The data frame.*name of a column, or y.to_dict"): read_frame(df.iloc[:99], y=df.act, **kw)
+    with pytest.raises(ValueError, match="y is a Series called 't0', and the column of that name"): read_frame(wide, y=wide.t0 + 1)
+
+def test_targets_of_wide_rows():
+    want, y = labelled.label.tolist(), labelled.label
+    df = labelled.drop(columns=['label', 'person'])
+    for o in (y, want, y.to_numpy()): assert read_frame(df, y=o).y.tolist() == want
+    assert read_frame(df.set_axis(list('abcdefghijkl')), y=y.set_axis(list('abcdefghijkl'))).y.tolist() == want
+    for o in (y[::-1], y[:6], y.to_dict(), dict(enumerate(y))):
+        with pytest.raises(ValueError, match='without an id, and y gives targets by id.*Series with the index of the frame'): read_frame(df, y=o)
+    other = df.assign(n=np.arange(12)[::-1])
+    assert read_frame(other, id='n', y=y.to_dict()).y.tolist() == want[::-1]
+    with pytest.raises(ValueError, match='are both the rows of the frame and the ids.*name of a column, or as a dict'): read_frame(other, id='n', y=y)
+
 def test_several_columns_tell_recordings_apart():
     df = long.assign(day=long.rec.map(dict(r0=1, r1=1, r2=2, r3=2)), n=long.rec.map(dict(r0=1, r1=2, r2=1, r3=2)))
     data = read_frame(df, id=['day', 'n'], time='t', channels=channels, window=10)

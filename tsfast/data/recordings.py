@@ -11,7 +11,7 @@ import pandas as pd
 from dataclasses import replace
 from ..core import check_series, is_whole, warn_lost_digits
 from .columns import as_table, find_columns, row_keys
-from .labels import as_row_targets, read_targets, targets_by_id
+from .labels import as_row_targets, check_row_or_id, read_targets, targets_by_id, with_row_targets
 from .series_data import SeriesData, cut_recordings, with_targets
 from .sources import sourced
 from .steps import RecordingSettings, as_freq, even_steps, fill_by_channel, time_order, utc_times, warn_uneven
@@ -23,7 +23,7 @@ def read_frame(
     id=None, # column or columns that tell recordings apart; in a wide frame, the name of each series
     time=None, # column with the time of a row: dates, durations or numbers; None: rows are in order
     channels=None, # columns that are channels; default: all others. Wide: columns that are steps, or a dict of them by channel
-    y=None, # column or columns of the target; or a dict or pandas Series, id to target
+    y=None, # column or columns of the target; a target for each row (array, list, or a Series with the frame's index); or id to target, a dict
     group=None, # column or columns of what must not be on both sides of a split; default: the recording
     window:int|None=None, # steps of a series, to cut recordings into windows; None: each recording is one series
     stride:int|None=None, # steps from the start of a window to that of the next; default: `window`, so that windows do not overlap
@@ -37,10 +37,13 @@ def read_frame(
 
     Without `label`, all steps of a series must have one label; windows of classes may have several, of which the most frequent counts."""
     check_windows(window, stride)
+    index = df.index if isinstance(df, pd.DataFrame) else None
     df, levels = as_table(df, name)
+    df, y, of_rows = with_row_targets(df, y, index, channels, name)
     targets = None if isinstance(y, (dict, pd.Series)) else y
     asks = window is not None or freq is not None or label is not None
     cols = find_columns(df, id, time, channels, targets, group, levels=levels, long=asks, wide=wide, name=name)
+    if of_rows is not None and cols.id: check_row_or_id(of_rows, *row_keys(df, cols.id, name))
     read = _read_wide if cols.wide else _read_long
     return read(df, cols, y, window, stride, label, as_freq(freq), fill, name)
 
@@ -131,6 +134,7 @@ def _read_wide(df, cols, y, window, stride, label, freq, fill, name):
     for arg, v in (('freq', freq), ('label', label)):
         if v is not None: raise ValueError(_no_steps_in_rows(arg, v, name))
     codes, ids = row_keys(df, cols.id, name)
+    if not (cols.id or cols.y or y is None): raise ValueError(_no_id_for_targets(y, len(df), name))
     targets = read_targets(df, cols.y, name) if cols.y or y is None else targets_by_id(y, ids, codes, name)
     ids = ids[codes] if cols.id else None
     groups = _values_of(df, cols.group, name) if cols.group else None
@@ -141,6 +145,10 @@ def _read_wide(df, cols, y, window, stride, label, freq, fill, name):
     data = SeriesData(as_array(df, np.float32), None, None if names == [None] else [str(c) for c in names], ids, groups, notes=cols.notes)
     if window is not None: return _windows_of_rows(data, targets, window, stride, name)
     return data if targets is None else with_targets(data, targets, targets.values, None, name)
+
+def _no_id_for_targets(y, n, name):
+    return (f"{name} has {n} rows that are series, without an id, and y gives targets by id, {list(y.keys())[:5]}. Name the id, id=…; "
+            "or pass a target for each row: a list, or a Series with the index of the frame.")
 
 def _values_of(df, cols, name):
     codes, found = row_keys(df, cols, name)
