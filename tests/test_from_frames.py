@@ -199,7 +199,15 @@ def test_arrays_and_lists():
     frames = read_arrays([pd.DataFrame(x.T, columns=['u', 'v']) for x in lists], [1., 2., 3.])
     assert frames.channels == ['u', 'v'] and np.array_equal(frames.X, data.X, equal_nan=True)
     X = np.zeros((4, 2, 9), np.float32)
+    assert read_arrays(X, np.arange(36).reshape(4, 9), window=3, label='last').y[:4].tolist() == [2, 5, 8, 11]
     assert read_arrays(X).X is X and read_arrays(X, np.zeros(4), groups=[1, 1, 2, 2]).groups.tolist() == [1, 1, 2, 2]
+
+@pytest.mark.parametrize('sizes, i', [((30, 40, 25), 1), ((30, 45, 25), 1), ((30, 42, 42), 2), ((42, 42, 42), 0), ((50, 50, 50), 0)])
+def test_labels_of_other_steps(sizes, i):
+    lists = [rng.normal(size=(2, n)) for n in (30, 42, 25)]
+    steps = [30, 42, 25][i]
+    with pytest.raises(ValueError, match=f'y has {sizes[i]} labels for recording {i}, which has {steps} steps'):
+        read_arrays(lists, [['a', 'b']*(n//2) + ['a']*(n % 2) for n in sizes], window=10, label='last')
 
 
 # ---------------------------------------------------------------- even steps
@@ -250,6 +258,18 @@ def test_labels_in_even_steps():
     assert 'freq=0.5 added' in str(data) and data.recording.freq == .5
     at = dict(zip(zip(df.rec, df.t), df.act))
     assert all(data.y[k, j] == at[(i, s + .5*j)] for k, (i, s) in enumerate(zip(data.ids, data.starts)) for j in range(8) if (i, s + .5*j) in at)
+
+@pytest.mark.parametrize('fill', ['none', 'previous', 'linear', 'nearest', 'zero', 'mean', dict(ax='mean', ay='linear')])
+def test_labels_change_no_step(fill):
+    "With and without labels, and in prediction, a recording has the same even steps"
+    df = long.assign(t=long.t + long.groupby('rec').cumcount() % 3*.1)
+    if fill == 'mean': df = pd.concat([df, df[::5]], ignore_index=True)
+    kw = dict(id='rec', time='t', channels=channels, freq=.8, fill=fill)
+    data, plain = read_frame(df, y='kind', **kw), read_frame(df, **kw)
+    assert np.array_equal(data.X, plain.X, equal_nan=True) and data.ends.tolist() == plain.ends.tolist() and data.y.tolist() == ['in', 'out']*2
+    for x, (_, g) in zip(data.X, df.groupby('rec')):
+        v, t = prepared(g, data.recording, channels)
+        assert np.array_equal(x[:, :len(v)].T, v, equal_nan=True) and np.isnan(x[:, len(v):]).all()
 
 
 # ---------------------------------------------------------------- splits and loaders
