@@ -187,6 +187,27 @@ def test_wide_frames_with_two_levels_of_columns_and_windows():
     assert cut.X.shape == (2 + 11*4, 1, 8) and cut.ids.tolist() == [0]*2 + sum(([i]*4 for i in range(1, 12)), []) and set(cut.y[:6]) == {'a'}
     assert read_frame(wide.rename_axis('day'), wide=True).ids.tolist() == list(range(12))
 
+@pytest.mark.parametrize('sep', ['_', '.', ' ', '-'])
+def test_names_of_wide_columns_tell_channels(sep):
+    v = {c: rng.normal(size=(6, 12)) for c in ('vibration', 'motor_current')}
+    frames = [pd.DataFrame({f'{c}{sep}{i}': v[c][:, i] for c, i in pairs}) for pairs in ([(c, i) for c in v for i in range(12)],
+              [(c, i) for i in range(12) for c in v], [(c, i) for c in v for i in sorted(range(12), key=str)])]
+    for df in frames:
+        data = read_frame(df.assign(kind=list('aabbcc')), y='kind')
+        assert data.channels == list(v) and np.array_equal(data.X, np.stack(list(v.values()), 1).astype(np.float32))
+        assert 'names of columns tell channels: vibration, motor_current' in str(data)
+    one = read_frame(frames[0], channels=list(frames[0]))
+    assert one.X.shape == (6, 1, 24)
+    with pytest.raises(ValueError, match="step 11 is there for 'vibration' and not for 'motor_current'"): read_frame(frames[0].iloc[:, :-1])
+    with pytest.raises(ValueError, match="and 't7' is called otherwise"): read_frame(frames[0].assign(t7=1.))
+    with pytest.raises(ValueError, match="each channel would have one step"): read_frame(frames[1].iloc[:, :2], wide=True)
+
+@pytest.mark.parametrize('names', [[f't{i}' for i in range(20)], list(range(20)), [str(i) for i in range(20)], [f'step_{i}' for i in range(20)],
+    [f'2024-{m:02d}' for m in range(1, 21)], [f'{m}_{y}' for y in (2023, 2024) for m in ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct')],
+    [f'2024_{m}' for m in range(20)], [f'day{d}_{h}' for d in range(2) for h in range(10)], [f'v_0_{i}' for i in range(20)]])
+def test_plain_wide_columns_are_one_channel(names):
+    assert read_frame(wide.set_axis(names, axis=1)).X.shape == (12, 1, 20)
+
 def test_arrays_and_lists():
     lists = [rng.normal(size=(2, n)) for n in (30, 42, 25)]
     data = read_arrays(lists, ['a', 'b', 'a'], channels=['u', 'v'])
