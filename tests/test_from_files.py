@@ -218,6 +218,32 @@ def test_names_of_digits(tmp_path):
     (tmp_path/'labels.csv').write_text('file,label\n' + ''.join(f'00{i},{"ab"[i % 2]}\n' for i in range(4)))
     assert read_data(tmp_path, time='t').y.tolist() == list('abab')
 
+def test_ids_with_leading_zeros(tmp_path):
+    "'1' and '01' are two recordings, in one file and in several; numbers without such zeros are numbers"
+    df = pd.concat([recording(5).assign(run=o, kind=['00', '01'][k % 2]) for k, o in enumerate(['1', '01', '2', '02'])])
+    data = read_data(write(df, tmp_path/'all.csv'), id='run', time='t', y='kind')
+    assert data.ids.tolist() == ['01', '02', '1', '2'] and data.y.tolist() == ['01', '01', '00', '00']
+    (tmp_path/'parts').mkdir()
+    for o, g in df.groupby('run'): write(g, tmp_path/'parts'/f'{o}.csv')
+    assert read_data(tmp_path/'parts', id='run', time='t', y='kind').ids.tolist() == ['01', '02', '1', '2']
+    assert read_data(write(df.assign(run=df.run.astype(int).mul(3) + df.kind.astype(int), a=df.run), tmp_path/'int.csv'), id='run', time='t', channels='a').ids.tolist() == [3, 4, 6, 7]
+    (tmp_path/'ends.csv').write_text('id,v,lab\n01,3,NA,\n1,4,x,\n')
+    assert read_table(tmp_path/'ends.csv').to_dict('list') == dict(id=['01', '1'], v=[3, 4], lab=['NA', 'x'])
+    (tmp_path/'text.tsv').write_text('subject\tv\n007\t012\n007\t013\n')
+    assert read_table(tmp_path/'text.tsv').to_dict('list') == dict(subject=['007', '007'], v=[12, 13])
+
+@pytest.mark.parametrize('word', ['None', 'NA', 'N/A', 'null'])
+def test_classes_that_pandas_takes_for_missing(tmp_path, word):
+    for i, p in enumerate(parts): write(p, tmp_path/f'{i}.csv')
+    (tmp_path/'labels.csv').write_text('file,label\n' + ''.join(f'{i},{[word, "ab"][i % 2]}\n' for i in range(4)))
+    assert read_data(tmp_path, time='t').y.tolist() == [word, 'ab']*2
+    df = long.assign(state=long.state.replace('broken', word), note=1.)
+    df.loc[3, 'note'] = None
+    data = read_data(write(df, tmp_path/'long.csv'), **{**roles, 'y': 'state'})
+    assert data.y.tolist() == ['ok', word]*2 and np.isnan(data.X).sum() == np.isnan(want.X).sum() + 31*4 - len(long) + 1
+    (tmp_path/'gap.csv').write_text(f'label,0,1\n{word},1.5,2\n,1,{word}\nx,1,2\n')
+    assert read_table(tmp_path/'gap.csv').isna().to_numpy().tolist() == [[False]*3, [True, False, True], [False]*3]
+
 def test_files_are_found_in_order(root):
     found, folder = find_files(root/'classes')
     assert [f.relative_to(folder).as_posix() for f in found] == ['a/0.csv', 'a/2.csv', 'b/1.csv', 'b/3.csv']

@@ -148,7 +148,7 @@ def test_times_of_each_kind_sort_rows():
     want = read_frame(long, id='rec', time='t', channels=channels, window=10)
     date = pd.Timestamp('2024-01-31 10:00') + pd.to_timedelta(long.t, unit='s')
     for time in (date, date.dt.strftime('%Y-%m-%d %H:%M:%S.%f'), date.dt.tz_localize('Europe/Berlin'), date - date[0], date.dt.to_period('ms'),
-                 date.astype(object), long.t.astype('Float64'), (long.t*2).astype(int), (long.t*2).astype('Int64')):
+                 date.astype(object), pd.Series(pd.Categorical(date)), pd.Series(pd.Categorical(date.astype(str))), pd.Series(pd.Categorical(long.t)), long.t.astype('Float64'), (long.t*2).astype(int), (long.t*2).astype('Int64')):
         data = read_frame(long.assign(t=time).sample(frac=1, random_state=3), id='rec', time='t', channels=channels, window=10)
         assert np.array_equal(data.X, want.X), time.dtype
     assert str(read_frame(long.assign(t=date), id='rec', time='t', channels=channels).starts.dtype).startswith('datetime64')
@@ -196,6 +196,8 @@ def test_names_of_wide_columns_tell_channels(sep):
         data = read_frame(df.assign(kind=list('aabbcc')), y='kind')
         assert data.channels == list(v) and np.array_equal(data.X, np.stack(list(v.values()), 1).astype(np.float32))
         assert 'names of columns tell channels: vibration, motor_current' in str(data)
+    numbered = read_frame(frames[1].rename(columns=lambda c: c.replace('vibration', 'motor1').replace('motor_current', 'motor2')))
+    assert numbered.channels == ['motor1', 'motor2'] and np.array_equal(numbered.X, read_frame(frames[0]).X)
     one = read_frame(frames[0], channels=list(frames[0]))
     assert one.X.shape == (6, 1, 24)
     with pytest.raises(ValueError, match="step 11 is there for 'vibration' and not for 'motor_current'"): read_frame(frames[0].iloc[:, :-1])
@@ -386,6 +388,9 @@ bad = {
     'a missing time': (lambda: read_frame(plain.assign(t=plain.t.where(plain.index != 7)), id='rec', time='t'), ["Recording 'r0' has no time in row 7, column 't', and 1 such row", "dropna(subset=['t'])"]),
     'a doubled time': (lambda: read_frame(pd.concat([plain, plain[35:40]]), id='rec', time='t'), ["Recording 'r1' has the time 2.5 more than once in column 't', and 5 rows", "df.drop_duplicates(['rec', 't'])", "fill='mean'"]),
     'times that are text': (lambda: read_frame(plain.assign(t='03/04/2024'), id='rec', time='t'), ["The data frame: column 't' has '03/04/2024' for a time", 'pd.to_datetime']),
+    'times with and without an offset': (lambda: read_frame(plain.assign(t=['2024-01-31 10:00:00', *(f'2024-01-31T10:{i//60:02d}:{i%60:02d}+01:00' for i in range(162))]), id='rec', time='t'), ["column 't' has '2024-01-31T10:00:00+01:00', with an offset from UTC, and '2024-01-31 10:00:00', without one", 'Give all times an offset, or none']),
+    'a missing categorical time': (lambda: read_frame(plain.assign(t=pd.Categorical(plain.t.where(plain.index != 7))), id='rec', time='t'), ["Recording 'r0' has no time in row 7"]),
+    'a missing categorical time, as text': (lambda: read_frame(plain.assign(t=pd.Categorical((pd.Timestamp('2024') + pd.to_timedelta(plain.t, unit='s')).astype(str).where(plain.index != 7))), id='rec', time='t'), ["Recording 'r0' has no time in row 7"]),
     'two groups in a recording': (lambda: read_frame(long, group='act', window=5, **kw), ["recording 'r0' belongs to two groups, 'rest' and 'walk', by 'act'"]),
     'a label that varies': (lambda: read_frame(long, y='act', **kw), ["The target of recording 'r0' is not the same in all steps: column 'act' holds", "Pass window=", "'step' for one target"]),
     'a number that varies': (lambda: read_frame(long, y='height', window=5, **kw), ["The target of recording 'r0'", 'holds 0.0, 4.0', 'np.mean']),

@@ -201,13 +201,16 @@ def _long_channels(df, listed, rest, name):
     return list(channels)
 
 # %% ../../nbs/data/12_columns.ipynb #d8e2f6a4
+_PARTS = {'year', 'quarter', 'month', 'week', 'day', 'hour', 'minute', 'step', 'y', 'q', 'm', 'w', 'd', 'h'}      # of times: day1_12
+
 def _named_steps(cols, name):
     "Channel to its columns, where they are called '<channel>_<number>' with several channels; None where they are not"
-    found = [re.fullmatch(r'(.*[^\W\d_])[_ .-](\d+)', c) if isinstance(c, str) else None for c in cols]
+    found = [re.fullmatch(r'(.*[^\W\d_].*?)[_ .-](\d+)', c) if isinstance(c, str) else None for c in cols]
     by_name = {}
     for c, m in zip(cols, found):
         if m is not None: by_name.setdefault(m[1], {})[int(m[2])] = c
-    if len(by_name) < 2 or not word_columns(list(by_name)): return None      # months and days are parts of dates
+    words = word_columns([re.sub(r'[\W\d_]', '', k) for k in by_name])         # months and days are parts of dates
+    if len(by_name) < 2 or {o.lower() for o in words} <= _PARTS: return None
     other = [c for c, m in zip(cols, found) if m is None]
     if other: raise ValueError(_not_named(other[0], by_name, name))
     first, *more = by_name.items()

@@ -32,6 +32,7 @@ def as_times(
 ): # a pandas index of dates, periods or durations; None where the values are something else
     "Values as times: dates, also as text such as 2024-01-31, periods, and durations in an index"
     import pandas as pd
+    if isinstance(v.dtype, pd.CategoricalDtype): v = _of_categories(v)
     if isinstance(v.dtype, pd.PeriodDtype) or pd.api.types.is_datetime64_any_dtype(v.dtype): return pd.Index(v)
     if v.dtype.kind == 'm' and isinstance(v, pd.Index): return v
     if v.dtype != object and not isinstance(v.dtype, pd.StringDtype): return None
@@ -45,12 +46,30 @@ def utc_times(
     "Times in a form that can be compared and subtracted; a `ValueError` if they are something else"
     import pandas as pd
     v = v if isinstance(v, (pd.Index, pd.Series)) else pd.Index(np.asarray(v))
-    if v.dtype.kind in 'iuf' and not isinstance(v.dtype, pd.CategoricalDtype):
+    if isinstance(v.dtype, pd.CategoricalDtype): v = _of_categories(v)
+    if v.dtype.kind in 'iuf':
         return pd.Index(v.to_numpy(dtype=np.float64, na_value=np.nan) if pd.api.types.is_extension_array_dtype(v.dtype) else v.to_numpy())
     t = as_times(pd.Index(v)) if len(v) else pd.DatetimeIndex([])
     if t is None: raise ValueError(_no_times(v, name))
+    if v.dtype == object or isinstance(v.dtype, pd.StringDtype): _refuse_mixed(v, name)
     if isinstance(t, pd.PeriodIndex): t = t.to_timestamp()
     return t if getattr(t, 'tz', None) is None else t.tz_convert('UTC').tz_localize(None)
+
+def _of_categories(v):
+    "Values of a categorical column or index, in the type of its categories"
+    import pandas as pd
+    codes = np.asarray(v.cat.codes if hasattr(v, 'cat') else v.codes)
+    if not len(v.dtype.categories): return pd.Index([np.nan]*len(codes))
+    return pd.Index(pd.Series(v.dtype.categories.take(codes)).where(codes >= 0))
+
+def _refuse_mixed(v, name):
+    "Text with an offset from UTC beside text without one: nobody knows in which zone the latter is"
+    import pandas as pd
+    text = pd.Series(v).dropna().astype(str)
+    aware = text.str.contains(r'\d\d:\d\d.*(?:[Zz]|[+-]\d\d(?::?\d\d)?)$').to_numpy()
+    if not aware.any() or aware.all(): return
+    raise ValueError(f"{name} has {text.iloc[aware.argmax()]!r}, with an offset from UTC, and {text.iloc[aware.argmin()]!r}, without one. "
+                     "Give all times an offset, or none.")
 
 def is_number(
     t, # pandas index
