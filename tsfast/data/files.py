@@ -18,6 +18,7 @@ from .readers import read_arff, read_ts
 from .recordings import read_arrays, read_frame
 from .series_data import SeriesData
 from .sources import as_source
+from .steps import utc_times
 from .stored import split_name, stored_array, stored_kind
 from .table_files import TABLES, read_npy, read_table
 
@@ -101,6 +102,7 @@ def _read_tables(files, root, sep, args):
     parts = [args['id']] if isinstance(args['id'], str) else list(args['id'] or [])
     numbered = args['wide'] is not False and args['time'] is None and 2*len(word_columns(first.columns)) < first.shape[1]
     if args['wide'] or parts and 'file' not in parts or numbered and not (args['window'] or args['freq'] or args['label']):
+        if parts and not (args['wide'] or numbered): _refuse_restarts(files, frames, parts, args['time'])
         return read_frame(pd.concat(frames, ignore_index=True), **args, name=where)
     return _read_recordings(files, frames, root, {**args, 'id': parts or ['file']}, where)
 
@@ -141,6 +143,34 @@ def _same_columns(files, sep, names=()):
             one, other = (pd.api.types.is_numeric_dtype(o[c]) or o[c].isna().all() for o in (first, df))
             if one != other: raise ValueError(_other_kind(c, (files[0], first), (f, df)))
     return [df[list(first.columns)] for df in frames]
+
+# %% ../../nbs/data/14_files.ipynb #e5b7d013
+def _refuse_restarts(files, frames, id, time):
+    "A recording goes on in another file only where its times do: each file may count its own recordings"
+    by_text = {str(c): c for c in frames[0]}
+    id = [by_text.get(str(c)) for c in id]
+    if time is None: time = next((c for c in frames[0] if has_name(c, TIME_NAMES)), None)
+    if None in id or time is not None and str(time) not in by_text: return      # `read_frame` says what is not there
+    spans:dict = {}
+    for k, df in enumerate(frames):
+        t = pd.Series(np.nan, df.index) if time is None else _times_of(df[by_text[str(time)]], files[k])
+        found = t.groupby([df[c].to_numpy() for c in id]).agg(['min', 'max'])
+        for key, low, high in found.itertuples(name=None): spans.setdefault(key, []).append((low, high, k))
+    for key, seen in spans.items():
+        if len(seen) == 1: continue
+        if time is None: raise ValueError(_restarts(key, seen, files, id, None))
+        seen.sort(key=lambda o: o[0])
+        if any(not a[1] <= b[0] for a, b in zip(seen, seen[1:])): raise ValueError(_restarts(key, seen, files, id, time))
+
+def _times_of(v, file): return pd.Series(utc_times(v, f"{file}: column {v.name!r}"), v.index)
+
+def _restarts(key, seen, files, id, time):
+    one, two = sorted(o[2] for o in seen)[:2]
+    why = 'there is no time by which they would be one recording' if time is None else f"their times in column {time!r} overlap"
+    more = ' If a recording goes on in the next file, name its times, time=….' if time is None else ''
+    return (f"The id {key!r} of {', '.join(map(repr, id))} is in {files[one]} and in {files[two]}, and {why}. If each file counts its own "
+            f"recordings, pass id={['file', *id]}.{more} To join rows all the same, pass the frame that pd.concat "
+            "makes of the files to read_frame.")
 
 def _leading_zeros(frames, names):
     "Columns of names that are numbers in some files, and text with leading zeros in others"
