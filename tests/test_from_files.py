@@ -221,7 +221,7 @@ def test_names_of_digits(tmp_path):
 def test_files_that_count_their_own_recordings(tmp_path):
     "The same id in several files is one recording where its times go on, and is refused otherwise"
     df = pd.concat([pd.DataFrame(dict(trial=k, t=np.arange(5)*.5, a=np.arange(5.))) for k in range(3)], ignore_index=True)
-    for i in range(3): write(df, tmp_path/f's{i}.csv'); write(df.drop(columns='t'), tmp_path/f'n{i}.csv'); write(df.assign(t=df.t + .1*i), tmp_path/f'o{i}.csv'); write(df.assign(t=df.t + 3*i), tmp_path/f'g{i}.csv')
+    for i in range(3): write(df, tmp_path/f's{i}.csv'); write(df.drop(columns='t'), tmp_path/f'n{i}.csv'); write(df.assign(t=df.t + .1*i), tmp_path/f'o{i}.csv'); write(df.assign(t=df.t + 2.5*i), tmp_path/f'g{i}.csv')
     for o, why in (('n', "there is no time .* If a recording goes on in the next file"), ('s', "their times in column 't' overlap"), ('o', "their times in column 't' overlap")):
         with pytest.raises(ValueError, match=rf"The id 0 of 'trial' is in .*{o}0.csv and in .*{o}1.csv, and {why}") as e: read_data(tmp_path/f'{o}*.csv', id='trial')
         assert "pass id=['file', 'trial']" in str(e.value)

@@ -23,7 +23,7 @@ def read_frame(
     id=None, # column or columns that tell recordings apart; in a wide frame, the name of each series
     time=None, # column with the time of a row: dates, durations or numbers; None: rows are in order
     channels=None, # columns that are channels; default: all others. Wide: columns that are steps, or a dict of them by channel
-    y=None, # column or columns of the target; a target for each row (array, list, or a Series with the frame's index); or id to target, a dict
+    y=None, # column or columns of the target; targets of the rows, as an array, list or Series; or a dict, id to target
     group=None, # column or columns of what must not be on both sides of a split; default: the recording
     window:int|None=None, # steps of a series, to cut recordings into windows; None: each recording is one series
     stride:int|None=None, # steps from the start of a window to that of the next; default: `window`, so that windows do not overlap
@@ -215,7 +215,8 @@ def _step_labels(y, parts, sizes, n_steps):
     padded = isinstance(y, np.ndarray) and y.ndim == 2      # as long as the longest recording
     for i, (k, p) in enumerate(zip(counts, parts)):
         known = {sizes[i]} if sizes is not None else {len(p), n_steps}
-        if k not in known | ({n_steps} if padded else set()): raise ValueError(_other_labels(i, k, sizes[i] if sizes else len(p)))
+        if padded: known.add(n_steps)
+        if k not in known: raise ValueError(_other_labels(i, k, sizes[i] if sizes else len(p)))
     t = as_row_targets(np.concatenate([np.asarray(o)[:len(p)] for o, p in zip(y, parts)]))
     ends = np.cumsum([len(p) for p in parts])
     return [t.take(slice(b - len(p), b)) for b, p in zip(ends, parts)]
