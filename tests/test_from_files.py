@@ -218,6 +218,42 @@ def test_names_of_digits(tmp_path):
     (tmp_path/'labels.csv').write_text('file,label\n' + ''.join(f'00{i},{"ab"[i % 2]}\n' for i in range(4)))
     assert read_data(tmp_path, time='t').y.tolist() == list('abab')
 
+def test_files_that_count_their_own_recordings(tmp_path):
+    "The same id in several files is one recording where its times go on, and is refused otherwise"
+    df = pd.concat([pd.DataFrame(dict(trial=k, t=np.arange(5)*.5, a=np.arange(5.))) for k in range(3)], ignore_index=True)
+    for i in range(3): write(df, tmp_path/f's{i}.csv'); write(df.drop(columns='t'), tmp_path/f'n{i}.csv'); write(df.assign(t=df.t + .1*i), tmp_path/f'o{i}.csv'); write(df.assign(t=df.t + 2.5*i), tmp_path/f'g{i}.csv')
+    for o, why in (('n', "there is no time .* If a recording goes on in the next file"), ('s', "their times in column 't' overlap"), ('o', "their times in column 't' overlap")):
+        with pytest.raises(ValueError, match=rf"The id 0 of 'trial' is in .*{o}0.csv and in .*{o}1.csv, and {why}") as e: read_data(tmp_path/f'{o}*.csv', id='trial')
+        assert "pass id=['file', 'trial']" in str(e.value)
+        assert read_data(tmp_path/f'{o}*.csv', id=['file', 'trial'], time=None if o == 'n' else 't').X.shape == (9, 1, 5)
+    assert read_data(tmp_path/'g*.csv', id='trial', time='t').X.shape == (3, 1, 15)
+
+def test_ids_with_leading_zeros(tmp_path):
+    "'1' and '01' are two recordings, in one file and in several; numbers without such zeros are numbers"
+    df = pd.concat([recording(5).assign(run=o, kind=['00', '01'][k % 2]) for k, o in enumerate(['1', '01', '2', '02'])])
+    data = read_data(write(df, tmp_path/'all.csv'), id='run', time='t', y='kind')
+    assert data.ids.tolist() == ['01', '02', '1', '2'] and data.y.tolist() == ['01', '01', '00', '00']
+    (tmp_path/'parts').mkdir()
+    for o, g in df.groupby('run'): write(g, tmp_path/'parts'/f'{o}.csv')
+    assert read_data(tmp_path/'parts', id='run', time='t', y='kind').ids.tolist() == ['01', '02', '1', '2']
+    assert read_data(write(df.assign(run=df.run.astype(int).mul(3) + df.kind.astype(int), a=df.run), tmp_path/'int.csv'), id='run', time='t', channels='a').ids.tolist() == [3, 4, 6, 7]
+    (tmp_path/'ends.csv').write_text('id,v,lab\n01,3,NA,\n1,4,x,\n')
+    assert read_table(tmp_path/'ends.csv').to_dict('list') == dict(id=['01', '1'], v=[3, 4], lab=['NA', 'x'])
+    (tmp_path/'text.tsv').write_text('subject\tv\n007\t012\n007\t013\n')
+    assert read_table(tmp_path/'text.tsv').to_dict('list') == dict(subject=['007', '007'], v=[12, 13])
+
+@pytest.mark.parametrize('word', ['None', 'NA', 'N/A', 'null'])
+def test_classes_that_pandas_takes_for_missing(tmp_path, word):
+    for i, p in enumerate(parts): write(p, tmp_path/f'{i}.csv')
+    (tmp_path/'labels.csv').write_text('file,label\n' + ''.join(f'{i},{[word, "ab"][i % 2]}\n' for i in range(4)))
+    assert read_data(tmp_path, time='t').y.tolist() == [word, 'ab']*2
+    df = long.assign(state=long.state.replace('broken', word), note=1.)
+    df.loc[3, 'note'] = None
+    data = read_data(write(df, tmp_path/'long.csv'), **{**roles, 'y': 'state'})
+    assert data.y.tolist() == ['ok', word]*2 and np.isnan(data.X).sum() == np.isnan(want.X).sum() + 31*4 - len(long) + 1
+    (tmp_path/'gap.csv').write_text(f'label,0,1\n{word},1.5,2\n,1,{word}\nx,1,2\n')
+    assert read_table(tmp_path/'gap.csv').isna().to_numpy().tolist() == [[False]*3, [True, False, True], [False]*3]
+
 def test_files_are_found_in_order(root):
     found, folder = find_files(root/'classes')
     assert [f.relative_to(folder).as_posix() for f in found] == ['a/0.csv', 'a/2.csv', 'b/1.csv', 'b/3.csv']

@@ -99,6 +99,30 @@ def test_ways_to_say_the_target():
     fall = read_frame(long, y='act', label=lambda l: (l == 'run').any(), window=10, **kw).y
     assert fall.dtype == bool and fall.sum() not in (0, len(fall))
 
+def test_a_target_for_each_row():
+    "A Series with the index of the frame, a list or an array is one target for each row, also where ids look like numbers of rows"
+    df = long.assign(rec=long.rec.str[1:].astype(int))
+    kw = dict(id='rec', time='t', channels=channels, window=10)
+    want = read_frame(df, y='act', **kw)
+    for y in (df.act, df.act.rename(None), df.act.to_numpy(), df.act.tolist(), pd.Categorical(df.act)): assert read_frame(df, y=y, **kw).y.tolist() == want.y.tolist()
+    for o in (df.sample(frac=1, random_state=0), df.set_index('t'), df.set_index(['rec', 't'])): assert read_frame(o, y=o.act, **({} if o.index.nlevels > 1 else kw) | dict(channels=channels, window=10)).y.tolist() == want.y.tolist()
+    assert read_frame(df.drop(columns='act'), y=df.act, id='rec', time='t', channels=channels, window=10).y.tolist() == want.y.tolist()
+    by_id = pd.Series(list('abab'))
+    assert read_frame(df, y=by_id, **kw).y.tolist() == read_frame(df, y=by_id.to_dict(), **kw).y.tolist()
+    with pytest.raises(ValueError, match="of which 3 is no recording of The data frame.*name of a column, or y.to_dict"): read_frame(df.iloc[:99], y=df.act, **kw)
+    with pytest.raises(ValueError, match="y is a Series called 't0', and the column of that name"): read_frame(wide, y=wide.t0 + 1)
+
+def test_targets_of_wide_rows():
+    want, y = labelled.label.tolist(), labelled.label
+    df = labelled.drop(columns=['label', 'person'])
+    for o in (y, want, y.to_numpy()): assert read_frame(df, y=o).y.tolist() == want
+    assert read_frame(df.set_axis(list('abcdefghijkl')), y=y.set_axis(list('abcdefghijkl'))).y.tolist() == want
+    for o in (y[::-1], y[:6], y.to_dict(), dict(enumerate(y))):
+        with pytest.raises(ValueError, match='without an id, and y gives targets by id.*Series with the index of the frame'): read_frame(df, y=o)
+    other = df.assign(n=np.arange(12)[::-1])
+    assert read_frame(other, id='n', y=y.to_dict()).y.tolist() == want[::-1]
+    with pytest.raises(ValueError, match='are both the rows of the frame and the ids.*name of a column, or as a dict'): read_frame(other, id='n', y=y)
+
 def test_several_columns_tell_recordings_apart():
     df = long.assign(day=long.rec.map(dict(r0=1, r1=1, r2=2, r3=2)), n=long.rec.map(dict(r0=1, r1=2, r2=1, r3=2)))
     data = read_frame(df, id=['day', 'n'], time='t', channels=channels, window=10)
@@ -124,7 +148,7 @@ def test_times_of_each_kind_sort_rows():
     want = read_frame(long, id='rec', time='t', channels=channels, window=10)
     date = pd.Timestamp('2024-01-31 10:00') + pd.to_timedelta(long.t, unit='s')
     for time in (date, date.dt.strftime('%Y-%m-%d %H:%M:%S.%f'), date.dt.tz_localize('Europe/Berlin'), date - date[0], date.dt.to_period('ms'),
-                 date.astype(object), long.t.astype('Float64'), (long.t*2).astype(int), (long.t*2).astype('Int64')):
+                 date.astype(object), pd.Series(pd.Categorical(date)), pd.Series(pd.Categorical(date.astype(str))), pd.Series(pd.Categorical(long.t)), long.t.astype('Float64'), (long.t*2).astype(int), (long.t*2).astype('Int64')):
         data = read_frame(long.assign(t=time).sample(frac=1, random_state=3), id='rec', time='t', channels=channels, window=10)
         assert np.array_equal(data.X, want.X), time.dtype
     assert str(read_frame(long.assign(t=date), id='rec', time='t', channels=channels).starts.dtype).startswith('datetime64')
@@ -163,6 +187,29 @@ def test_wide_frames_with_two_levels_of_columns_and_windows():
     assert cut.X.shape == (2 + 11*4, 1, 8) and cut.ids.tolist() == [0]*2 + sum(([i]*4 for i in range(1, 12)), []) and set(cut.y[:6]) == {'a'}
     assert read_frame(wide.rename_axis('day'), wide=True).ids.tolist() == list(range(12))
 
+@pytest.mark.parametrize('sep', ['_', '.', ' ', '-'])
+def test_names_of_wide_columns_tell_channels(sep):
+    v = {c: rng.normal(size=(6, 12)) for c in ('vibration', 'motor_current')}
+    frames = [pd.DataFrame({f'{c}{sep}{i}': v[c][:, i] for c, i in pairs}) for pairs in ([(c, i) for c in v for i in range(12)],
+              [(c, i) for i in range(12) for c in v], [(c, i) for c in v for i in sorted(range(12), key=str)])]
+    for df in frames:
+        data = read_frame(df.assign(kind=list('aabbcc')), y='kind')
+        assert data.channels == list(v) and np.array_equal(data.X, np.stack(list(v.values()), 1).astype(np.float32))
+        assert 'names of columns tell channels: vibration, motor_current' in str(data)
+    numbered = read_frame(frames[1].rename(columns=lambda c: c.replace('vibration', 'motor1').replace('motor_current', 'motor2')))
+    assert numbered.channels == ['motor1', 'motor2'] and np.array_equal(numbered.X, read_frame(frames[0]).X)
+    one = read_frame(frames[0], channels=list(frames[0]))
+    assert one.X.shape == (6, 1, 24)
+    with pytest.raises(ValueError, match="step 11 is there for 'vibration' and not for 'motor_current'"): read_frame(frames[0].iloc[:, :-1])
+    with pytest.raises(ValueError, match="and 't7' is called otherwise"): read_frame(frames[0].assign(t7=1.))
+    with pytest.raises(ValueError, match="each channel would have one step"): read_frame(frames[1].iloc[:, :2], wide=True)
+
+@pytest.mark.parametrize('names', [[f't{i}' for i in range(20)], list(range(20)), [str(i) for i in range(20)], [f'step_{i}' for i in range(20)],
+    [f'2024-{m:02d}' for m in range(1, 21)], [f'{m}_{y}' for y in (2023, 2024) for m in ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct')],
+    [f'2024_{m}' for m in range(20)], [f'day{d}_{h}' for d in range(2) for h in range(10)], [f'v_0_{i}' for i in range(20)]])
+def test_plain_wide_columns_are_one_channel(names):
+    assert read_frame(wide.set_axis(names, axis=1)).X.shape == (12, 1, 20)
+
 def test_arrays_and_lists():
     lists = [rng.normal(size=(2, n)) for n in (30, 42, 25)]
     data = read_arrays(lists, ['a', 'b', 'a'], channels=['u', 'v'])
@@ -175,7 +222,15 @@ def test_arrays_and_lists():
     frames = read_arrays([pd.DataFrame(x.T, columns=['u', 'v']) for x in lists], [1., 2., 3.])
     assert frames.channels == ['u', 'v'] and np.array_equal(frames.X, data.X, equal_nan=True)
     X = np.zeros((4, 2, 9), np.float32)
+    assert read_arrays(X, np.arange(36).reshape(4, 9), window=3, label='last').y[:4].tolist() == [2, 5, 8, 11]
     assert read_arrays(X).X is X and read_arrays(X, np.zeros(4), groups=[1, 1, 2, 2]).groups.tolist() == [1, 1, 2, 2]
+
+@pytest.mark.parametrize('sizes, i', [((30, 40, 25), 1), ((30, 45, 25), 1), ((30, 42, 42), 2), ((42, 42, 42), 0), ((50, 50, 50), 0)])
+def test_labels_of_other_steps(sizes, i):
+    lists = [rng.normal(size=(2, n)) for n in (30, 42, 25)]
+    steps = [30, 42, 25][i]
+    with pytest.raises(ValueError, match=f'y has {sizes[i]} labels for recording {i}, which has {steps} steps'):
+        read_arrays(lists, [['a', 'b']*(n//2) + ['a']*(n % 2) for n in sizes], window=10, label='last')
 
 
 # ---------------------------------------------------------------- even steps
@@ -226,6 +281,18 @@ def test_labels_in_even_steps():
     assert 'freq=0.5 added' in str(data) and data.recording.freq == .5
     at = dict(zip(zip(df.rec, df.t), df.act))
     assert all(data.y[k, j] == at[(i, s + .5*j)] for k, (i, s) in enumerate(zip(data.ids, data.starts)) for j in range(8) if (i, s + .5*j) in at)
+
+@pytest.mark.parametrize('fill', ['none', 'previous', 'linear', 'nearest', 'zero', 'mean', dict(ax='mean', ay='linear')])
+def test_labels_change_no_step(fill):
+    "With and without labels, and in prediction, a recording has the same even steps"
+    df = long.assign(t=long.t + long.groupby('rec').cumcount() % 3*.1)
+    if fill == 'mean': df = pd.concat([df, df[::5]], ignore_index=True)
+    kw = dict(id='rec', time='t', channels=channels, freq=.8, fill=fill)
+    data, plain = read_frame(df, y='kind', **kw), read_frame(df, **kw)
+    assert np.array_equal(data.X, plain.X, equal_nan=True) and data.ends.tolist() == plain.ends.tolist() and data.y.tolist() == ['in', 'out']*2
+    for x, (_, g) in zip(data.X, df.groupby('rec')):
+        v, t = prepared(g, data.recording, channels)
+        assert np.array_equal(x[:, :len(v)].T, v, equal_nan=True) and np.isnan(x[:, len(v):]).all()
 
 
 # ---------------------------------------------------------------- splits and loaders
@@ -321,6 +388,9 @@ bad = {
     'a missing time': (lambda: read_frame(plain.assign(t=plain.t.where(plain.index != 7)), id='rec', time='t'), ["Recording 'r0' has no time in row 7, column 't', and 1 such row", "dropna(subset=['t'])"]),
     'a doubled time': (lambda: read_frame(pd.concat([plain, plain[35:40]]), id='rec', time='t'), ["Recording 'r1' has the time 2.5 more than once in column 't', and 5 rows", "df.drop_duplicates(['rec', 't'])", "fill='mean'"]),
     'times that are text': (lambda: read_frame(plain.assign(t='03/04/2024'), id='rec', time='t'), ["The data frame: column 't' has '03/04/2024' for a time", 'pd.to_datetime']),
+    'times with and without an offset': (lambda: read_frame(plain.assign(t=['2024-01-31 10:00:00', *(f'2024-01-31T10:{i//60:02d}:{i%60:02d}+01:00' for i in range(162))]), id='rec', time='t'), ["column 't' has '2024-01-31T10:00:00+01:00', with an offset from UTC, and '2024-01-31 10:00:00', without one", 'Give all times an offset, or none']),
+    'a missing categorical time': (lambda: read_frame(plain.assign(t=pd.Categorical(plain.t.where(plain.index != 7))), id='rec', time='t'), ["Recording 'r0' has no time in row 7"]),
+    'a missing categorical time, as text': (lambda: read_frame(plain.assign(t=pd.Categorical((pd.Timestamp('2024') + pd.to_timedelta(plain.t, unit='s')).astype(str).where(plain.index != 7))), id='rec', time='t'), ["Recording 'r0' has no time in row 7"]),
     'two groups in a recording': (lambda: read_frame(long, group='act', window=5, **kw), ["recording 'r0' belongs to two groups, 'rest' and 'walk', by 'act'"]),
     'a label that varies': (lambda: read_frame(long, y='act', **kw), ["The target of recording 'r0' is not the same in all steps: column 'act' holds", "Pass window=", "'step' for one target"]),
     'a number that varies': (lambda: read_frame(long, y='height', window=5, **kw), ["The target of recording 'r0'", 'holds 0.0, 4.0', 'np.mean']),

@@ -6,7 +6,7 @@
 __all__ = ['FrameColumns', 'find_columns', 'as_table', 'row_keys']
 
 # %% ../../nbs/data/12_columns.ipynb #0dbc6324
-import warnings
+import re, warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 import numpy as np
@@ -48,6 +48,9 @@ def find_columns(
         if wide is None: cols.wide = _is_wide(df, cols, said, levels, listed, long, name)
     _settle(df, cols, said, levels, listed, name)
     rest = [c for c in df.columns if c not in {*cols.id, *cols.y, *cols.group, cols.time, *levels}]
+    if cols.wide and channels is None and (named := _named_steps(rest, name)):
+        channels, rest = named, []
+        cols.notes.append(f"names of columns tell channels: {', '.join(named)}")
     cols.channels = _wide_channels(df, channels, rest, name) if cols.wide else _long_channels(df, listed, rest, name)
     return cols
 
@@ -196,6 +199,39 @@ def _long_channels(df, listed, rest, name):
                                  and not (axes and str(c).lower() == 'y')]
     if unclear: raise ValueError(_unclear(unclear[0], channels, name))
     return list(channels)
+
+# %% ../../nbs/data/12_columns.ipynb #d8e2f6a4
+_PARTS = {'year', 'quarter', 'month', 'week', 'day', 'hour', 'minute', 'step', 'y', 'q', 'm', 'w', 'd', 'h'}      # of times: day1_12
+
+def _named_steps(cols, name):
+    "Channel to its columns, where they are called '<channel>_<number>' with several channels; None where they are not"
+    found = [re.fullmatch(r'(.*[^\W\d_].*?)[_ .-](\d+)', c) if isinstance(c, str) else None for c in cols]
+    by_name = {}
+    for c, m in zip(cols, found):
+        if m is not None: by_name.setdefault(m[1], {})[int(m[2])] = c
+    words = word_columns([re.sub(r'[\W\d_]', '', k) for k in by_name])         # months and days are parts of dates
+    if len(by_name) < 2 or {o.lower() for o in words} <= _PARTS: return None
+    other = [c for c, m in zip(cols, found) if m is None]
+    if other: raise ValueError(_not_named(other[0], by_name, name))
+    first, *more = by_name.items()
+    for k, steps in more:
+        if set(steps) != set(first[1]): raise ValueError(_other_steps(k, steps, *first, name))
+    if len(first[1]) < 2 or sum(map(len, by_name.values())) < len(cols): raise ValueError(_no_rectangle(cols, name))
+    return {k: [steps[i] for i in sorted(steps)] for k, steps in by_name.items()}
+
+def _not_named(c, by_name, name):
+    return (f"{name} has columns of the channels {list(by_name)[:5]} by their names, '<channel>_<number>', and {c!r} is called otherwise. "
+            "Give it a role, id=, y= or group=, drop it, or name the columns: channels={'<channel>': [columns of its steps], …}.")
+
+def _other_steps(k, steps, k0, steps0, name):
+    i = min(set(steps) ^ set(steps0))
+    has, lacks = (k, k0) if i in steps else (k0, k)
+    return (f"{name}: names of columns tell channels, and step {i} is there for {has!r} and not for {lacks!r}. Expected the same steps of "
+            "each; name the columns otherwise, channels={'<channel>': [columns of its steps], …}, or channels=[…] for one channel.")
+
+def _no_rectangle(cols, name):
+    return (f"{name}: the columns {cols[:5]} look like channels and steps by their names, and each channel would have one step, or a step "
+            "twice. Name them: channels={'<channel>': [columns of its steps], …}, or channels=[…] for one channel.")
 
 # %% ../../nbs/data/12_columns.ipynb #26a95e9a
 def _check_numbers(df, cols, name, wide):

@@ -160,7 +160,7 @@ def from_df(cls:TSDataLoaders,
     id=None, # column or columns that tell recordings apart
     time=None, # column with the time of a row; rows are sorted by it
     channels=None, # columns that are channels; default: all others
-    y=None, # column or columns of the target; or a dict or pandas Series, id to target
+    y=None, # column or columns of the target; a target for each row; or id to target, a dict: see `read_frame`
     group=None, # column or columns of what must not be on both sides of a split; default: the recording
     window:int|None=None, # steps of a series, to cut recordings into windows; None: each recording is one series
     stride:int|None=None, # steps from the start of a window to that of the next; default: `window`

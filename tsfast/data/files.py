@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from ..core import suggest
-from ..frames import LABEL_NAMES, has_name, word_columns
+from ..frames import ID_NAMES, LABEL_NAMES, TIME_NAMES, has_name, word_columns
 from .columns import as_table
 from .readers import read_arff, read_ts
 from .recordings import read_arrays, read_frame
 from .series_data import SeriesData
 from .sources import as_source
+from .steps import utc_times
 from .stored import split_name, stored_array, stored_kind
 from .table_files import TABLES, read_npy, read_table
 
@@ -92,15 +93,16 @@ def _is_hidden(file, root): return any(o.startswith(('.', '_')) for o in file.re
 def _read_tables(files, root, sep, args):
     "One table, one in parts, or a recording in each file"
     if len(files) == 1:
-        df = read_table(files[0], sep)
+        df = read_table(files[0], sep, names=_naming(args))
         if args['y'] is None and args['wide'] is not False: _warn_label_without_name(df, files[0])
         return read_frame(df, **args, name=str(files[0]))
-    frames = _same_columns(files, sep)
+    frames = _same_columns(files, sep, _naming(args))
     where = f"{root or files[0].parent} ({len(files)} files)"
     first = frames[0]
     parts = [args['id']] if isinstance(args['id'], str) else list(args['id'] or [])
     numbered = args['wide'] is not False and args['time'] is None and 2*len(word_columns(first.columns)) < first.shape[1]
     if args['wide'] or parts and 'file' not in parts or numbered and not (args['window'] or args['freq'] or args['label']):
+        if parts and not (args['wide'] or numbered): _refuse_restarts(files, frames, parts, args['time'])
         return read_frame(pd.concat(frames, ignore_index=True), **args, name=where)
     return _read_recordings(files, frames, root, {**args, 'id': parts or ['file']}, where)
 
@@ -124,9 +126,16 @@ def _names(files, root):
     return [(f if root is None else f.relative_to(root)).as_posix() for f in files]
 
 # %% ../../nbs/data/14_files.ipynb #1070262a
-def _same_columns(files, sep):
+def _naming(args):
+    "Columns whose values are names"
+    given = [args[k] for k in ('id', 'group', 'y')]
+    return [o for v in given for o in (v if isinstance(v, (list, tuple)) else [v]) if isinstance(o, (str, int))]
+
+def _same_columns(files, sep, names=()):
     "The frames of files with the same columns of the same kinds"
-    frames = [as_table(read_table(f, sep), str(f))[0] for f in files]       # a stored index is a column
+    frames = [as_table(read_table(f, sep, names=names), str(f))[0] for f in files]       # a stored index is a column
+    zeros = _leading_zeros(frames, names)
+    if zeros: frames = [as_table(read_table(f, sep, {c: str for c in zeros if c in o}), str(f))[0] for f, o in zip(files, frames)]
     first = frames[0]
     for f, df in zip(files[1:], frames[1:]):
         if set(df.columns) != set(first.columns): raise ValueError(_other_columns(f, df, files[0], first))
@@ -134,6 +143,41 @@ def _same_columns(files, sep):
             one, other = (pd.api.types.is_numeric_dtype(o[c]) or o[c].isna().all() for o in (first, df))
             if one != other: raise ValueError(_other_kind(c, (files[0], first), (f, df)))
     return [df[list(first.columns)] for df in frames]
+
+# %% ../../nbs/data/14_files.ipynb #e5b7d013
+def _refuse_restarts(files, frames, id, time):
+    "A recording goes on in another file only where its times do: each file may count its own recordings"
+    by_text = {str(c): c for c in frames[0]}
+    id = [by_text.get(str(c)) for c in id]
+    if time is None: time = next((c for c in frames[0] if has_name(c, TIME_NAMES)), None)
+    if None in id or time is not None and str(time) not in by_text: return      # `read_frame` says what is not there
+    spans:dict = {}
+    for k, df in enumerate(frames):
+        t = pd.Series(np.nan, df.index) if time is None else _times_of(df[by_text[str(time)]], files[k])
+        found = t.groupby([df[c].to_numpy() for c in id]).agg(['min', 'max'])
+        for key, low, high in found.itertuples(name=None): spans.setdefault(key, []).append((low, high, k))
+    for key, seen in spans.items():
+        if len(seen) == 1: continue
+        if time is None: raise ValueError(_restarts(key, seen, files, id, None))
+        seen.sort(key=lambda o: o[0])
+        if any(not a[1] <= b[0] for a, b in zip(seen, seen[1:])): raise ValueError(_restarts(key, seen, files, id, time))
+
+def _times_of(v, file): return pd.Series(utc_times(v, f"{file}: column {v.name!r}"), v.index)
+
+def _restarts(key, seen, files, id, time):
+    one, two = sorted(o[2] for o in seen)[:2]
+    why = 'there is no time by which they would be one recording' if time is None else f"their times in column {time!r} overlap"
+    more = ' If a recording goes on in the next file, name its times, time=….' if time is None else ''
+    return (f"The id {key!r} of {', '.join(map(repr, id))} is in {files[one]} and in {files[two]}, and {why}. If each file counts its own "
+            f"recordings, pass id={['file', *id]}.{more} To join rows all the same, pass the frame that pd.concat "
+            "makes of the files to read_frame.")
+
+def _leading_zeros(frames, names):
+    "Columns of names that are numbers in some files, and text with leading zeros in others"
+    cols = [c for c in frames[0] if str(c) in set(map(str, names)) or has_name(c, ID_NAMES)]
+    kinds = {c: {pd.api.types.is_numeric_dtype(df[c]) for df in frames if c in df} for c in cols}
+    digits = lambda v: pd.api.types.is_numeric_dtype(v) or v.dropna().astype(str).str.fullmatch(r'\d+').all()
+    return [c for c in cols if len(kinds[c]) > 1 and all(digits(df[c]) for df in frames if c in df)]
 
 # %% ../../nbs/data/14_files.ipynb #21af24af
 def _read_labelled(files, root, labels, y, group, sep, args):
@@ -154,7 +198,7 @@ def _read_labelled(files, root, labels, y, group, sep, args):
 
 def _labels_of(file, names, y, group, sep):
     "File -> label, and file -> group or None, from a table with a line for each file"
-    df = read_table(file, sep)
+    df = read_table(file, sep, names=[o for o in (y, group) if o is not None])
     cols = list(df.columns)
     where = next((c for c in cols if has_name(c, {'file', 'filename', 'name', 'path', 'recording'})), cols[0])
     rest = [c for c in cols if c not in (where, group)]

@@ -11,10 +11,10 @@ import pandas as pd
 from dataclasses import replace
 from ..core import check_series, is_whole, warn_lost_digits
 from .columns import as_table, find_columns, row_keys
-from .labels import as_row_targets, read_targets, targets_by_id
+from .labels import as_row_targets, check_row_or_id, read_targets, targets_by_id, with_row_targets
 from .series_data import SeriesData, cut_recordings, with_targets
 from .sources import sourced
-from .steps import RecordingSettings, as_freq, even_steps, fill_by_channel, time_order, utc_times, warn_uneven
+from .steps import RecordingSettings, as_freq, even_steps, fill_by_channel, nearest_steps, time_order, utc_times, warn_uneven
 from .targets import as_targets, same_length
 
 # %% ../../nbs/data/13_recordings.ipynb #df509d7a
@@ -23,7 +23,7 @@ def read_frame(
     id=None, # column or columns that tell recordings apart; in a wide frame, the name of each series
     time=None, # column with the time of a row: dates, durations or numbers; None: rows are in order
     channels=None, # columns that are channels; default: all others. Wide: columns that are steps, or a dict of them by channel
-    y=None, # column or columns of the target; or a dict or pandas Series, id to target
+    y=None, # column or columns of the target; targets of the rows, as an array, list or Series; or a dict, id to target
     group=None, # column or columns of what must not be on both sides of a split; default: the recording
     window:int|None=None, # steps of a series, to cut recordings into windows; None: each recording is one series
     stride:int|None=None, # steps from the start of a window to that of the next; default: `window`, so that windows do not overlap
@@ -37,10 +37,13 @@ def read_frame(
 
     Without `label`, all steps of a series must have one label; windows of classes may have several, of which the most frequent counts."""
     check_windows(window, stride)
+    index = df.index if isinstance(df, pd.DataFrame) else None
     df, levels = as_table(df, name)
+    df, y, of_rows = with_row_targets(df, y, index, channels, name)
     targets = None if isinstance(y, (dict, pd.Series)) else y
     asks = window is not None or freq is not None or label is not None
     cols = find_columns(df, id, time, channels, targets, group, levels=levels, long=asks, wide=wide, name=name)
+    if of_rows is not None and cols.id: check_row_or_id(of_rows, *row_keys(df, cols.id, name))
     read = _read_wide if cols.wide else _read_long
     return read(df, cols, y, window, stride, label, as_freq(freq), fill, name)
 
@@ -110,11 +113,10 @@ def _even(parts, labels, times, cols, freq, ways, ids):
     "Each recording in even steps; the label of a step is the one recorded nearest to it"
     out, added = ([], [], []), []
     for i, (v, t) in enumerate(zip(parts, times)):
-        k, lab = v.shape[1], np.empty((len(v), 0)) if labels is None else labels[i].values.reshape(len(v), -1).astype(np.float64)
-        names = [*cols.channels, *((None, j) for j in range(lab.shape[1]))]
-        fill = dict(zip(names, [*ways, *['nearest']*lab.shape[1]]))
-        even, t = even_steps(np.hstack([v, lab]), t, freq, fill, names, 'The recording' if ids is None else f"Recording {ids[i]!r}")
-        for o, new in zip(out, (even[:, :k].astype(np.float32), even[:, k:], t)): o.append(new)
+        lab = np.empty((len(v), 0)) if labels is None else labels[i].values.reshape(len(v), -1).astype(np.float64)
+        where = 'The recording' if ids is None else f"Recording {ids[i]!r}"
+        even, grid = even_steps(v, t, freq, dict(zip(cols.channels, ways)), cols.channels, where)
+        for o, new in zip(out, (even.astype(np.float32), nearest_steps(lab, t, freq, len(grid), where), grid)): o.append(new)
         if len(even) > len(v): added.append(len(even) - len(v))
     if added: cols.notes.append(_added(added, freq, len(parts)))
     return out[0], None if labels is None else [_as_before(l, v) for l, v in zip(labels, out[1])], out[2]
@@ -131,6 +133,7 @@ def _read_wide(df, cols, y, window, stride, label, freq, fill, name):
     for arg, v in (('freq', freq), ('label', label)):
         if v is not None: raise ValueError(_no_steps_in_rows(arg, v, name))
     codes, ids = row_keys(df, cols.id, name)
+    if not (cols.id or cols.y or y is None): raise ValueError(_no_id_for_targets(y, len(df), name))
     targets = read_targets(df, cols.y, name) if cols.y or y is None else targets_by_id(y, ids, codes, name)
     ids = ids[codes] if cols.id else None
     groups = _values_of(df, cols.group, name) if cols.group else None
@@ -141,6 +144,10 @@ def _read_wide(df, cols, y, window, stride, label, freq, fill, name):
     data = SeriesData(as_array(df, np.float32), None, None if names == [None] else [str(c) for c in names], ids, groups, notes=cols.notes)
     if window is not None: return _windows_of_rows(data, targets, window, stride, name)
     return data if targets is None else with_targets(data, targets, targets.values, None, name)
+
+def _no_id_for_targets(y, n, name):
+    return (f"{name} has {n} rows that are series, without an id, and y gives targets by id, {list(y.keys())[:5]}. Name the id, id=…; "
+            "or pass a target for each row: a list, or a Series with the index of the frame.")
 
 def _values_of(df, cols, name):
     codes, found = row_keys(df, cols, name)
@@ -178,6 +185,7 @@ def read_arrays(
     "Series, targets and groups from arrays"
     check_windows(window, stride)
     if channels is None and isinstance(X, (list, tuple)) and len(X) and hasattr(X[0], 'columns'): channels = list(X[0].columns)
+    sizes = _sizes(X) if window is not None and len(X) else None
     X = check_series(sourced(X), name)
     channels = None if channels is None else [str(c) for c in channels]
     if channels is not None and len(channels) != X.shape[1]: raise ValueError(_other_names(channels, X.shape[1], name))
@@ -186,7 +194,7 @@ def read_arrays(
         if label is not None: raise ValueError(f"label={label!r} is for windows. Pass window=, or one target for each series.")
         return SeriesData(X, None if y is None else as_targets(y, len(X)), channels, ids, groups)
     parts = [_without_padding(np.asarray(x, dtype=np.float32)).T for x in X]
-    labels = None if y is None else _step_labels(y, parts, X.shape[2])
+    labels = None if y is None else _step_labels(y, parts, sizes, X.shape[2])
     ids, settings = np.arange(len(X)) if ids is None else ids, RecordingSettings(window=window, stride=stride or window)
     data = cut_recordings(parts, ids, ids if groups is None else groups, settings, labels=labels, label=label, name=name)
     return replace(data, channels=channels)
@@ -198,14 +206,28 @@ def _one_each(v, n, what):
     return v
 
 # %% ../../nbs/data/13_recordings.ipynb #1257913d
-def _step_labels(y, parts, n_steps):
+def _step_labels(y, parts, sizes, n_steps):
     "Labels of the steps of each recording, from one for each recording or for each step"
     same_length(len(parts), y)
-    by_step = all(np.ndim(o) == 1 for o in y) and (len(y[0]) == n_steps or all(len(o) >= len(p) > 1 for o, p in zip(y, parts)))
+    counts = [len(o) if np.ndim(o) == 1 else None for o in y]
+    by_step = None not in counts and (len(set(counts)) > 1 or counts[0] >= n_steps > 1 or counts == sizes and counts[0] > 1)
     if not by_step: return _repeated(as_row_targets(as_targets(y)), parts)
+    padded = isinstance(y, np.ndarray) and y.ndim == 2      # as long as the longest recording
+    for i, (k, p) in enumerate(zip(counts, parts)):
+        known = {sizes[i]} if sizes is not None else {len(p), n_steps}
+        if padded: known.add(n_steps)
+        if k not in known: raise ValueError(_other_labels(i, k, sizes[i] if sizes else len(p)))
     t = as_row_targets(np.concatenate([np.asarray(o)[:len(p)] for o, p in zip(y, parts)]))
     ends = np.cumsum([len(p) for p in parts])
     return [t.take(slice(b - len(p), b)) for b, p in zip(ends, parts)]
+
+def _sizes(X):
+    "Steps of each recording in a list; None where they are not known, since series are padded or are files"
+    if not isinstance(X, (list, tuple)) or not all(hasattr(x, 'columns') or np.ndim(x) for x in X): return None
+    return [len(x) if hasattr(x, 'columns') else np.shape(x)[-1] for x in X]
+
+def _other_labels(i, n, steps):
+    return f"y has {n} labels for recording {i}, which has {steps} steps. Expected a label for each step, or one for each recording."
 
 # %% ../../nbs/data/13_recordings.ipynb #91f5735c
 def _two_groups(i, groups, cols, name):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from ..core import optional_import
+from ..frames import ID_NAMES, has_name
 
 # %% ../../nbs/data/14_table_files.ipynb #8f1dfd7d
 TABLES = ('.csv', '.tsv', '.txt', '.parquet', '.pq', '.feather', '.arrow')
@@ -19,11 +20,12 @@ def read_table(
     file, # `.csv`, `.tsv`, `.txt`, `.parquet`, `.pq`, `.feather` or `.arrow`
     sep:str|None=None, # between the cells of a text file; None: found out
     dtype=None, # of the columns of a text file, as for `pandas.read_csv`
+    names=(), # columns of a text file that name something, such as ids: 007 stays text. Those called so by `ID_NAMES` are, too
 ) -> pd.DataFrame: # columns '0', '1', … where a text file has no line of names
     "A file as a data frame; a `ValueError` with its name says what cannot be read"
     file = Path(file)
     if not file.exists(): raise FileNotFoundError(f"There is no file {file}.")
-    if file.suffix.lower() in ('.csv', '.tsv', '.txt'): return _read_text(file, sep, dtype)
+    if file.suffix.lower() in ('.csv', '.tsv', '.txt'): return _read_text(file, sep, dtype, names)
     if file.suffix.lower() not in TABLES: raise ValueError(f"{file} ends in {file.suffix!r}. Expected {', '.join(TABLES)}.")
     optional_import('pyarrow', f"Reading {file.name}")
     read = pd.read_parquet if file.suffix.lower() in ('.parquet', '.pq') else pd.read_feather
@@ -43,7 +45,7 @@ def _damaged(file, e):
     return f"{file} cannot be read ({' '.join(str(e).split())[:150]}). It may end early, or be of another kind than its name says."
 
 # %% ../../nbs/data/14_table_files.ipynb #d6b74852
-def _read_text(file, sep, dtype):
+def _read_text(file, sep, dtype, keep):
     "A text table"
     enc = _encoding(file)
     try:
@@ -52,8 +54,10 @@ def _read_text(file, sep, dtype):
         sep = _separator(head, file) if sep is None else sep
         names = _is_header([_cells(line, sep) for line in head])
         decimal = ',' if sep != ',' and any(_has_decimal_comma(o) for line in head for o in _cells(line, sep)) else '.'
-        df = pd.read_csv(file, sep=r'\s+' if sep == ' ' else sep, header=0 if names else None, encoding=enc, decimal=decimal,
-                         skipinitialspace=True, index_col=False, dtype=dtype)
+        how = dict(sep=r'\s+' if sep == ' ' else sep, header=0 if names else None, encoding=enc, decimal=decimal, skipinitialspace=True,
+                   index_col=False)
+        df = pd.read_csv(file, dtype=dtype, **how)
+        df = _as_written(df, file, keep, how)
     except UnicodeDecodeError as e: raise ValueError(_undecodable(file, e)) from None
     except pd.errors.EmptyDataError: raise ValueError(f"{file} is empty.") from None
     except pd.errors.ParserError as e: raise ValueError(_bad_row(file, sep, e)) from None
@@ -63,6 +67,20 @@ def _read_text(file, sep, dtype):
     stored = [c for c in df.columns[:1] if names and str(c).startswith('Unnamed') and df[c].dtype.kind in 'iu']     # pandas' index
     if stored: df = df.drop(columns=stored)
     return df
+
+def _as_written(df, file, keep, how):
+    "Words such as None and NA among other text are text, and 007 stays so in a column of names"
+    keep = {str(c) for c in keep}
+    number = {c: pd.api.types.is_numeric_dtype(df[c]) for c in df}
+    words = [c for c in df if not number[c] and df[c].isna().any() and df[c].notna().any()]
+    names = [c for c in df if number[c] and (str(c) in keep or has_name(c, ID_NAMES))]
+    if not words and not names: return df
+    text = pd.read_csv(file, usecols=[*words, *names], dtype=str, keep_default_na=False, na_values=_MISSING, **how)
+    zeros = [c for c in names if text[c].str.fullmatch(r'0\d+').any()]
+    for c in (*words, *zeros): df[c] = text[c]
+    return df
+
+_MISSING = ['', 'nan', 'NaN', 'NaT', '<NA>']
 
 def _encoding(file):
     "UTF-16 by its byte order mark, else UTF-8"
