@@ -128,6 +128,15 @@ def test_wide_csv(tmp_path, capsys, kind):
     assert len(pd.read_csv(tmp_path/'p.csv')) == 40 and '40 agree' in capsys.readouterr().out
 
 
+def test_ids_with_leading_zeros(csv, tmp_path):
+    "Windows are printed with the ids of the file"
+    df = activity(12).assign(subject=lambda o: o.subject.str[1:].str.zfill(3))
+    df.to_csv(csv, index=False)
+    assert run(csv, *LONG, out=tmp_path/'o') == 0
+    for more in ([], ['--id', 'subject']):
+        assert main(['predict', str(tmp_path/'o'), str(csv), '--windows', *more, '--out', str(tmp_path/'p.csv')]) == 0
+        assert pd.read_csv(tmp_path/'p.csv', dtype=dict(subject=str)).subject.unique().tolist() == [f'{i:03}' for i in range(12)]
+
 def test_folder(tmp_path, capsys):
     "Recordings of unequal length, whose labels and patients are in labels.csv"
     assert run(folder_of_recordings(tmp_path/'rec'), '--label', 'label', '--group', 'patient', out=tmp_path/'o') == 0

@@ -110,7 +110,7 @@ def _window_tables(p, args):
 
 def _windows_of(p, args, file):
     from tsfast.data.file_parts import recording_parts
-    chunks = recording_parts(file, channels=p.input_shape[0])
+    chunks = recording_parts(file, channels=p.input_shape[0], texts=args.id or getattr(p.recording, 'id', ()))
     channels = [int(o) for o in args.channels] if args.channels and str(file).endswith('.npy') else args.channels
     tables = p.stream_windows(chunks, args.stride, channels=channels, average=args.average, time=args.time, id=args.id, bs=args.bs)
     for o in tables: yield {c: o[c] for c in o}

@@ -133,6 +133,8 @@ def recording_parts(
     file, # `.npy`: (steps,), (steps, channels) or (channels, steps); `.zarr`, `.h5`: (steps, channels); a table: one row per step
     rows:int=2**16, # steps in each part, but for the last
     channels:int|None=None, # of the model, by which the layout of an array is known; None: it is (steps, channels)
+    *,
+    texts=(), # columns of a text table that stay as they are written, such as ids: '007' is no number
 ): # generator of arrays (k, channels), or data frames
     """Read recordings, some steps at a time.
 
@@ -150,14 +152,14 @@ def recording_parts(
     elif kind == '.parquet':
         f, columns = _parquet(file)
         with f: yield from (batch.to_pandas() for batch in f.iter_batches(batch_size=rows))
-    else: yield from _text_parts(file, rows)
+    else: yield from _text_parts(file, rows, texts)
 
-def _text_parts(file, rows):
+def _text_parts(file, rows, texts):
     "A text table as data frames"
     import pandas as pd
     how = _how_written(file)
     try:
-        with pd.read_csv(file, chunksize=rows, **how) as parts:
+        with pd.read_csv(file, chunksize=rows, dtype=dict.fromkeys(texts, str), **how) as parts:
             for df in parts:
                 if df.columns[0] == 'Unnamed: 0' and df.iloc[:, 0].dtype.kind in 'iuf': df = df.iloc[:, 1:]
                 yield df
