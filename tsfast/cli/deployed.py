@@ -86,10 +86,30 @@ def _series_tables(p, args, agreement):
             yield dict(series=rows, **columns, **({} if y is None else dict(label=y)))
         first += n
 
+# %% ../../nbs/cli/04_deployed.ipynb #e6012808
+def _known_columns(p, path):
+    "What the columns of the table of training were, as the folder of the run says; None for a bundle alone, and other data"
+    import json
+    from tsfast.data.file_parts import names_of_columns
+    from tsfast.data.tables import KnownColumns
+    path = Path(path).expanduser()
+    bundle = bundle_of(path)
+    file = next((o/'args.json' for o in (path, path.parent) if bundle and bundle_of(o) == bundle and (o/'args.json').exists()), None)
+    run = {} if file is None else json.loads(file.read_text(encoding='utf-8'))
+    data = run.get('settings', {}).get('data')
+    if not data or not isinstance(data['path'], str): return None
+    listed = lambda v: [] if v is None else [str(o) for o in (v if isinstance(v, list) else [v])]
+    y, others = listed(data['y']), [o for k in ('id', 'group', 'time') for o in listed(data[k])]
+    columns = run.get('columns') or names_of_columns(data['path'])
+    steps = listed(data['channels']) or [o for o in columns if o not in (*y, *others) and o != 'Unnamed: 0']
+    wide = not p.channels and None not in p.input_shape and len(steps) == p.input_shape[0]*p.input_shape[1]
+    label = y[0] if len(y) == 1 else None
+    return KnownColumns(tuple(steps) if wide else (), label, (*others, *([] if label else y)))
+
 def _series(p, args, rows):
     "The parts of a file of series; an error says so if the file is a recording"
     from tsfast.data.file_parts import names_of_columns, series_parts
-    try: yield from series_parts(args.data, *p.input_shape, rows, p.channels)
+    try: yield from series_parts(args.data, *p.input_shape, rows, p.channels, _known_columns(p, args.model))
     except ValueError as e:
         if not p.channels or not set(p.channels) <= set(names_of_columns(args.data)): raise
         raise ValueError(f"{e} The columns are the channels of the model: for a recording, with one row per step, pass --windows.") from None
