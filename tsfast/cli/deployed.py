@@ -121,7 +121,7 @@ def _recording_tables(p, args):
 # %% ../../nbs/cli/04_deployed.ipynb #47b6706e
 def _window_tables(p, args):
     "The predictions for the windows of recordings in a file, or in each file of a folder, some at a time"
-    if not Path(args.data).is_dir():
+    if not Path(args.data).is_dir() or args.data.lower().endswith('.zarr'):
         yield from _windows_of(p, args, args.data)
         return
     from tsfast.data.files import find_files
