@@ -1382,6 +1382,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'tsfast.data.tables._float': ('data/tables.html#_float', 'tsfast/data/tables.py'),
                                     'tsfast.data.tables._has_decimals': ('data/tables.html#_has_decimals', 'tsfast/data/tables.py'),
                                     'tsfast.data.tables._is_header': ('data/tables.html#_is_header', 'tsfast/data/tables.py'),
+                                    'tsfast.data.tables._is_id': ('data/tables.html#_is_id', 'tsfast/data/tables.py'),
                                     'tsfast.data.tables._is_name_above': ('data/tables.html#_is_name_above', 'tsfast/data/tables.py'),
                                     'tsfast.data.tables._is_number': ('data/tables.html#_is_number', 'tsfast/data/tables.py'),
                                     'tsfast.data.tables._known_columns': ('data/tables.html#_known_columns', 'tsfast/data/tables.py'),

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
+from ..frames import ID_NAMES, has_name
 from .readers import read_ts
 
 # %% ../../nbs/data/09_tables.ipynb #c1577822
@@ -27,7 +28,7 @@ def read_series(
 
     | first line | other column | what it is |
     | --- | --- | --- |
-    | names | is called `id` or `index`, or has no name | an id, which is left out |
+    | names | is called `id`, `sid`, `patient`, `index`, …, or has no name | an id, which is left out |
     | names | is called `label`, `class`, `target` or `y` | the label |
     | other names, or none | is the first or last one, and has text | the label |
     | other names, or none | only the first or only the last one has whole or repeated numbers | that one is the label |
@@ -319,15 +320,17 @@ def series_columns(
     if n == want: return range(n), None
     names = [o.lower() for o in header] if header else ['?']*n
     if n == want + 1:
-        if names[0] in _IDS: return range(1, n), None
+        if _is_id(names[0]): return range(1, n), None
         if names[0] in LABELS: return range(1, n), 0
-        if names[-1] in _IDS[1:]: return range(n - 1), None
+        if names[-1] and _is_id(names[-1]): return range(n - 1), None
         return (range(n - 1), n - 1) if names[-1] in LABELS or _label_is_last(file, names, rows) else (range(1, n), 0)
     for places in ((0, 1), (0, n - 1), (n - 2, n - 1)):      # an id and a label
         for i, j in (places, places[::-1]):
-            if names[i] in _IDS and names[j] in LABELS: return [k for k in range(n) if k not in places], j
+            if _is_id(names[i]) and names[j] in LABELS: return [k for k in range(n) if k not in places], j
     raise ValueError(f"{file}, line 1: {n} values. Expected {want}, or {want + 1} with a label or an id; for both, a first line that calls "
                      "them 'id' and 'label'.")
+
+def _is_id(name): return name in _IDS or has_name(name, ID_NAMES)
 
 def _known_columns(file, header, rows, want, known):
     "Columns by the names that they had in training; steps of other names are in order"
