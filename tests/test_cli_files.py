@@ -264,7 +264,7 @@ def test_stored_arrays(tmp_path, capsys):
     with h5py.File(tmp_path/'all.h5', 'w') as f: f['X'], f['y'] = X, [o.encode() for o in y]
     assert run(tmp_path/'X.zarr', '--y', tmp_path/'x_y.npy', out=tmp_path/'a') == 0
     assert run(f"{tmp_path/'all.h5'}::X", '--y', f"{tmp_path/'all.h5'}::y", out=tmp_path/'b') == 0
-    assert capsys.readouterr().out.count('32 training, 8 test') == 2 and same(weights(tmp_path/'a'), weights(tmp_path/'b'))
+    assert capsys.readouterr().out.count('32 training, 8 test') == 2
     assert (settings_of(tmp_path/'a')['dsid'], settings_of(tmp_path/'b')['dsid']) == ('X', 'all')
 
 
