@@ -128,6 +128,45 @@ def test_wide_csv(tmp_path, capsys, kind):
     assert len(pd.read_csv(tmp_path/'p.csv')) == 40 and '40 agree' in capsys.readouterr().out
 
 
+def test_ids_with_leading_zeros(csv, tmp_path):
+    "Windows are printed with the ids of the file"
+    df = activity(12).assign(subject=lambda o: o.subject.str[1:].str.zfill(3))
+    df.to_csv(csv, index=False)
+    assert run(csv, *LONG, out=tmp_path/'o') == 0
+    for more in ([], ['--id', 'subject']):
+        assert main(['predict', str(tmp_path/'o'), str(csv), '--windows', *more, '--out', str(tmp_path/'p.csv')]) == 0
+        assert pd.read_csv(tmp_path/'p.csv', dtype=dict(subject=str)).subject.unique().tolist() == [f'{i:03}' for i in range(12)]
+
+def test_columns_of_training_by_name(tmp_path, capsys):
+    "The id, label and group of training are found by name, and steps in any order; the table of training is not needed"
+    df, out = wide(length=16), tmp_path/'p.csv'
+    df.columns = [*(f't{i}' for i in range(16)), 'kind']
+    steps, df = list(df.columns[:16]), df.assign(patient=np.arange(40)//3)
+    df.insert(0, 'sid', [f'{i:03}' for i in range(40)])
+    df.insert(5, 'kind', df.pop('kind'))
+    df.to_csv(tmp_path/'w.csv', index=False)
+    assert run(tmp_path/'w.csv', '--label', 'kind', '--id', 'sid', '--group', 'patient', out=tmp_path/'o') == 0
+    assert json.loads((tmp_path/'o'/'args.json').read_text())['columns'] == list(df.columns)
+    shutil.move(tmp_path/'w.csv', tmp_path/'same.csv')
+    p = Predictor(tmp_path/'o'/'model')
+    want = p(df[steps].to_numpy(np.float32)[:, None])[:, 1].numpy()
+    tables = dict(same=df, new=df[['sid', *steps]], reversed=df[['sid', *steps[::-1]]], plain=df[steps], more=df.assign(note='x')[['note', *steps, 'patient', 'kind']])
+    for name, table in tables.items():
+        if name != 'same': table.to_csv(tmp_path/f'{name}.csv', index=False)
+        for model in ('o', 'o/model'):
+            capsys.readouterr()
+            assert main(['predict', str(tmp_path/model), str(tmp_path/f'{name}.csv'), '--out', str(out)]) == 0, capsys.readouterr().err
+            got, said = pd.read_csv(out), capsys.readouterr().out
+            assert np.allclose(got[f'p({p.classes[1]})'], want, atol=1e-5), name
+            assert ('label' in got) == ('kind' in table) == ('agree with the labels' in said)
+            if 'label' in got: assert got.label.tolist() == df.kind.tolist()
+    df[['sid', *steps[:3], *steps[5:]]].to_csv(tmp_path/'short.csv', index=False)
+    assert main(['predict', str(tmp_path/'o'), str(tmp_path/'short.csv')]) == 1
+    assert "lacks 2 of the 16 columns with values that the table of training had: 't3', 't4'" in capsys.readouterr().err
+    df[['sid', *steps]].rename(columns=lambda c: c.replace('t', 'x')).to_csv(tmp_path/'other.csv', index=False)      # other names: in order
+    assert main(['predict', str(tmp_path/'o'), str(tmp_path/'other.csv'), '--out', str(out)]) == 0
+    assert np.allclose(pd.read_csv(out)[f'p({p.classes[1]})'], want, atol=1e-5) and 'label' not in pd.read_csv(out)
+
 def test_folder(tmp_path, capsys):
     "Recordings of unequal length, whose labels and patients are in labels.csv"
     assert run(folder_of_recordings(tmp_path/'rec'), '--label', 'label', '--group', 'patient', out=tmp_path/'o') == 0

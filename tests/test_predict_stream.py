@@ -83,6 +83,25 @@ def test_even_steps(fill, cuts, seed, kind, share):
     got = pieces[0].times[:0].append([o.times for o in pieces])
     assert np.allclose(got, times) if kind == 'numbers' else (got.tz_convert('UTC').tz_localize(None) if kind in ('dates', 'months') else got).equals(times.as_unit(got.unit))
 
+@settings(max_examples=60, deadline=None)
+@given(fill=st.sampled_from(['none', 'previous', 'linear', 'nearest', 'zero', 'mean']), seed=st.integers(0, 2**31), cuts=cuts)
+def test_even_steps_of_rows_that_lie_on_steps(fill, seed, cuts):
+    "Any cut of a recording gives the rows of the whole, also where a chunk ends in a row that lies on a step"
+    rng = np.random.default_rng(seed)
+    t = np.sort(rng.choice(120, 60, replace=False))/2
+    df = frame(np.where(rng.random((60, 2)) < .1, np.nan, rng.normal(size=(60, 2))), sec=t)
+    class Even(Mean): recording = RecordingSettings(time='sec', freq=1., fill=fill)
+    model, edges = Even(fills=True), [0, *cuts, 60]
+    want = model.predict_windows(df, stride=3)
+    pd.testing.assert_frame_equal(joined(model.stream_windows((df[a:b] for a, b in zip(edges, edges[1:])), stride=3)), want)
+
+@pytest.mark.parametrize('fill', ['none', 'previous', 'linear', 'nearest', 'zero', 'mean'])
+def test_even_steps_one_row_at_a_time(fill):
+    stream, out = EvenStream(1., fill, ['a']), []
+    for i in range(4): out += stream.add(Piece((), np.array([[float(i)]]), pd.Index([float(i)])))
+    out += stream.end()
+    assert np.concatenate([o.x for o in out], 1).tolist() == [[0, 1, 2, 3]] and [t for o in out for t in o.times] == [0, 1, 2, 3]
+
 def test_even_steps_of_several_recordings():
     "Steps come as soon as their values do; recordings follow each other"
     class Even(Mean): recording = RecordingSettings(id=['who'], time='t', freq=1., fill='linear')

@@ -147,3 +147,14 @@ def test_what_is_no_file_of_series(tmp_path):
     (tmp_path/'recordings').touch()
     with pytest.raises(ValueError, match=r'recordings has no suffix. Expected .npy, .ts, .tsv, .csv or .txt'): read_series(tmp_path/'recordings', 1, 3)
     with pytest.raises(IsADirectoryError, match='is a folder'): read_series(tmp_path, 1, 3)
+
+@pytest.mark.parametrize('name', ['sid', 'patient', 'subject_id', 'Trial'])
+def test_ids_by_name(tmp_path, name):
+    "The names that tell series apart in a data frame do so in a file"
+    f = tmp_path/'a.csv'
+    for head, row in ((f'{name},t0,t1,t2', '{},1.5,2,3'), (f't0,t1,t2,{name}', '1.5,2,3,{}')):
+        f.write_text('\n'.join([head, *(row.format(f'00{i}') for i in range(3))]) + '\n')
+        got, y = read_series(f, 1, 3)
+        assert y is None and got[:, 0].tolist() == [[1.5, 2, 3]]*3
+    f.write_text(f'{name},t0,t1,t2,label\n001,1.5,2,3,a\n002,1.5,2,3,b\n')
+    assert read_series(f, 1, 3)[1].tolist() == ['a', 'b']

@@ -86,10 +86,30 @@ def _series_tables(p, args, agreement):
             yield dict(series=rows, **columns, **({} if y is None else dict(label=y)))
         first += n
 
+# %% ../../nbs/cli/04_deployed.ipynb #e6012808
+def _known_columns(p, path):
+    "What the columns of the table of training were, as the folder of the run says; None for a bundle alone, and other data"
+    import json
+    from tsfast.data.file_parts import names_of_columns
+    from tsfast.data.tables import KnownColumns
+    path = Path(path).expanduser()
+    bundle = bundle_of(path)
+    file = next((o/'args.json' for o in (path, path.parent) if bundle and bundle_of(o) == bundle and (o/'args.json').exists()), None)
+    run = {} if file is None else json.loads(file.read_text(encoding='utf-8'))
+    data = run.get('settings', {}).get('data')
+    if not data or not isinstance(data['path'], str): return None
+    listed = lambda v: [] if v is None else [str(o) for o in (v if isinstance(v, list) else [v])]
+    y, others = listed(data['y']), [o for k in ('id', 'group', 'time') for o in listed(data[k])]
+    columns = run.get('columns') or names_of_columns(data['path'])
+    steps = listed(data['channels']) or [o for o in columns if o not in (*y, *others) and o != 'Unnamed: 0']
+    wide = not p.channels and None not in p.input_shape and len(steps) == p.input_shape[0]*p.input_shape[1]
+    label = y[0] if len(y) == 1 else None
+    return KnownColumns(tuple(steps) if wide else (), label, (*others, *([] if label else y)))
+
 def _series(p, args, rows):
     "The parts of a file of series; an error says so if the file is a recording"
     from tsfast.data.file_parts import names_of_columns, series_parts
-    try: yield from series_parts(args.data, *p.input_shape, rows, p.channels)
+    try: yield from series_parts(args.data, *p.input_shape, rows, p.channels, _known_columns(p, args.model))
     except ValueError as e:
         if not p.channels or not set(p.channels) <= set(names_of_columns(args.data)): raise
         raise ValueError(f"{e} The columns are the channels of the model: for a recording, with one row per step, pass --windows.") from None
@@ -101,7 +121,7 @@ def _recording_tables(p, args):
 # %% ../../nbs/cli/04_deployed.ipynb #47b6706e
 def _window_tables(p, args):
     "The predictions for the windows of recordings in a file, or in each file of a folder, some at a time"
-    if not Path(args.data).is_dir():
+    if not Path(args.data).is_dir() or args.data.lower().endswith('.zarr'):
         yield from _windows_of(p, args, args.data)
         return
     from tsfast.data.files import find_files
@@ -110,7 +130,7 @@ def _window_tables(p, args):
 
 def _windows_of(p, args, file):
     from tsfast.data.file_parts import recording_parts
-    chunks = recording_parts(file, channels=p.input_shape[0])
+    chunks = recording_parts(file, channels=p.input_shape[0], texts=args.id or getattr(p.recording, 'id', ()))
     channels = [int(o) for o in args.channels] if args.channels and str(file).endswith('.npy') else args.channels
     tables = p.stream_windows(chunks, args.stride, channels=channels, average=args.average, time=args.time, id=args.id, bs=args.bs)
     for o in tables: yield {c: o[c] for c in o}

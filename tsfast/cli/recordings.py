@@ -15,7 +15,7 @@ def holds_recordings(
     path, # of a file or folder
 ) -> bool:
     "Is each recording in the file, or each file of the folder, a series for the model?"
-    if Path(path).is_dir(): return True
+    if Path(path).is_dir(): return Path(path).suffix.lower() != '.zarr'      # an array, which is a folder
     if not p.channels or p.recording is None or p.recording.window is not None: return False
     from tsfast.data.file_parts import names_of_columns
     return set(p.channels) <= set(names_of_columns(path))

@@ -26,6 +26,7 @@ def series_parts(
     length:int|None, # time steps of each channel in a row of a table
     rows:int=1024, # series in each part, but for the last
     names=None, # of the channels, which columns of lists may have; None: they are in order
+    known=None, # `KnownColumns`: the columns of the table of training, which are found by name; None: not known
 ): # generator of X, (k, C, L) or (k, L), and y, (k,), or None where the file has no labels
     """Read unseen series for a model, some at a time; a `.ts` file is read at once. `read_series` tells how tables are understood.
 
@@ -37,8 +38,8 @@ def series_parts(
         X = read_array(file) if kind == '.npy' else _source(file, kind, channels, length)
         yield from ((X[i:i + rows], None) for i in range(0, max(len(X) if X.shape else 0, 1), rows))
     elif kind == '.ts': yield read_ts(file)
-    elif kind == '.parquet': yield from _parquet_series(file, channels, length, rows, names)
-    else: yield from TextTable(file, channels, length, _FIRST).parts(rows)
+    elif kind == '.parquet': yield from _parquet_series(file, channels, length, rows, names, known)
+    else: yield from TextTable(file, channels, length, _FIRST, known).parts(rows)
 
 def _source(file, kind, channels, length):
     "Lists of Arrow hold all values of a series, and the model says which channel they belong to"
@@ -63,7 +64,7 @@ def _no_parquet(file, e) -> str: # the message
 
 def _is_list(t): return str(t).split('<')[0] in ('list', 'fixed_size_list', 'large_list')
 
-def _parquet_series(file, channels, length, rows, names):
+def _parquet_series(file, channels, length, rows, names, known=None):
     "Series and labels of a Parquet file"
     if channels is None or length is None: raise ValueError(no_shape(file))
     f, columns = _parquet(file)
@@ -71,19 +72,20 @@ def _parquet_series(file, channels, length, rows, names):
     with f:
         if not f.metadata.num_rows: raise ValueError(f"{file} holds no series.")
         find = _list_columns if lists else _wide_columns
-        values, label = find(file, f, columns, lists, channels, length, names)
+        values, label = find(file, f, columns, lists, channels, length, names if lists else known)
         size = (channels*length if len(values) == 1 else length) if lists else None
         for batch in f.iter_batches(batch_size=rows, columns=values if label is None else [*values, label]):
             x = np.stack([_values(file, batch.column(c), c, size, length) for c in values], 1)
             y = None if label is None else np.array([str(o) for o in batch.column(label).to_pylist()])
             yield x.reshape(len(x), channels, length), y
 
-def _wide_columns(file, f, columns, lists, channels, length, names):
+def _wide_columns(file, f, columns, lists, channels, length, known):
     "The columns with one value of each series, and that of the label"
     head = next(f.iter_batches(batch_size=1000, columns=columns)).to_pylist()
     cells = [['' if row[c] is None else str(row[c]) for c in columns] for row in head]
-    if len(columns) - channels*length not in (0, 1, 2): raise ValueError(_other_width(file, columns, channels, length))
-    values, label = series_columns(file, columns, cells, channels*length)
+    named = known is not None and known.has_word(columns)
+    if not named and len(columns) - channels*length not in (0, 1, 2): raise ValueError(_other_width(file, columns, channels, length))
+    values, label = series_columns(file, columns, cells, channels*length, known)
     return [columns[i] for i in values], None if label is None else columns[label]
 
 # %% ../../nbs/data/09a_parts.ipynb #4c64c52f
@@ -133,6 +135,8 @@ def recording_parts(
     file, # `.npy`: (steps,), (steps, channels) or (channels, steps); `.zarr`, `.h5`: (steps, channels); a table: one row per step
     rows:int=2**16, # steps in each part, but for the last
     channels:int|None=None, # of the model, by which the layout of an array is known; None: it is (steps, channels)
+    *,
+    texts=(), # columns of a text table that stay as they are written, such as ids: '007' is no number
 ): # generator of arrays (k, channels), or data frames
     """Read recordings, some steps at a time.
 
@@ -150,14 +154,14 @@ def recording_parts(
     elif kind == '.parquet':
         f, columns = _parquet(file)
         with f: yield from (batch.to_pandas() for batch in f.iter_batches(batch_size=rows))
-    else: yield from _text_parts(file, rows)
+    else: yield from _text_parts(file, rows, texts)
 
-def _text_parts(file, rows):
+def _text_parts(file, rows, texts):
     "A text table as data frames"
     import pandas as pd
     how = _how_written(file)
     try:
-        with pd.read_csv(file, chunksize=rows, **how) as parts:
+        with pd.read_csv(file, chunksize=rows, dtype=dict.fromkeys(texts, str), **how) as parts:
             for df in parts:
                 if df.columns[0] == 'Unnamed: 0' and df.iloc[:, 0].dtype.kind in 'iuf': df = df.iloc[:, 1:]
                 yield df
@@ -194,7 +198,7 @@ def names_of_columns(
 ) -> list: # of texts; empty where the first line holds none
     "The names of the columns of a text table"
     file = Path(file)
-    if file.suffix.lower() not in ('.tsv', '.csv', '.txt'): return []
+    if file.suffix.lower() not in ('.tsv', '.csv', '.txt') or not file.is_file(): return []
     import pandas as pd
     try:
         how = _how_written(file)

@@ -14,6 +14,7 @@ import torch
 from fastcore.basics import patch
 from ..core import atomic_write, replace_folder
 from ..data.external import published_accuracy
+from ..data.file_parts import names_of_columns
 from ..models.utils import count_parameters
 from ..recipe import recipe
 from ..report import write_report
@@ -162,8 +163,10 @@ def clear(
 @patch
 def describe(self:TrainingRun) -> dict: # plain data, for `args.json`
     "The settings, and what else the result depends on"
-    return dict(settings=msgspec.to_builtins(self.settings), command=shlex.join(['tsfast', *sys.argv[1:]]),
-                started=time.strftime('%Y-%m-%dT%H:%M:%S%z'), versions=versions(), threads=torch.get_num_threads())
+    path = getattr(self.settings.data, 'path', None)
+    columns = names_of_columns(path) if isinstance(path, str) else []     # of a table, for predictions by name
+    return dict(settings=msgspec.to_builtins(self.settings), **({'columns': columns} if columns else {}),
+                command=shlex.join(['tsfast', *sys.argv[1:]]), started=time.strftime('%Y-%m-%dT%H:%M:%S%z'), versions=versions(), threads=torch.get_num_threads())
 
 # %% ../../nbs/training/03_report.ipynb #c0a1e5f2
 def _about(run, p, facts, bundle):
