@@ -6,7 +6,7 @@
 __all__ = ['ArrowSource']
 
 # %% ../../nbs/data/12c_arrow_source.ipynb #542ef6af
-import json, math, os
+import json, math, os, threading
 import numpy as np
 from ..core import optional_import, suggest
 from .source_base import Source
@@ -60,11 +60,12 @@ class _Column:
 class _ParquetColumn:
     def __init__(self, pa, path, name):
         pq = optional_import('pyarrow.parquet', 'Reading Parquet files', "'tsfast[files]'")
-        self.file = pq.ParquetFile(path)
+        self.file, self.lock = pq.ParquetFile(path), threading.Lock()      # two threads must not read from one file
         field = _field(pa, self.file.schema_arrow, name, path)
         self.name, self.type, self.metadata = field.name, field.type, field.metadata
         self.sizes = [self.file.metadata.row_group(i).num_rows for i in range(self.file.num_row_groups)]
-    def unit(self, i): return self.file.read_row_group(i, columns=[self.name], use_threads=False).column(self.name)
+    def unit(self, i):
+        with self.lock: return self.file.read_row_group(i, columns=[self.name], use_threads=False).column(self.name)
 
 class _ArrowColumn:
     def __init__(self, pa, path, name):
@@ -72,9 +73,10 @@ class _ArrowColumn:
         field = _field(pa, schema, name, path)
         self.name, self.type, self.metadata = field.name, field.type, field.metadata
         only = pa.ipc.IpcReadOptions(included_fields=[schema.get_field_index(field.name)], use_threads=False)
-        self.file = pa.ipc.open_file(pa.memory_map(path), options=only)
+        self.file, self.lock = pa.ipc.open_file(pa.memory_map(path), options=only), threading.Lock()
         self.sizes = [self.file.get_batch(i).num_rows for i in range(self.file.num_record_batches)]
-    def unit(self, i): return self.file.get_batch(i).column(self.name)
+    def unit(self, i):
+        with self.lock: return self.file.get_batch(i).column(self.name)
 
 def _opened_file(path, name):
     "The column of a file"
