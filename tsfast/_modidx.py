@@ -3367,6 +3367,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'tsfast.training.many._line': ('training/many.html#_line', 'tsfast/training/many.py'),
                                       'tsfast.training.many._record': ('training/many.html#_record', 'tsfast/training/many.py'),
                                       'tsfast.training.many._serve': ('training/many.html#_serve', 'tsfast/training/many.py'),
+                                      'tsfast.training.many._without_folder': ( 'training/many.html#_without_folder',
+                                                                                'tsfast/training/many.py'),
                                       'tsfast.training.many.data_digest': ('training/many.html#data_digest', 'tsfast/training/many.py'),
                                       'tsfast.training.many.run_key': ('training/many.html#run_key', 'tsfast/training/many.py'),
                                       'tsfast.training.many.run_many': ('training/many.html#run_many', 'tsfast/training/many.py'),
