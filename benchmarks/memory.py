@@ -4,7 +4,8 @@
 
 Files of random series (3 channels, 1000 steps, float32) are made in a temporary folder below DIR, one at a time. Each format and size is
 read in a process of its own. `peak_mb` is the highest private memory (`RssAnon`, looked at every 2 ms) above that after the
-imports; with workers it is that of the main process. Linux alone: it reads /proc."""
+imports; `worker_mb` is the highest of one worker process (its private pages, looked at every 20 ms). glibc is told to give back what is
+freed at once, so that the figures are of what is in use. Linux alone: it reads /proc."""
 import argparse, sys, tempfile
 from pathlib import Path
 
@@ -17,7 +18,7 @@ QUICK = ['--gb', '0.05', '0.2', '--workers', '0']
 C, L, ROWS = 3, 1000, 500       # channels, steps, series in a unit
 
 READ = '''
-import threading, time
+import glob, threading, time
 import numpy as np, torch
 from torch import nn
 import tsfast.all
@@ -30,6 +31,16 @@ class Pooled(nn.Module):
         super().__init__(); self.pool, self.fc = nn.AdaptiveAvgPool1d(16), nn.Linear(16*c_in, c_out)
     def forward(self, x): return self.fc(self.pool(x).flatten(1))
 def private(): return int(next(l for l in open('/proc/self/status') if l.startswith('RssAnon')).split()[1])/1024
+def of_workers():
+    "Private pages of the largest child, in MB"
+    most = 0
+    for o in glob.glob('/proc/self/task/*/children'):
+        try:
+            for pid in open(o).read().split():
+                lines = open(f'/proc/{pid}/smaps_rollup').read().splitlines()
+                most = max(most, int(next(l for l in lines if l.startswith('Private_Dirty')).split()[1])/1024)
+        except (OSError, StopIteration): pass       # it has just ended
+    return most
 state, base = {}, private()
 def loaders(tfm): return get_ts_dls(config['path'], np.arange(config['n']) % 2, batch_tfms=tfm, bs=256, val_bs=256, num_workers=config['workers'], device='cpu')
 def statistics(): state['dls'] = loaders(TSStandardize(by_var=True)); state['learn'] = ts_learner(state['dls'], Pooled, seed=0)
@@ -42,14 +53,17 @@ def predict():
     with state['learn'].no_bar(): state['p'] = state['learn'].get_X_preds(config['path'], bs=256, with_decoded=False)[0]
 def watched(f):
     def run():
-        peak, stop = [0.], threading.Event()
+        peak, stop = [0., 0.], threading.Event()
         def watch():
-            while not stop.wait(.002): peak[0] = max(peak[0], private())
+            k = 0
+            while not stop.wait(.002):
+                peak[0], k = max(peak[0], private()), k + 1
+                if config['workers'] and k % 10 == 0: peak[1] = max(peak[1], of_workers())
         t = threading.Thread(target=watch); t.start()
         clock = time.perf_counter()
         try: f()
         finally: seconds = time.perf_counter() - clock; stop.set(); t.join()
-        answer(peak_mb=round(peak[0] - base, 1), took=round(seconds, 1))
+        answer(peak_mb=round(peak[0] - base), worker_mb=round(peak[1]), took=round(seconds, 1))
         return 1
     return run
 serve({k: watched(f) for k, f in dict(statistics=statistics, robust=robust, epoch=epoch, ridge=ridge, predict=predict).items()})
@@ -75,6 +89,22 @@ def make(path, fmt, n):
             for i, x in parts: a[i:i + len(x)] = x
 
 
+def measured(fmt, path, n, workers):
+    "A row for each step; worker processes read batches, and have no part in statistics"
+    w, rows = Worker(sys.executable, READ, dict(path=path, n=n, workers=workers), 1, MALLOC_MMAP_THRESHOLD_='1000000'), []
+    w.read()
+    for step in ('statistics', 'epoch') if workers else ('statistics', 'robust', 'epoch', 'ridge', 'predict'):
+        w.p.stdin.write(step + '\n'); w.p.stdin.flush()
+        o = w.read()
+        w.read()        # of `serve`
+        if workers and step == 'statistics': continue
+        rows.append(dict(format=fmt, size_mb=round(n*C*L*4/2**20), series=n, workers=workers, step=step, peak_mb=o['peak_mb'],
+                         worker_mb=o['worker_mb'] or '', seconds=o['took']))
+        print(rows[-1], file=sys.stderr, flush=True)
+    w.close()
+    return rows
+
+
 def main(argv=None):
     p = argparse.ArgumentParser(prog='python -m benchmarks.memory', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--gb', type=float, nargs='+', default=[0.25, 4.])
@@ -91,15 +121,7 @@ def main(argv=None):
                 path = str(Path(d)/f'X.{fmt}')
                 make(path, fmt, n)
                 for k in a.workers:
-                    w = Worker(sys.executable, READ, dict(path=path, n=n, workers=k), 1)
-                    w.read()
-                    for step in ('statistics', 'robust', 'epoch', 'ridge', 'predict'):
-                        w.p.stdin.write(step + '\n'); w.p.stdin.flush()
-                        o = w.read()
-                        w.read()        # of `serve`
-                        rows.append(dict(format=fmt, size_mb=round(n*C*L*4/2**20), series=n, workers=k, step=step, peak_mb=o['peak_mb'], seconds=o['took']))
-                        print(rows[-1], file=sys.stderr, flush=True)
-                    w.close()
+                    rows += measured(fmt, path, n, k)
     write('memory', rows, shape=f'{C} x {L} float32', unit=ROWS)
 
 

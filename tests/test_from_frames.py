@@ -53,7 +53,7 @@ def loop(df, id, time, y, rule, window, stride):
     return out
 
 @pytest.mark.parametrize('kind', kinds)
-@pytest.mark.parametrize('label', rules, ids=str)
+@pytest.mark.parametrize('label', rules, ids=lambda o: getattr(o, '__name__', str(o)))
 def test_windows_are_those_of_a_loop(kind, label):
     df = long.sample(frac=1, random_state=1)
     data = read_frame(kind(df), id='rec', time='t', channels=channels, y='act', group='person', window=12, stride=5, label=label)

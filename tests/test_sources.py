@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,7 @@ from tsfast.data.core import StratifiedSampler, TSDatasets, get_ts_dl, get_ts_dl
 from tsfast.data.preprocessing import TSNan2Value, TSNormalize, TSRobustScale, TSStandardize
 from tsfast.data.sources import ArraySource, ArrowSource, H5Source, NpySource, ShardedSource, Source, WindowSource, ZarrSource, as_source
 from tsfast.data.workers import BatchReader
+from tsfast.deploy import to_predictor
 from tsfast.estimators import TSNetClassifier
 from tsfast.learner import ts_learner
 from tsfast.models.inception_time import InceptionTime
@@ -134,7 +136,7 @@ def equal(a, b): return len(a) == len(b) and all(torch.equal(x, y) for p, q in z
 
 @pytest.mark.parametrize('idx', [[3], [5, 1, 40], [7, 7, -1, 0, 7], [], np.arange(60), np.arange(59, -1, -1), slice(3, 30), slice(None, None, -3),
                                  np.arange(60) % 3 == 0, -60, torch.tensor([2, 1]), np.arange(7, 10), np.uint8([9, 8])],
-                         ids=lambda o: f'{type(o).__name__} {np.size(o)}')
+                         ids=lambda o: f'{type(o).__name__} {o if isinstance(o, slice) else np.asarray(o).size}')
 def test_rows(few, idx):
     given, want = few
     got = as_source(given)[idx]
@@ -197,6 +199,16 @@ def test_training(few):
     given, want = few
     assert torch.equal(train(given, shuffle_chunks=False), train(want))
     if isinstance(as_source(given), ZarrSource): assert torch.equal(train(given, buffer=2*UNIT), train(want, shuffle_chunks=UNIT, buffer=2*UNIT))
+
+def test_predictions_of_splits(few):
+    "In the order of the data, whatever order training draws; and what deploys a model takes a source, too"
+    given, want = few
+    a, b = (ts_learner(loaders(o, buffer=UNIT), InceptionTime, nf=4, depth=3, seed=0) for o in (given, want))
+    with a.no_bar(), b.no_bar():
+        for i in (0, 1): assert all(torch.equal(p, q) for p, q in zip(a.get_preds(ds_idx=i), b.get_preds(ds_idx=i)))
+        assert torch.equal(a.get_preds(dl=a.dls.test_dl(given))[0], b.get_preds(dl=b.dls.test_dl(want))[0])
+        assert torch.equal(to_predictor(a)(as_source(given)), to_predictor(b)(want))
+    a.show_results(max_n=2); a.dls.show_batch(max_n=2, unique=True); plt.close('all')
 
 @pytest.mark.parametrize('arch', [MiniRocket, InceptionTime])
 def test_closed_form(few, arch):
@@ -358,7 +370,7 @@ def test_part_of_an_epoch():
 @pytest.mark.parametrize('kwargs,message', [
     (dict(shuffle_chunks='all'), "shuffle_chunks is 'all'"), (dict(shuffle_chunks=-3), 'shuffle_chunks is -3'), (dict(buffer=0), 'buffer is 0'),
     (dict(shuffle_chunks=50, weights=np.ones(990)), 'leave shuffle_chunks out'),
-    (dict(shuffle_chunks=True, sampler=StratifiedSampler(np.arange(990) % 2)), 'leave shuffle_chunks out'), (dict(shuffle_chunk=3), "Did you mean 'shuffle_chunks'")], ids=str)
+    (dict(shuffle_chunks=True, sampler=StratifiedSampler(np.arange(990) % 2)), 'leave shuffle_chunks out'), (dict(shuffle_chunk=3), "Did you mean 'shuffle_chunks'")], ids=lambda o: ' '.join(o))
 def test_arguments_of_the_order(kwargs, message):
     with pytest.raises(ValueError, match=message): counted(990, **kwargs)
 
@@ -376,3 +388,188 @@ def test_weights_and_samplers_draw_from_everywhere():
     assert set(flat(rows(dls.train))) <= set(range(5))
     source, dls = counted(990, sampler=StratifiedSampler(np.arange(990) % 2, bs=16))
     assert sorted(flat(rows(dls.train))) == list(range(990))
+
+
+# ---------------------------------------------------------------- bad input
+
+def damaged(d):
+    "Files that cannot be read, with the error that says why: (X, kind of error, message)"
+    def text(name, s): (d/name).write_bytes(s); return d/name
+    np.save(d/'X.npy', X); whole = (d/'X.npy').read_bytes()
+    np.save(d/'object.npy', np.array([[1], [2, 3]], dtype=object)); np.save(d/'text.npy', np.array([['a', 'b']]))
+    np.save(d/'flat.npy', np.zeros(9)); np.save(d/'four.npy', np.zeros((2, 2, 2, 2))); np.save(d/'complex.npy', np.zeros((3, 4), complex))
+    np.save(d/'short.npy', X[..., 1:]); np.savez(d/'X.npz', X=X)
+    yield d/'Y.npy', FileNotFoundError, "There is no file .*Y.npy. Did you mean 'X.npy'"
+    yield d/'nowhere/X.npy', FileNotFoundError, 'folder .*nowhere does not exist'
+    yield text('half.npy', whole[:len(whole)//2]), OSError, r'half.npy ends early: it has 3,\d+ bytes.*\(60, 2, 16\).* takes 7,808'
+    yield text('head.npy', whole[:20]), OSError, 'head.npy cannot be read as NumPy.*write or copy it again'
+    yield text('noise.npy', b'noise'*50), OSError, 'noise.npy cannot be read as NumPy'
+    yield text('empty.npy', b''), OSError, 'empty.npy cannot be read as NumPy'
+    yield d/'object.npy', OSError, 'object.npy holds Python objects'
+    yield d/'text.npy', ValueError, 'text.npy has dtype <U1. Expected numbers'
+    yield d/'complex.npy', ValueError, 'complex.npy has dtype complex128. Expected numbers'
+    yield d/'flat.npy', ValueError, r'flat.npy has shape \(9,\).*WindowSource'
+    yield d/'four.npy', ValueError, r'four.npy has shape \(2, 2, 2, 2\)'
+    yield [d/'X.npy', d/'short.npy'], ValueError, r'Shard 1 \(.*short.npy\) has series of shape \(2, 15\); those of shard 0'
+    yield [d/'X.npy', d/'Y.npy'], FileNotFoundError, 'Y.npy'
+    yield d/'X.npz', ValueError, r'X.npz.*Expected .npy, .zarr.*from_csv'
+    yield text('X.csv', b'1,2'), ValueError, 'X.csv.*TSDataLoaders.from_csv'
+    yield 'NATOPS', FileNotFoundError, "X is 'NATOPS', and there is no such file.*get_UCR_data"
+    yield d, ValueError, 'hold no array of series'
+    for library, harm in (('zarr', damaged_zarr), ('h5py', damaged_h5), ('pyarrow', damaged_arrow)):
+        with suppress(ImportError): yield from harm(d, text)
+
+def damaged_zarr(d, text):
+    import zarr
+    zarr.create_array(d/'G.zarr', name='X', data=X, chunks=(UNIT, C, L)); zarr.create_array(d/'G.zarr', name='more/y', data=np.arange(N))
+    yield d/'Y.zarr', FileNotFoundError, 'There is no file .*Y.zarr'
+    yield d/'G.zarr', KeyError, "G.zarr holds 2 arrays: 'X', 'more/y'. Say which one: .*G.zarr::X"
+    yield f'{d}/G.zarr::Z', KeyError, "holds no array 'Z'.*It holds: 'X', 'more/y'"
+    yield zarr.open_group(d/'G.zarr', mode='r'), KeyError, "holds 1 arrays: 'X'"
+    yield f'{d}/G.zarr::more/y', ValueError, r'shape \(60,\)'
+    (d/'no.zarr').mkdir()
+    yield d/'no.zarr', OSError, 'no.zarr cannot be read as Zarr'
+    zarr.create_array(d/'one.zarr', data=X)
+    yield f'{d}/one.zarr::X', KeyError, 'one Zarr array, and no group'
+    yield text('half.zarr.zip', b'PK'), OSError, 'half.zarr.zip cannot be read as Zarr'
+
+def damaged_h5(d, text):
+    import h5py
+    with h5py.File(d/'X.h5', 'w') as f: f['X'] = X; f['more/y'] = np.arange(N); f['words'] = np.array([b'a', b'b'])[:, None]
+    yield d/'Y.h5', FileNotFoundError, "no file .*Y.h5. Did you mean"
+    yield d/'X.h5', KeyError, "X.h5 holds 3 arrays: 'X', 'more/y', 'words'. Say which one"
+    yield f'{d}/X.h5::more', KeyError, "holds no array 'more'"
+    yield f'{d}/X.h5::words', ValueError, 'has dtype .S1. Expected numbers'
+    yield text('half.h5', (d/'X.h5').read_bytes()[:4000]), OSError, 'half.h5 cannot be read as HDF5'
+    yield text('noise.h5', b'noise'*500), OSError, 'noise.h5 cannot be read as HDF5'
+    f = h5py.File(d/'X.h5')
+    yield f, KeyError, 'holds 3 arrays'
+    closed = f['X']; f.close()
+    yield closed, ValueError, 'file is closed'
+
+def damaged_arrow(d, text):
+    import pyarrow as pa, pyarrow.parquet as pq
+    lists = pa.FixedSizeListArray.from_arrays(X.ravel(), C*L)
+    pq.write_table(pa.table(dict(series=lists, again=lists, id=pa.array(range(N)))), d/'X.parquet')
+    pq.write_table(pa.table(dict(id=pa.array(range(N)))), d/'flat.parquet')
+    yield d/'Y.parquet', FileNotFoundError, 'no file'
+    yield d/'X.parquet', KeyError, "2 columns of lists: series, again. Say which one: .*X.parquet::series"
+    yield f'{d}/X.parquet::serie', KeyError, "no column 'serie'. Did you mean 'series'"
+    yield f'{d}/X.parquet::id', ValueError, 'holds one value of type int64'
+    yield d/'flat.parquet', ValueError, 'flat.parquet has no column of lists.*its columns: id.*pandas.read_parquet'
+    yield text('half.parquet', (d/'X.parquet').read_bytes()[:3000]), OSError, 'half.parquet cannot be read as Parquet'
+    yield text('noise.feather', b'noise'*50), OSError, 'noise.feather cannot be read as an Arrow file'
+    yield pa.array(['a']), ValueError, 'Expected a list'
+    yield pa.array([['a']]), ValueError, 'Expected numbers'
+
+def test_what_cannot_be_read(tmp_path):
+    for given, error, message in damaged(tmp_path):
+        with pytest.raises(error, match=message): get_ts_dls(given, Y, device='cpu')
+
+def test_damage_that_shows_when_it_is_read(tmp_path):
+    "The error names the file and the series"
+    with suppress(ImportError):
+        import zarr
+        zarr.create_array(tmp_path/'X.zarr', data=X, chunks=(UNIT, C, L))
+        chunk = sorted(o for o in (tmp_path/'X.zarr').rglob('*') if o.is_file() and o.name != 'zarr.json')[2]
+        chunk.write_bytes(chunk.read_bytes()[:9])
+        with pytest.raises(OSError, match=r'Series \d+ to \d+ of .*X.zarr cannot be read .*may be damaged'): get_ts_dls(tmp_path/'X.zarr', Y, device='cpu')
+    with suppress(ImportError):
+        import pyarrow as pa, pyarrow.parquet as pq
+        pq.write_table(pa.table(dict(x=pa.array([[1., 2.], [3., 4.], [5.]], pa.list_(pa.float64())))), tmp_path/'X.parquet', row_group_size=2)
+        with pytest.raises(OSError, match='Series 2 to 2 of .*X.parquet.*1 rows have 1 values; expected 2'): as_source(tmp_path/'X.parquet')[:]
+        with pytest.raises(OSError, match='a row has no list'): ArrowSource(pa.array([[1.], None]))[:]
+    s = as_source(ArraySource(X))
+    s.stored.shape = (61, C, L)
+    with pytest.raises(OSError, match=r'had shape \(61, 2, 16\) when it was opened first'): s.read([3])
+    class Short(Source):
+        def take(self, rows): return np.zeros((1, 2, 3))
+    with pytest.raises(OSError, match=r'gave an array of shape \(1, 2, 3\) for 2 series. Expected \(2, 2, 3\)'): Short((9, 2, 3), 'f4', 'mine').read([1, 5])
+
+@pytest.mark.parametrize('library,file', [('zarr', 'X.zarr'), ('h5py', 'X.h5'), ('pyarrow', 'X.parquet'), ('pyarrow', 'X.feather')])
+def test_without_the_library(library, file, tmp_path, monkeypatch):
+    (tmp_path/file).write_bytes(b'0')
+    monkeypatch.setitem(sys.modules, library, None)
+    for k in [k for k in sys.modules if k.startswith(library + '.')]: monkeypatch.setitem(sys.modules, k, None)
+    with pytest.raises(ImportError, match=rf"needs '{library}.*pip install 'tsfast\[files\]'"): get_ts_dls(tmp_path/file, Y)
+
+@pytest.mark.parametrize('bad,message', [(np.nan, 'have missing values'), (np.inf, 'infinite values')])
+def test_bad_values(tmp_path, bad, message):
+    a = X.copy(); a[40, 1, 3] = bad
+    np.save(tmp_path/'X.npy', a)
+    with pytest.raises(ValueError, match=message): get_ts_dls(tmp_path/'X.npy', Y, device='cpu')
+    with pytest.raises(ValueError, match=message): loaders(X).new_dl(tmp_path/'X.npy')
+
+def test_other_shapes_than_in_training(files):
+    dls = loaders(files('npy')[0])
+    with pytest.raises(ValueError, match=r'Expected \(n, 2, 16\)'): dls.new_dl(ArraySource(X[:, :1]))
+    with pytest.raises(ValueError, match='60 series and 59 targets'): get_ts_dls(files('npy')[0], Y[:-1])
+    with pytest.raises(ValueError, match='opened with tsfast.data.sources.as_source'): check_series(files('npy')[0])
+    with pytest.raises(ValueError, match='no series'): TSDatasets(ArraySource(X[:0]))
+    class Lazy: shape, dtype = (3, 4, 5), np.dtype('f4')
+    with pytest.raises(ValueError, match='opened with tsfast.data.sources.ArraySource'): check_series(Lazy())
+
+
+# ---------------------------------------------------------------- memory
+
+LIMITED = '''if True:
+    import resource, sys
+    import numpy as np, torch
+    from torch import nn
+    from tsfast.data.core import get_ts_dls
+    from tsfast.data.preprocessing import TSRobustScale, TSStandardize
+    from tsfast.data.sources import WindowSource, as_source
+    from tsfast.learner import ts_learner
+    path, n, mb, kind = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    class Pooled(nn.Module):
+        def __init__(self, c_in, c_out): super().__init__(); self.fc = nn.Linear(16*c_in, c_out)
+        def forward(self, x): return self.fc(nn.functional.adaptive_avg_pool1d(x, 16).flatten(1))
+    small = np.random.default_rng(0).normal(size=(50, 3, 1000)).astype('f4')
+    def use(X, n):      # everything that a file goes through
+        dls = get_ts_dls(X, np.arange(n) % 2, batch_tfms=[TSStandardize(by_var=True), TSRobustScale()], bs=128, buffer=1000, device='cpu')
+        learn = ts_learner(dls, Pooled, seed=0)
+        with learn.no_bar(), learn.no_logging():
+            learn.fit(1); learn.fit_ridge()
+            return learn.get_X_preds(X, bs=128)[0].mean()
+    use(small, 50)      # what is imported on first use
+    if kind != 'windows': as_source(path)[::5]      # and the threads of a library, with their stacks
+    used = int(next(l for l in open('/proc/self/status') if l.startswith('VmData')).split()[1])*1024
+    resource.setrlimit(resource.RLIMIT_DATA, (used + mb*2**20,)*2)
+    X = WindowSource(path, window=1000, stride=37) if kind == 'windows' else path
+    if kind == 'whole': np.load(path) + 1
+    print(float(use(X, len(X) if kind == 'windows' else n)))
+'''
+
+def large_file(kind, path, n):
+    "A file of `n` series of 3 channels and 1000 steps, in units of 100"
+    noise = np.random.default_rng(0).normal(size=(100, 3, 1000)).astype('f4')
+    def part(i): return noise[:n - i] + np.float32(i % 7)
+    if kind in ('npy', 'whole'):
+        a = np.lib.format.open_memmap(path, 'w+', np.float32, (n, 3, 1000))
+        for i in range(0, n, 100): a[i:i + 100] = part(i)
+    if kind == 'windows':
+        a = np.lib.format.open_memmap(path, 'w+', np.float32, (n*37, 3))
+        for i in range(0, len(a), 10**5): a[i:i + 10**5] = noise.reshape(-1, 3)[:len(a) - i]
+    if kind == 'zarr':
+        a = pytest.importorskip('zarr').create_array(path, shape=(n, 3, 1000), chunks=(100, 3, 1000), dtype='f4')
+        for i in range(0, n, 100): a[i:i + 100] = part(i)
+    if kind == 'h5':
+        with pytest.importorskip('h5py').File(path, 'w') as f:
+            a = f.create_dataset('X', (n, 3, 1000), 'f4', chunks=(100, 3, 1000))
+            for i in range(0, n, 100): a[i:i + 100] = part(i)
+    if kind == 'parquet':
+        pa, pq = pytest.importorskip('pyarrow'), pytest.importorskip('pyarrow.parquet')
+        schema = pa.schema([pa.field('x', pa.list_(pa.float32(), 3000), metadata=dict(shape='[3, 1000]'))])
+        with pq.ParquetWriter(path, schema, compression='none', use_dictionary=False) as w:
+            for i in range(0, n, 100): w.write_table(pa.table([pa.FixedSizeListArray.from_arrays(part(i).ravel(), 3000)], schema=schema))
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='limits memory as Linux does')
+@pytest.mark.parametrize('kind', ['npy', 'zarr', 'h5', 'parquet', 'windows', 'whole'])
+def test_memory(kind, tmp_path):
+    "180 MB of series are read with less private memory than they take: statistics, an epoch, the closed form, predictions"
+    n, mb = 16_000, 130
+    large_file(kind, path := tmp_path/f'X.{dict(windows="npy", whole="npy").get(kind, kind)}', n)
+    env = os.environ | dict(PYTHONPATH=os.getcwd(), MALLOC_ARENA_MAX='2', MALLOC_MMAP_THRESHOLD_='1000000')   # what is freed is given back at once
+    r = subprocess.run([sys.executable, '-c', LIMITED, str(path), str(n), str(mb), kind], capture_output=True, text=True, env=env)
+    if kind == 'whole': assert r.returncode != 0 and 'Memory' in r.stderr; return     # the limit is one
+    assert r.returncode == 0, r.stderr[-3000:]

@@ -236,7 +236,7 @@ def test_dl(self:TSDataLoaders,
 ) -> TSDataLoader:
     "A loader for unseen data, as fastai asks for it"
     if isinstance(test_items, TSDatasets): return self.loaders[-1].new(test_items, **{'shuffle': False, 'drop_last': False, **kwargs})
-    y, names = None, self.train.dataset.input_names
+    y, names, test_items = None, self.train.dataset.input_names, sourced(test_items)
     if is_listy(test_items) and len(test_items) and isinstance(test_items[0], tuple):
         if with_labels and isinstance(test_items[0][0], TSTensor): return self._items_dl(test_items)
         if with_labels: y = [o[len(names)] for o in test_items]

@@ -207,7 +207,7 @@ def _robust(chunks, groups, axes):
         else: q = _quartiles_by_step(chunks, g, axes)
         yield q[1], q[2] - q[0]
 
-_HELD = 2**24      # values of a group of channels that are held at a time: 64 MB in float32
+_HELD = 2**22      # values of a group of channels that are held at a time: 16 MB in float32
 
 def _small(parts):
     "The arrays as a list; None where they have too many values"

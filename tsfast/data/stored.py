@@ -276,8 +276,11 @@ class H5Array(StoredArray):
         if isinstance(rows, slice): return super().take(rows)
         # h5py takes long over many single indices: what lies in a chunk, or side by side, is read as a slice
         new = np.diff(rows) > 1 if self.chunk is None else np.diff(rows // self.chunk) > 0
-        parts = np.split(rows, np.flatnonzero(new) + 1)
-        return np.concatenate([super(H5Array, self).take(slice(int(p[0]), int(p[-1]) + 1))[p - p[0]] for p in parts])
+        out, i = np.empty((len(rows), *self.shape[1:]), self.dtype), 0
+        for p in np.split(rows, np.flatnonzero(new) + 1):
+            out[i:i + len(p)] = super().take(slice(int(p[0]), int(p[-1]) + 1))[p - p[0]]
+            i += len(p)
+        return out
 
     def __getstate__(self):
         if self._given is not None: raise ValueError(f"{self.what} is an HDF5 file in memory, which other processes cannot open. Save it first.")
