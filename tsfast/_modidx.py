@@ -235,6 +235,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'tsfast.cli.recordings._steps': ('cli/recordings.html#_steps', 'tsfast/cli/recordings.py'),
                                        'tsfast.cli.recordings.holds_recordings': ( 'cli/recordings.html#holds_recordings',
                                                                                    'tsfast/cli/recordings.py'),
+                                       'tsfast.cli.recordings.is_folder': ('cli/recordings.html#is_folder', 'tsfast/cli/recordings.py'),
                                        'tsfast.cli.recordings.predicted': ('cli/recordings.html#predicted', 'tsfast/cli/recordings.py'),
                                        'tsfast.cli.recordings.recording_series': ( 'cli/recordings.html#recording_series',
                                                                                    'tsfast/cli/recordings.py')},
