@@ -293,7 +293,7 @@ BAD = {
     'text column': (frame().assign(right='x'), {}, "'right' of the recording is a channel and holds something other than numbers, such as 'x'"),
     'no time': (frame(), dict(time='when'), "no column 'when'"), 'no id': (frame(), dict(id='who'), "no column 'who'"),
     'order': (frame(time=np.r_[0:100, 50:100]), {}, 'not in time order: 50 comes after 99'), 'doubled': (frame(time=np.r_[0:100, 99:149]), {}, 'has the time 99 twice'),
-    'no times': (frame(time=np.where(np.arange(150) == 7, np.nan, np.arange(150))), {}, 'a step without a time'), 'words': (frame(time=['noon']*150), {}, "hold 'noon'"),
+    'no times': (frame(time=np.where(np.arange(150) == 7, np.nan, np.arange(150))), {}, 'a step without a time'), 'words': (frame(time=['noon']*150), {}, "'noon' for a time"),
     'ids by name': (frame(subject=['a']*75 + ['b']*75), {}, "Pass id='subject'"), 'a short one': (frame(who=['a']*140 + ['b']*10), dict(id='who'), "with who 'b' has 10 steps, too few"),
     'dict': (dict(left=steps[:, 0], right=steps[:9, 0]), {}, r"shapes 'left' \(150,\), 'right' \(9,\)"),
     'stride': (steps, dict(stride=0), 'stride=0. Expected a whole number'), 'window': (steps, dict(window=2.5), 'window=2.5'), 'batch size': (steps, dict(bs=0), 'bs=0'),
@@ -357,3 +357,13 @@ def test_from_a_frame_to_a_table(tmp_path, freq):
     pd.testing.assert_frame_equal(learn.predict_windows(df), table, check_exact=False, atol=1e-6)
     streamed = pd.concat(p.stream_windows(df[i:i + 50] for i in range(0, len(df), 50)), ignore_index=True)
     pd.testing.assert_frame_equal(streamed, table, check_exact=False, atol=1e-5)
+
+def test_estimators_take_series_by_channel():
+    "A dict in `fit` and in `predict`; names are those of `fit`, in any order"
+    from tsfast.estimators import TSNetClassifier
+    args = dict(arch='FCN', arch_params=dict(layers=[4, 4], kss=[3, 3]), epochs=1, random_state=0, device='cpu')
+    want = TSNetClassifier(**args).fit(X, y).predict_proba(X)
+    est = TSNetClassifier(**args).fit(dict(left=X[:, 0], right=X[:, 1]), y)
+    assert est.channel_names_ == NAMES and np.array_equal(est.predict_proba(dict(right=X[:, 1], left=X[:, 0])), want) and np.array_equal(est.predict_proba(X), want)
+    with pytest.raises(ValueError, match="lacks the channel 'left' and has 'lefft'"): est.predict(dict(lefft=X[:, 0], right=X[:, 1]))
+    with pytest.raises(ValueError, match=r"'X' \(40, 2, 16\)"): TSNetClassifier(**args).fit(dict(X=X), y)

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 from .core import as_device, as_series, check_kind, check_series, is_source
 from .data.core import gap_fillers
 from .data.panels import padded_frames, panel_frames, panel_kind, stacked_series
+from .data.pieces import by_channel, stacked_columns
 from .data.preprocessing import TSNan2Value
 from .data.sources import sourced
 from .data.targets import as_targets, refuse_other_order
@@ -83,7 +84,7 @@ class TSNet(NestedArguments, BaseEstimator):
         return state
 
     def fit(self,
-        X, # n series: (n, C, L), or (n, L) for one channel; or a panel of sktime
+        X, # n series: (n, C, L), or (n, L) for one channel; a panel of sktime; or a dict with (n, L) for each channel
         y, # n labels or numbers
         sample_weight=None, # (n,), how much each series counts in the loss
     ):
@@ -132,9 +133,17 @@ def _read_panel(self:TSNet, X, fit):
     return padded_frames(frames)
 
 @patch
+def _read_dict(self:TSNet, X, fit):
+    "The series of each channel, (n, L), by its name, as one array; channels are put in the order of training"
+    names = None if fit else self.channel_names_
+    res = stacked_columns(X, names, len(X) if fit else self.n_channels_)
+    if fit: self.channel_names_ = list(X)
+    return res
+
+@patch
 def _read_flat(self:TSNet, X, fit):
     "Two dimensions, with the checks of scikit-learn"
-    if type(X) is dict or hasattr(X, 'columns'): X = check_kind(X)
+    if hasattr(X, 'columns'): X = check_kind(X)
     if isinstance(X, torch.Tensor): X = X.detach().cpu().numpy()
     finite = 'allow-nan' if self._takes_missing() else True
     return validate_data(self, X, reset=fit, dtype=np.float32, ensure_all_finite=finite, ensure_min_samples=2 if fit else 1)
@@ -183,6 +192,7 @@ def _series(self:TSNet, X, fit):
     if fit:
         self.channel_names_ = None
         for k in ('n_features_in_', 'feature_names_in_'): self.__dict__.pop(k, None)   # of an earlier fit
+    if by_channel(X): X = self._read_dict(X, fit)
     if not isinstance(X, np.ndarray) or X.ndim == 3: X = sourced(X)     # two dimensions go through the checks of scikit-learn
     X = stacked_series(X)
     if panel_kind(X): X = self._read_panel(X, fit)

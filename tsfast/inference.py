@@ -7,7 +7,6 @@ __all__ = ['evaluated', 'Predictor', 'load_bundle']
 
 # %% ../nbs/32_inference.ipynb #812c7e8f
 import copy
-from collections.abc import Mapping
 import msgspec
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from .bundle import (CONFIG, FORMAT, VERSION, WEIGHTS, build_pipeline, check_con
 from .core import as_device, as_frame, as_long, as_series, is_whole, warn_lost_digits
 from .data.inputs import as_side, short_list
 from .data.panels import named_series
-from .data.pieces import stacked_columns
+from .data.pieces import by_channel, stacked_columns
 from .data.steps import RecordingSettings
 from .data.targets import TSTarget, as_labels
 from .models.pipeline import Pipeline, pooled_features, takes_length
@@ -74,7 +73,7 @@ class _Batches(_Served):
     "The batches that go through a pipeline"
     def _series(self, X):
         "The series in one array or tensor, and the selection of the model"
-        if isinstance(X, Mapping): X = stacked_columns(X, self.channels, self.input_shape[0] or len(X))
+        if by_channel(X): X = stacked_columns(X, self.channels, self.input_shape[0] or len(X))
         raw = named_series(as_frame(X), self.channels)
         X = as_long(raw, self.input_shape[1] or 0 if self._fills else 0)
         if not len(X): raise ValueError(f"X has shape {tuple(X.shape)}: no series to predict.")

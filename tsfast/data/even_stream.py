@@ -55,7 +55,7 @@ class _Even:
 
     def steps(self, whole=False) -> Piece: # those that are complete; all of them at the end
         x, t = self.x, self.t
-        if self.anchor is not None:       # a row without values, from which the steps are counted
+        if self.anchor is not None and (not len(t) or self.anchor[0] < t[0]):       # a row without values: steps are counted from there
             x, t = np.concatenate([np.full((len(x), 1), np.nan), x], 1), self.anchor.append(t)
         values, grid = even_steps(x.T, t, self.o.freq, self.o.fill, self.o.channels, called(self.key))
         n = max(self.skip, len(grid) if whole else _complete(grid, self.x, self.t, self.o))

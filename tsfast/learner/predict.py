@@ -6,7 +6,6 @@
 __all__ = []
 
 # %% ../../nbs/learner/03_predict.ipynb #a2d5c37b
-from collections.abc import Mapping
 from contextlib import nullcontext
 import numpy as np
 from fastai.learner import Learner
@@ -14,7 +13,7 @@ from fastcore.basics import patch
 from fastcore.meta import delegates
 from ..callbacks import UserUnits
 from ..data.core import gap_fillers
-from ..data.pieces import stacked_columns
+from ..data.pieces import by_channel, stacked_columns
 from .checks import refuse_length, refuse_one_series
 from ..streams import WindowPredictions
 
@@ -31,7 +30,7 @@ def get_X_preds(self:Learner,
     inputs:dict|None=None, # the further inputs of training, by name
 ) -> tuple: # (inputs,) probabilities or numbers, targets (None without `y`), (decoded,) (losses)
     "Predictions for unseen series, exactly as validation sees them"
-    if isinstance(X, Mapping): X = _by_channel(X, self.dls.loaders[-1].dataset)
+    if by_channel(X): X = _by_channel(X, self.dls.loaders[-1].dataset)
     refuse_one_series(X, self.dls)
     if with_loss and y is None: raise ValueError("with_loss=True needs the targets y.")
     if act is not None and not callable(act):
