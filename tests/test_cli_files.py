@@ -346,6 +346,10 @@ def test_key(csv, tmp_path):
     assert run_key(there) == key and run_key(msgspec.structs.replace(s, data=msgspec.structs.replace(s.data, window=10))) != key
     activity().round(2).to_csv(csv, index=False)
     assert run_key(s) != key
+    here, there = tmp_path/'here', tmp_path/'there'
+    for o in (here, there): o.mkdir(); arrays(o)
+    a, b = (run_key(RunSettings(data=FileSettings(path=str(o/'X.npy'), y=str(o/'x_y.npy')))) for o in (here, there))
+    assert a == b
     assert run_once(s, tmp_path/'runs')['results']['dataset'] == 'activity'
 
 

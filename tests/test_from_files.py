@@ -11,6 +11,7 @@ from tsfast.data.factories import split_series
 from tsfast.data.files import find_files, read_data
 from tsfast.data.preprocessing import TSNan2Value, TSStandardize
 from tsfast.data.recordings import read_frame
+from tsfast.data.sources import NpySource
 from tsfast.data.table_files import read_table
 
 rng = np.random.default_rng(0)
@@ -115,7 +116,7 @@ def test_arrays_and_sets(tmp_path):
     X, y = rng.normal(size=(12, 2, 9)).astype(np.float32), np.array(list('abc')*4)
     np.save(tmp_path/'X.npy', X); np.save(tmp_path/'y.npy', y); pd.DataFrame(dict(who=list('uvwx')*3)).to_csv(tmp_path/'who.csv', index=False)
     data = read_data(tmp_path/'X.npy', y=tmp_path/'y.npy', group=str(tmp_path/'who.csv'))
-    assert isinstance(data.X, np.memmap) and np.array_equal(data.X, X) and data.y.tolist() == y.tolist() and data.groups.tolist() == list('uvwx')*3
+    assert isinstance(data.X, NpySource) and np.array_equal(data.X, X) and data.y.tolist() == y.tolist() and data.groups.tolist() == list('uvwx')*3
     assert read_data(tmp_path/'X.npy', y=y, window=3).X.shape == (36, 2, 3) and read_data(tmp_path/'X.npy').y is None
     (tmp_path/'Toy.ts').write_text('@univariate true\n@classLabel true up down\n@data\n1,2,3:up\n3,2,1:down\n')
     toy = read_data(tmp_path/'Toy.ts')

@@ -10,7 +10,7 @@ __all__ = ['bundle_of', 'share', 'predict', 'export']
 import sys
 from pathlib import Path
 from .parsing import UsageError, at_least, command, named_device
-from .recordings import holds_recordings, predicted, recording_series
+from .recordings import holds_recordings, is_folder, predicted, recording_series
 
 # %% ../../nbs/cli/04_deployed.ipynb #500af3cd
 def bundle_of(
@@ -121,7 +121,7 @@ def _recording_tables(p, args):
 # %% ../../nbs/cli/04_deployed.ipynb #47b6706e
 def _window_tables(p, args):
     "The predictions for the windows of recordings in a file, or in each file of a folder, some at a time"
-    if not Path(args.data).is_dir() or args.data.lower().endswith('.zarr'):
+    if not is_folder(args.data):
         yield from _windows_of(p, args, args.data)
         return
     from tsfast.data.files import find_files

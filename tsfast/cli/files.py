@@ -64,7 +64,7 @@ def _add_more(g, add, kinds, fills):
         help="what to predict; default: text and whole numbers are classes, other numbers are numbers")
     add(test, '--test', metavar='FILE', help="file or folder of the test split, like the other")
     add(test, '--test-size', type=setting('test_size'), metavar='X',
-        help="share of the groups, or of the series, for the test split; default 0.2")
+        help="share of the groups, or of the series, for the test split, which --seed chooses; default 0.2")
     add(g, '--test-y', metavar='FILE', help="the targets of an array in --test")
 
 # %% ../../nbs/cli/01a_files.ipynb #04144af6

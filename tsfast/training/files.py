@@ -158,7 +158,8 @@ def _split_in_time(n):
 def _like_numbers(y, name):
     seen = ', '.join(map(repr, y.tolist()[:3]))
     return (f"{name}: the labels are nearly all different, {len(np.unique(y))} in {len(y)} series, such as {seen}. They look like "
-            "numbers, or like the names of series. Pass task='numbers' to predict them as numbers; otherwise name the column of the classes, y=….")
+            "numbers, or like the names of series. Pass task='numbers' to predict them as numbers; otherwise name the column of the "
+            "classes, y=….")
 
 def _no_numbers(y, name):
     seen = str(y.ravel()[0])

@@ -41,6 +41,8 @@ def _add_source(h, source):
     rows = max(1, 2**24 // source.row_bytes)
     for i in range(0, len(source), rows): h.update(source[i:i + rows].tobytes())
 
+def _without_folder(v): return os.path.basename(v) if isinstance(v, str) and os.path.isabs(v) else v
+
 def run_key(
     settings:RunSettings, # any
     data:RunData|None=None, # what it trains on; None: the data set or the files that are named in the settings
@@ -50,7 +52,7 @@ def run_key(
     whole = msgspec.to_builtins(run.fill())
     for k in ('device', 'path'): whole.pop(k)
     if whole['data'] is None: whole.pop('data')
-    else: whole['data'] = {k: v for k, v in whole['data'].items() if k not in PATHS}
+    else: whole['data'] = {k: _without_folder(v) for k, v in whole['data'].items() if k not in PATHS}
     parts = msgspec.json.encode([whole, data_digest(run.data), tsfast.__version__], order='deterministic')
     return hashlib.sha256(parts).hexdigest()[:16]
 
