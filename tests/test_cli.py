@@ -33,7 +33,9 @@ def same_weights(a, b):
 
 def test_train(tmp_path, capsys):
     "What a run prints, where stdout is no terminal, and what it writes"
+    import matplotlib.pyplot as plt
     out = tmp_path/'a'/'b'
+    plt.close('all')      # figures of other tests
     assert main(['train', 'gunpoint', *TINY, '--epochs', '3', '--out', str(out)]) == 0
     text, err = capsys.readouterr()
     assert names(out) == FILES and not err
@@ -50,7 +52,6 @@ def test_train(tmp_path, capsys):
     from tsfast.data.external import get_UCR_data
     X, y = get_UCR_data('GunPoint')[2:]
     assert (Predictor(out/'model').predict(X) == y).mean() == pytest.approx(r['test']['accuracy'])
-    import matplotlib.pyplot as plt
     assert not plt.get_fignums(), 'figures are left open'
 
 
