@@ -78,7 +78,7 @@ table = {
     'a dictionary': (lambda: dls({'a': 1}), ValueError, ['dict', 'Expected a numpy array']),
     'a dictionary, without splits': (lambda: dls(dict(X=X), splits=None), ValueError, ['X is a dict', "X['X']", 'list(X.values())', 'np.stack']),
     'a generator': (lambda: dls((x for x in X), splits=None), ValueError, ['X is a generator', 'list(X)']),
-    'a file name': (lambda: dls('X.npy'), ValueError, ['str', 'Expected a numpy array']),
+    'a file name': (lambda: dls('X.npy'), OSError, ['There is no file', 'X.npy']),
     'a frame with a column of text': (lambda: dls(pd.DataFrame({'a': [1., 2.], 'name': ['x', 'y']}), y[:2]), ValueError, ["['name']", 'one row per series', 'Drop or encode']),
     'unknown channels': (lambda: dls(sel_vars=[5]), ValueError, ['sel_vars is [5]', 'Expected indices below 2']),
     # values
