@@ -252,7 +252,7 @@ def test_lists_of_series_with_a_row_for_each_step():
     for make in (np.array, torch.tensor): assert np.array_equal(pad_series([make(x[:1].T) for x in ragged]), pad_series([x[:1] for x in ragged]), equal_nan=True)
     assert dls(frames, batch_tfms=TSNan2Value()).vars == C
 
-@pytest.mark.parametrize('Z,t,msg', [(wide.rename(columns=str).assign(label=1.), y, r"y = df.pop\('label'\)"), (wide, pd.Series(y)[::-1], r'y.loc\[X.index\]'), (long, y, "from_df.*id='id', time='time'"), (dict(X=wide), y, r"X\['X'\]")], ids=['label', 'order', 'long', 'dict'])
+@pytest.mark.parametrize('Z,t,msg', [(wide.rename(columns=str).assign(label=1.), y, r"y = df.pop\('label'\)"), (wide, pd.Series(y)[::-1], r'y.loc\[X.index\]'), (long, y, "from_df.*id='id', time='time'")], ids=['label', 'order', 'long'])
 def test_estimators_look_at_frames_too(Z, t, msg):
     with pytest.raises(ValueError, match=msg): TSNetClassifier('MiniRocket', ridge=True, device='cpu').fit(Z, t)
 
