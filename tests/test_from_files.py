@@ -259,3 +259,25 @@ def test_files_are_found_in_order(root):
     found, folder = find_files(root/'classes')
     assert [f.relative_to(folder).as_posix() for f in found] == ['a/0.csv', 'a/2.csv', 'b/1.csv', 'b/3.csv']
     assert find_files(str(root/'classes'/'*'/'*.csv')) == (found, None) and isinstance(found[0], Path)
+
+@pytest.mark.parametrize('what', ['y', 'group'])
+@pytest.mark.parametrize('lines, want', [
+    ('up down up down', 4), ('state up down up down', 4), ('label up down up down', 4), ('target other target other', 4), ('1 2 1 2', 4), ('0 1.5 2.5 3.5 4.5', 4), ('score 1 2 1 2', 4), ('1.5 2.5 3.5 4.5', 4),
+    ('up down up', '3 values, and'), ('up down up down up', '5 values, and'), ('label up down up', "3 values, below a line of names, 'label', and"), ('1 2 1 2 1', '5 values, and'), ('score 1 2 1', "3 values, below a line of names, 'score', and"),
+    ('1.5 2.5 3.5 4.5 5.5', '5 values, and'), ('label up  down up down', 'line 3 is blank')])
+def test_values_in_a_text_file(tmp_path, lines, want, what):
+    "The first line is a name only where a value for each series is left; other numbers of lines are refused"
+    np.save(tmp_path/'X.npy', rng.normal(size=(4, 2, 9)).astype(np.float32))
+    lines = lines.split(' ')
+    (tmp_path/'v.csv').write_text('\n'.join(lines) + '\n\n')
+    read = lambda: read_data(tmp_path/'X.npy', **{what: tmp_path/'v.csv'})
+    if want == 4: assert list(map(str, getattr(read(), 'y' if what == 'y' else 'groups').tolist())) == lines[-4:]
+    else:
+        with pytest.raises(ValueError, match=want) as e: read()
+        assert 'blank' in want or f"{what}='" in str(e.value) and 'there are 4 series' in str(e.value)
+
+def test_labels_of_files_without_a_line_of_names(tmp_path):
+    for i, p in enumerate(parts): write(p, tmp_path/f'{i}.csv')
+    for lines in ([f'{i},{"ab"[i % 2]}' for i in range(4)], [f'{i}.csv,{"ab"[i % 2]}' for i in range(4)]):
+        (tmp_path/'labels.csv').write_text('\n'.join(lines) + '\n')
+        assert read_data(tmp_path, time='t').y.tolist() == list('abab')

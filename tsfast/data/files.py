@@ -20,7 +20,7 @@ from .series_data import SeriesData
 from .sources import as_source
 from .steps import utc_times
 from .stored import split_name, stored_array, stored_kind
-from .table_files import TABLES, read_npy, read_table
+from .table_files import TABLES, read_column, read_npy, read_table
 
 # %% ../../nbs/data/14_files.ipynb #48780f2b
 def read_data(
@@ -198,8 +198,10 @@ def _read_labelled(files, root, labels, y, group, sep, args):
 
 def _labels_of(file, names, y, group, sep):
     "File -> label, and file -> group or None, from a table with a line for each file"
-    df = read_table(file, sep, names=[o for o in (y, group) if o is not None])
-    cols = list(df.columns)
+    known, header = _by_short_name(names), None
+    text = read_table(file, sep, str)                               # 007 is a name
+    if {*text.columns} & {*known}: text, header = read_table(file, sep, str, header=False), False
+    cols = list(text.columns)
     where = next((c for c in cols if has_name(c, {'file', 'filename', 'name', 'path', 'recording'})), cols[0])
     rest = [c for c in cols if c not in (where, group)]
     if y is None:
@@ -208,8 +210,8 @@ def _labels_of(file, names, y, group, sep):
         y = named[0]
     for what, c in (('y', y), ('group', group)):
         if c is not None and c not in cols: raise ValueError(f"{what}={c!r} is no column of {file}.{suggest(c, cols)} It has {cols}.")
-    keys = read_table(file, sep, dtype=str)[where].astype(str)      # 007 is a name
-    known = _by_short_name(names)
+    df = read_table(file, sep, names=[y] if group is None else [y, group], header=header)
+    keys = text[where].astype(str)
     unknown = [k for k in keys if k not in known]
     if unknown: raise ValueError(_no_such_file(file, unknown, names))
     found = [known[k] for k in keys]
@@ -230,24 +232,22 @@ def _by_short_name(names):
 # %% ../../nbs/data/14_files.ipynb #3c2cbeea
 def _read_npys(files, root, y, group, args):
     "One array of series, or a recording in each file"
-    y, group = (_array_of(o, what, files[0]) for o, what in ((y, 'y'), (group, 'group')))
-    if all(_is_stored(f) for f in files):
-        X = as_source([str(f) for f in files] if len(files) > 1 else str(files[0]))
-        return read_arrays(X, y, group, **args, name=str(files[0]))
-    if len(files) == 1: return read_arrays(read_npy(files[0]), y, group, **args, name=str(files[0]))
-    return read_arrays([_recording(f) for f in files], y, group, ids=_names(files, root), **args, name=str(root or files[0].parent))
+    ids, name = None, str(files[0])
+    if all(_is_stored(f) for f in files): X = as_source([str(f) for f in files] if len(files) > 1 else name)
+    elif len(files) == 1: X = read_npy(files[0])
+    else: X, ids, name = [_recording(f) for f in files], _names(files, root), str(root or files[0].parent)
+    y, group = (_array_of(o, what, files[0], len(X) if np.ndim(X) else 0) for o, what in ((y, 'y'), (group, 'group')))
+    return read_arrays(X, y, group, ids=ids, **args, name=name)
 
 def _recording(file): return stored_array(str(file)).take(slice(None)) if _is_stored(file) else read_npy(file)
 
-def _array_of(v, what, file):
-    "An array, or what is in the file of that name"
+def _array_of(v, what, file, n):
+    "An array, or what is in the file of that name: a value for each of `n` series"
     if not isinstance(v, (str, Path)): return v
     if _is_stored(v): return _as_text(stored_array(str(v)).take(slice(None)))
     if not Path(v).exists(): raise FileNotFoundError(f"{what}={str(v)!r} is no file, and {file} has no columns. Pass an array or its path.")
     if Path(v).suffix.lower() == '.npy': return np.array(read_npy(v))
-    df = read_table(v)
-    if df.shape[1] != 1: raise ValueError(f"{v} has the columns {list(df.columns)[:8]}. Expected one, with a value for each series.")
-    return df.iloc[:, 0].to_numpy()
+    return read_column(v, n, f"{what}={str(v)!r}")
 
 def _as_text(v):
     "Labels of HDF5 files are bytes, those of Zarr arrays may have NumPy's own type of text"
@@ -259,7 +259,7 @@ def _read_set(files, y, group, args):
     if len(files) > 1: raise ValueError(f"There are {len(files)} files like {files[0]}. Expected one; get_UCR_data reads train and test.")
     if y is not None: raise ValueError(f"y={y!r}, and the targets of {files[0]} are in the file. Leave y out.")
     X, y = (read_arff if files[0].suffix.lower() == '.arff' else read_ts)(files[0])
-    return read_arrays(X, y, _array_of(group, 'group', files[0]), **args, name=str(files[0]))
+    return read_arrays(X, y, _array_of(group, 'group', files[0], len(X)), **args, name=str(files[0]))
 
 def _refuse_table_args(file, args):
     given = [k for k, v in args.items() if v is not None and v != 'none']
