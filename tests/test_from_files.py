@@ -281,3 +281,22 @@ def test_labels_of_files_without_a_line_of_names(tmp_path):
     for lines in ([f'{i},{"ab"[i % 2]}' for i in range(4)], [f'{i}.csv,{"ab"[i % 2]}' for i in range(4)]):
         (tmp_path/'labels.csv').write_text('\n'.join(lines) + '\n')
         assert read_data(tmp_path, time='t').y.tolist() == list('abab')
+
+@pytest.mark.parametrize('suffix', ['csv', 'parquet'])
+def test_whole_numbers_with_a_gap_are_classes(tmp_path, suffix):
+    "The series without a label is left out, as where labels are text; pandas alone would make numbers of them"
+    numbers = pd.Series([1, 2]*3 + [None, 1], dtype='Int64')
+    df = write(wide.assign(label=numbers if suffix == 'csv' else numbers.astype(float)), tmp_path/f'w.{suffix}')
+    with pytest.warns(UserWarning) as seen: data = read_data(df, y='label')
+    assert data.y.dtype.kind == 'i' and data.y.tolist() == [1, 2]*3 + [1] and len(data.X) == 7
+    said = [str(o.message) for o in seen]
+    assert any("1 of 8 series have no target in column 'label', and are left out" in o for o in said)
+    assert any("column 'label' holds whole numbers and is missing in 1 row, the first of which is 6" in o for o in said) == (suffix == 'parquet')
+
+def test_whole_numbers_with_a_gap_in_a_table_of_labels(tmp_path):
+    for i, p in enumerate(parts): write(p, tmp_path/f'{i}.csv')
+    (tmp_path/'labels.csv').write_text('file,label\n0,1\n1,2\n2,\n3,2\n')
+    with pytest.warns(UserWarning, match='1 of 4 series have no target in y, and are left out'): data = read_data(tmp_path, time='t')
+    assert data.y.dtype.kind == 'i' and data.y.tolist() == [1, 2, 2] and data.ids.tolist() == ['0.csv', '1.csv', '3.csv']
+    (tmp_path/'labels.csv').write_text('file,label\n0,1.0\n1,2.5\n2,\n3,2\n')
+    with pytest.warns(UserWarning, match='left out'): assert read_data(tmp_path, time='t').y.tolist() == [1, 2.5, 2]

@@ -472,3 +472,16 @@ def test_even_times_are_not_warned_of():
 def test_a_lazy_frame_is_named():
     pl = pytest.importorskip('polars')
     with pytest.raises(ValueError, match=r'polars LazyFrame.*df.collect\(\)'): read_frame(pl.from_pandas(long).lazy(), **kw)
+
+def test_functions_of_labels_see_what_is_missing():
+    df = pd.DataFrame(dict(rec=np.repeat([0, 1], 8), a=np.arange(16.), act=['in', None, 'in', 'in', 'out', 'out', 'out', None]*2))
+    seen = []
+    read_frame(df, id='rec', y='act', window=4, label=lambda v: seen.append([None if pd.isna(o) else o for o in v]) or 'x')
+    assert seen == [['in', None, 'in', 'in'], ['out', 'out', 'out', None]]*2
+
+def test_whole_numbers_with_a_gap():
+    df = pd.DataFrame(dict(rec=np.repeat([0, 1, 2], 4), a=np.arange(12.), act=[1, 1, 1, None, 2, 2, 2, 2, 1, 1, 1, 1]))
+    with pytest.warns(UserWarning, match="'act' holds whole numbers and is missing in 1 row, the first of which is 3. They are taken for classes.*'Int64'"): data = read_frame(df, id='rec', y='act')
+    assert data.y.dtype.kind == 'i' and data.y.tolist() == [1, 2, 1]
+    assert read_frame(df.astype({'act': 'Int64'}), id='rec', y='act').y.tolist() == [1, 2, 1]
+    with pytest.warns(UserWarning, match='left out'): assert read_frame(df.drop(columns='act'), id='rec', y={0: 1.5, 1: None, 2: 1}).y.tolist() == [1.5, 1]

@@ -151,7 +151,8 @@ def as_options(
         option = '--y' if m[1] == 'y' and words and words[0].endswith('.npy') else OPTIONS[m[1]]
         return ' '.join([option, *(o if o == '…' else shlex.quote(o) for o in words)])
     text = _NAMES.sub(lambda m: OPTIONS[m[1]], _ARGUMENT.sub(said, text))
-    for name, option in (('valid_pct', '--test-size'), ('valid_groups', '--test FILE'), ('valid_idx=range(k, n)', '--test FILE')):
+    for name, option in (('valid_pct', '--test-size'), ('valid_groups', '--test FILE'), ('valid_idx=range(k, n)', '--test FILE'),
+                         ('tfms=[None, TSRegression()]', '--task numbers')):
         text = text.replace(name, option)
     return text
 

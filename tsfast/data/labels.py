@@ -7,10 +7,12 @@ __all__ = ['Targets', 'read_targets', 'as_row_targets', 'targets_by_id', 'with_r
            'almost_unique']
 
 # %% ../../nbs/data/12_labels.ipynb #a3a71357
+import warnings
 from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
+from ..core import plain
 
 # %% ../../nbs/data/12_labels.ipynb #e40bfb89
 @dataclass
@@ -28,7 +30,8 @@ class Targets:
         return bad.reshape(len(values), -1).any(1)
     def decode(self, values):
         "Labels of their numbers; numbers as they are"
-        return values if self.classes is None else self.classes[values]
+        if self.classes is None or not np.any(values < 0): return values if self.classes is None else self.classes[values]
+        return pd.Series(self.classes).reindex(values).to_numpy()       # NaN where missing
 
 def read_targets(
     df:pd.DataFrame, # long or wide
@@ -37,7 +40,7 @@ def read_targets(
 ) -> Targets|None: # None without columns
     "The targets in columns: text, booleans and whole numbers are classes, others are numbers"
     if not cols: return None
-    if len(cols) == 1: return as_row_targets(df[cols[0]], f"column {cols[0]!r}")
+    if len(cols) == 1: return as_row_targets(_whole(df[cols[0]], cols[0], name), f"column {cols[0]!r}")
     for c in cols:
         if not pd.api.types.is_numeric_dtype(df[c]): raise ValueError(_text_among_targets(c, df, name))
     return Targets(df[cols].to_numpy(np.float64, na_value=np.nan), None, f"columns {cols}")
@@ -57,6 +60,14 @@ def as_row_targets(
     if classes.dtype == object and all(isinstance(o, str) for o in classes): classes = classes.astype(str)
     return Targets(codes.astype(np.int64), classes, name)
 
+def _whole(v, column, name=''):
+    "Whole numbers are classes, also where one is missing and pandas makes floats of them"
+    if v.dtype == object: return v.astype('Int64') if pd.api.types.infer_dtype(v) == 'integer' else v
+    missing = v.isna().to_numpy()
+    if v.dtype != np.float64 or missing.all() or not missing.any() or (v.dropna() % 1 != 0).any(): return v
+    warnings.warn(_with_gaps(column, v.index[missing][0], int(missing.sum()), name), stacklevel=6)
+    return v.astype('Int64')
+
 def targets_by_id(
     y, # dict or pandas Series: id -> label or number
     ids, # name of each recording
@@ -69,9 +80,9 @@ def targets_by_id(
         raise ValueError(_rows_or_ids(table, extra, name))
     if not table.index.is_unique: raise ValueError(_twice(table.index))
     known = dict(zip(table.index.tolist(), range(len(table))))
-    places = np.array([known.get(i, -1) for i in (o.item() if isinstance(o, np.generic) else o for o in ids)])
+    places = np.array([known.get(i, -1) for i in map(plain, ids)])
     if (places < 0).all(): raise ValueError(_no_id_known(table.index, ids, name))
-    res = as_row_targets(table, 'y')
+    res = as_row_targets(_whole(table, 'y'), 'y')
     values = res.values[places]
     values[places < 0] = -1 if res.classes is not None else np.nan
     return replace(res, values=values[codes])
@@ -113,6 +124,12 @@ def check_row_or_id(
     if index.tolist() != ids[codes].tolist(): raise ValueError(_both(index, ids))
 
 # %% ../../nbs/data/12_labels.ipynb #4287934e
+def _with_gaps(c, first, n, name):
+    where = f"{name}: column {c!r}" if name else c
+    return (f"{where} holds whole numbers and is missing in {n} row{'s'*(n > 1)}, the first of which is {plain(first)!r}. They are taken "
+            f"for classes, as without a missing one; say so with df.astype({{{c!r}: 'Int64'}}). For numbers to predict, pass "
+            "tfms=[None, TSRegression()].")
+
 def _rows_or_ids(table, extra, name):
     return (f"y is a Series with {len(table)} entries, of which {extra[0]!r} is no recording of {name}, and its index is not that of the "
             "frame. Pass y as the name of a column, or y.to_dict() for id to target.")

@@ -136,13 +136,13 @@ def with_targets(
     made = callable(label)
     bad = pd.isna(values).reshape(len(values), -1).any(1) if made else targets.missing(values)
     if bad.all(): raise ValueError(f"{name}: {targets.name} holds no target in any row.")
-    y = values if made else targets.decode(values)
     if label == 'step':
         if targets.classes is not None and bad.any(): raise ValueError(_step_without_label(int(bad.argmax()), targets, name))
-        return replace(data, y=y)
+        return replace(data, y=targets.decode(values))
+    y = values[~bad] if made else targets.decode(values[~bad])
     if bad.any():
         warnings.warn(_unlabelled(bad, targets, name), stacklevel=5)
-        data, y = replace(data), y[~bad]
+        data = replace(data)
         for k in ('X', 'ids', 'groups', 'starts', 'ends'):
             if getattr(data, k) is not None: setattr(data, k, getattr(data, k)[~bad])
     if y.dtype.kind in 'OU' and almost_unique(y): raise ValueError(_like_names(y, targets, name))

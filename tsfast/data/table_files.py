@@ -105,7 +105,7 @@ def _other_count(name, seen, n, header):
             "that names them.")
 
 def _as_written(df, file, keep, how):
-    "Words such as None and NA among other text are text, and 007 stays so in a column of names"
+    "Words such as None and NA among other text are text; in a column of names 007 stays so, and whole numbers with a gap are no floats"
     keep = {str(c) for c in keep}
     number = {c: pd.api.types.is_numeric_dtype(df[c]) for c in df}
     words = [c for c in df if not number[c] and df[c].isna().any() and df[c].notna().any()]
@@ -114,6 +114,9 @@ def _as_written(df, file, keep, how):
     text = pd.read_csv(file, usecols=[*words, *names], dtype=str, keep_default_na=False, na_values=_MISSING, **how)
     zeros = [c for c in names if text[c].str.fullmatch(r'0\d+').any()]
     for c in (*words, *zeros): df[c] = text[c]
+    for c in set(names) - set(zeros):
+        known = df[c].notna()
+        if not known.all() and text[c][known].str.fullmatch(r'[+-]?\d+').all(): df[c] = df[c].astype('Int64')
     return df
 
 _MISSING = ['', 'nan', 'NaN', 'NaT', '<NA>']

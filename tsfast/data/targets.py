@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import torch
 from torch import Tensor
-from ..core import few_digits
+from ..core import few_digits, plain
 from ..described import Described
 from ..models.heads import output_shape
 from ..models.scaling import safe_scale
@@ -93,7 +93,7 @@ def as_targets(
     if n is not None: same_length(n, y)
     return y
 
-def _natives(a): return [o.item() if isinstance(o, np.generic) else o for o in a]
+def _natives(a): return list(map(plain, a))
 
 def _missing(y): # None, NaN and pandas' NA
     if y.dtype.kind != 'O': return np.isnan(y) if y.dtype.kind == 'f' else np.zeros(y.shape, bool)
