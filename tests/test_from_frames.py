@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from tsfast.cli.files import as_options
 from tsfast.data.core import TSDataLoaders
 from tsfast.data.factories import split_series
 from tsfast.data.preprocessing import TSNan2Value, TSStandardize
@@ -485,3 +486,22 @@ def test_whole_numbers_with_a_gap():
     assert data.y.dtype.kind == 'i' and data.y.tolist() == [1, 2, 1]
     assert read_frame(df.astype({'act': 'Int64'}), id='rec', y='act').y.tolist() == [1, 2, 1]
     with pytest.warns(UserWarning, match='left out'): assert read_frame(df.drop(columns='act'), id='rec', y={0: 1.5, 1: None, 2: 1}).y.tolist() == [1.5, 1]
+
+def test_windows_of_rows_that_are_series():
+    "A row whose id comes once, with numbered columns, is a series also where windows are asked for"
+    ids = wide.assign(who=range(len(wide)), lab=np.arange(len(wide)) % 2)
+    asked = dict(y='lab', channels=list(wide), window=10)
+    assert np.array_equal(read_frame(ids, id='who', **asked).X, read_frame(ids, id='who', wide=True, **asked).X)
+    with pytest.raises(ValueError, match='if a row is a series, pass wide=True, and windows are cut from each row; if rows are steps') as e: read_frame(ids, **asked)
+    assert 'pass --wide, and windows are cut from each row' in as_options(str(e.value))
+
+def test_validation_by_whole_numbers_and_none_at_all():
+    data = read_arrays(np.zeros((12, 1, 5), np.float32), np.array([0, 1]*6), groups=np.arange(12)//3)
+    for asked, said in ((['3'], r"has '3', which is no group. Did you mean 3, as int\? There are 4, such as \[0, 1, 2, 3\]"), (np.array([3, 7]), 'has 7, which is no group')):
+        with pytest.raises(ValueError, match=said): split_series(data, valid_groups=asked)
+    for pct in (0, 0.):
+        train, = split_series(data, pct)
+        assert train.tolist() == list(range(12))
+        with pytest.raises(ValueError, match='valid_pct=0 and test_pct=0.2. Expected more than 0 for both'): split_series(data, pct, test_pct=.2)
+    dls = TSDataLoaders.from_series(data, valid_pct=0, bs=4)
+    assert len(dls.loaders) == 1 and len(dls.train.dataset) == 12

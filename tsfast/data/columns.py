@@ -144,11 +144,12 @@ def _is_wide(df, cols, said, levels, listed, long, name):
     if cols.time is not None and 'time' not in by_name or cols.id and 'id' not in by_name and not once: return False
     values = listed or [c for c in df.columns if c not in {*cols.id, *cols.y, *cols.group, cols.time, *levels}]
     numbered = len(word_columns(values)) < len(values)/2 or any(isinstance(c, tuple) for c in values)
+    if numbered and once and cols.time is None: return True       # windows of them, too
     if long and (cols.id or cols.time is not None or not numbered or level is not None and _level_role(df, level)): return False
     if numbered and not long and (once or not cols.id and cols.time is None): return True
     if cols.id and cols.time is not None and not once: return False
     if not numbered and (by_name or level is not None and _level_role(df, level)): return False
-    raise ValueError(_one_row_each(cols.id, len(df), name) if once else _rows_of_what(df, values, name))
+    raise ValueError(_one_row_each(cols.id, len(df), name) if once else _rows_of_what(df, values, numbered, name))
 
 def _settle(df, cols, said, levels, listed, name):
     "What follows from the form of the frame: roles by name, an index of one level, groups that are recordings"
@@ -291,10 +292,12 @@ def _one_row_each(id, n, name):
     return (f"{name} has {n} rows, and {', '.join(map(repr, id))} is different in each, so that each recording has one step. If a row is "
             "a series, pass wide=True; otherwise name in id= the column that tells recordings apart.")
 
-def _rows_of_what(df, values, name):
+def _rows_of_what(df, values, numbered, name):
+    steps = ("if rows are steps, name the column that tells recordings apart, id=, or their time, time=; for rows of one recording in order, "
+             "pass wide=False")
+    series = "if a row is a series, pass wide=True" + (", and windows are cut from each row" if numbered else "")
     return (f"{name} has {len(df)} rows with the values {[str(c) for c in values[:6]]}, and it is not clear whether a row is a time step "
-            "or a series. If rows are steps, name the column that tells recordings apart, id=, or their time, time=; for rows of one "
-            "recording in order, pass wide=False. If a row is a series, pass wide=True.")
+            f"or a series: {'; '.join([series, steps] if numbered else [steps, series])}.")
 
 def _no_steps(words, steps, name):
     c = words[0]

@@ -11,7 +11,7 @@ from contextlib import suppress
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
-from ..core import suggest
+from ..core import plain, suggest
 from .core import TSDataLoaders, get_ts_dls
 from .files import read_data
 from .labels import almost_unique
@@ -24,18 +24,21 @@ from .targets import TSClassification, TSRegression
 # %% ../../nbs/data/15_factories.ipynb #070240ac
 def split_series(
     data:SeriesData, # series, with or without groups
-    valid_pct:float|int=0.2, # share or number of the groups for validation
+    valid_pct:float|int=0.2, # share or number of the groups for validation; 0: all series are for training
     valid_idx=None, # series for validation: indices or a mask
     valid_groups=None, # groups for validation, by name
     test_pct:float|int=0., # share or number of the groups for testing; 0: no test set
     seed:int|None=23, # of the generator; None: a different split each time
-) -> tuple: # (train, valid) or (train, valid, test): sorted int64 arrays
+) -> tuple: # (train,), (train, valid) or (train, valid, test): sorted int64 arrays
     """Split series so that no group is on both sides. Without groups, each series is one.
 
     Where each group has one class, each side has the same share of each class. A class that is in one group alone goes to training."""
     if valid_idx is not None and valid_groups is not None: raise ValueError("Both valid_idx and valid_groups are given. Expected one.")
     if (valid_idx is not None or valid_groups is not None) and test_pct:
         raise ValueError("test_pct is for random splits. Leave it out, or valid_idx and valid_groups.")
+    if valid_idx is None and valid_groups is None and valid_pct == 0:
+        if test_pct: raise ValueError(f"valid_pct=0 and test_pct={test_pct}. Expected more than 0 for both; valid_pct is the held-out share.")
+        return (np.arange(len(data)),)
     codes, names = (np.arange(len(data)), None) if data.groups is None else pd.factorize(_flat(data.groups), sort=True)
     if valid_idx is not None: return _by_index(data, valid_idx, codes, names)
     labels = data.y if data.y is not None and data.y.ndim == 1 and data.y.dtype.kind != 'f' else None
@@ -105,7 +108,7 @@ def _by_group(valid_groups, codes, names, labels):
     if names is None: raise ValueError("valid_groups is given, and the series have no groups. Pass group=, or valid_idx.")
     asked = [valid_groups] if isinstance(valid_groups, (str, tuple)) or not hasattr(valid_groups, '__iter__') else list(valid_groups)
     known = {o: i for i, o in enumerate(names.tolist())}
-    unknown = [o for o in asked if o not in known]
+    unknown = [plain(o) for o in asked if o not in known]
     if unknown: raise ValueError(_no_such_group(unknown[0], list(known)))
     mask = np.isin(codes, [known[o] for o in asked])
     if mask.all() or not mask.any(): raise ValueError(_one_side('valid_groups', mask))
@@ -164,7 +167,7 @@ def from_df(cls:TSDataLoaders,
     group=None, # column or columns of what must not be on both sides of a split; default: the recording
     window:int|None=None, # steps of a series, to cut recordings into windows; None: each recording is one series
     stride:int|None=None, # steps from the start of a window to that of the next; default: `window`
-    valid_pct:float|int=0.2, # share or number of the groups for validation
+    valid_pct:float|int=0.2, # share or number of the groups for validation; 0: all series are for training
     valid_idx=None, # series for validation: indices or a mask
     valid_groups=None, # groups for validation, by name
     seed:int|None=23, # of the random split
@@ -254,7 +257,9 @@ def _class_not_trained(c, g):
             "valid_groups=….")
 
 def _no_such_group(g, known):
-    return f"valid_groups has {g!r}, which is no group.{suggest(g, known)} There are {len(known)}, such as {known[:5]}."
+    alike = [o for o in known if str(o) == str(g)]
+    near = f" Did you mean {alike[0]!r}, as {type(alike[0]).__name__}?" if alike else suggest(g, known)
+    return f"valid_groups has {g!r}, which is no group.{near} There are {len(known)}, such as {known[:5]}."
 
 # %% ../../nbs/data/15_factories.ipynb #ffe63f33
 def _straddles(both, codes, mask, names):
