@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from tsfast.cli.files import as_options
 from tsfast.data.core import TSDataLoaders
@@ -248,6 +248,7 @@ def reference(v, t, step, fill):
     return out
 
 @settings(max_examples=80, deadline=None)
+@example([1, 1, 7, 2], 'none', 0, False)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.sampled_from(['none', 'previous', 'zero', 'mean']), st.integers(0, 99), st.booleans())
 def test_even_steps_are_those_of_a_loop(gaps, fill, seed, dates):
     t = np.r_[0, np.cumsum(gaps)].astype(float)

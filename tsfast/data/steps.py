@@ -133,8 +133,9 @@ def _filled(df, way, n):
     if way == 'mean': return df.groupby(np.floor(df.index)).mean().reindex(steps).to_numpy()
     df = df[~df.index.duplicated(keep='last')]
     if way == 'previous': return df.reindex(steps, method='ffill').to_numpy()
-    if way == 'nearest': return df.reindex(steps, method='nearest').to_numpy()
-    near = df.reindex(steps, method='nearest', tolerance=.5)
+    near = df.set_axis(np.round(df.index*1e6).astype(np.int64))       # whole numbers: of two equally near the later one
+    near = near.reindex(np.arange(n)*10**6, method='nearest', tolerance=None if way == 'nearest' else 5*10**5).set_axis(steps)
+    if way == 'nearest': return near.to_numpy()
     if way == 'zero': return near.fillna(0).to_numpy()
     if way == 'none' or len(df) < 2: return near.to_numpy()
     between = np.stack([np.interp(steps, df.index, df[c], left=np.nan, right=np.nan) for c in df], axis=1)
