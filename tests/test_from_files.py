@@ -300,3 +300,11 @@ def test_whole_numbers_with_a_gap_in_a_table_of_labels(tmp_path):
     assert data.y.dtype.kind == 'i' and data.y.tolist() == [1, 2, 2] and data.ids.tolist() == ['0.csv', '1.csv', '3.csv']
     (tmp_path/'labels.csv').write_text('file,label\n0,1.0\n1,2.5\n2,\n3,2\n')
     with pytest.warns(UserWarning, match='left out'): assert read_data(tmp_path, time='t').y.tolist() == [1, 2.5, 2]
+
+def test_question_marks_are_missing(tmp_path):
+    "In channels and in labels, as in the archives' files"
+    text = 'rec,a,lab\n0,1,1\n0,?,1\n1,2,?\n1,3,?\n2,4,2\n2,5,2\n'
+    for labels in (text, text.replace(',1\n', ',up\n').replace(',2\n', ',down\n')):
+        (tmp_path/'x.csv').write_text(labels)
+        with pytest.warns(UserWarning, match='1 of 3 series have no target'): data = read_data(tmp_path/'x.csv', id='rec', y='lab')
+        assert np.array_equal(data.X[:, 0], [[1, np.nan], [4, 5]], equal_nan=True) and data.y.tolist() == ([1, 2] if labels == text else ['up', 'down'])

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings, strategies as st
 from tsfast.cli.files import as_options
 from tsfast.data.core import TSDataLoaders
 from tsfast.data.factories import split_series
+from tsfast.data.pieces import Piece, check_times
 from tsfast.data.preprocessing import TSNan2Value, TSStandardize
 from tsfast.data.recordings import read_arrays, read_frame
 from tsfast.data.series_data import SeriesData
@@ -506,3 +507,13 @@ def test_validation_by_whole_numbers_and_none_at_all():
         with pytest.raises(ValueError, match='valid_pct=0 and test_pct=0.2. Expected more than 0 for both'): split_series(data, pct, test_pct=.2)
     dls = TSDataLoaders.from_series(data, valid_pct=0, bs=4)
     assert len(dls.loaders) == 1 and len(dls.train.dataset) == 12
+
+def test_messages_show_values_without_numpy():
+    df = pd.DataFrame(dict(rec=np.repeat([0, 1], 4), t=[0, 1, 2, 3, 0, 1, 1, 2], a=np.arange(8.)))
+    piece = Piece((('rec', np.int64(1)), ('kind', 'x')), np.zeros((1, 2), np.float32), pd.Index([1, 1]))
+    calls = (lambda: check_times(piece), lambda: read_frame(df, id='rec', time='t'), lambda: prepared(df, RecordingSettings(id=['rec'], time='t'), ['a']),
+             lambda: read_frame(df[:4], id='rec', time='t', y=pd.Series([1, 2], [np.int64(0), np.int64(0)])), lambda: read_frame(df.drop(columns='t'), id='rec', window=np.float64(2.5)),
+             lambda: split_series(SeriesData(np.zeros((4, 1, 2)), groups=np.arange(4)), valid_groups=np.array([9])))
+    for call in calls:
+        with pytest.raises(ValueError) as e: call()
+        assert 'np.' not in str(e.value)

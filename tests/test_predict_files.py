@@ -109,7 +109,7 @@ def test_the_first_part_decides(tmp_path, header, body, label):
 def test_errors_beyond_the_first_part(tmp_path):
     "They name the line, or the byte"
     f, good = tmp_path/'a.csv', '1.5,2.5,3.5\n'*2000
-    for end, text in ((b'1,2\n', 'line 2001: 2 values, separated by commas'), (b'1,2,x\n', "line 2001: could not convert 'x'"), (b'1,\xfc,3\n', 'byte 24002 is 0xfc')):
+    for end, text in ((b'1,2\n', 'line 2001: 2 values, separated by commas'), (b'1,2,x\n', "line 2001, column 3: could not convert 'x'"), (b'1,\xfc,3\n', 'byte 24002 is 0xfc')):
         f.write_bytes(good.encode() + end)
         with pytest.raises(ValueError, match=text): list(file_parts.TextTable(f, 1, 3, 300).parts(64))
     f.write_text(good.replace(',', ';') + '1,5;2,5;3,5\n')
@@ -275,7 +275,7 @@ def test_what_is_refused(bundle, tmp_path, capsys):
     np.save(tmp_path/'a.npy', np.ones((20, 3))); np.save(tmp_path/'b.npy', np.ones((2, 2, 2)))
     (tmp_path/'a.ts').write_text('@data\n')
     for data, args, text in (
-            ('left,right\n1,2\n3,x\n'*1, ['--windows'], "'right' of the recording is a channel and holds something other than numbers, such as '2'"), ('left,right\n1,2\n', ['--windows'], 'has 1 steps, too few'),
+            ('left,right\n1,2\n3,x\n'*1, ['--windows'], "'right' of the recording is a channel and holds something other than numbers, such as 'x' in row 1"), ('left,right\n1,2\n', ['--windows'], 'has 1 steps, too few'),
             ('left,rigth\n' + '1,2\n'*9, ['--windows'], "no column 'right'"), ('', ['--windows'], 'holds no steps'), ('left,right\n1,2\n1,2,3\n', ['--windows'], 'line 3'),
             ('left,right\n' + '1,2\n'*9, ['--stride', '3'], '--stride is for the windows of recordings. Add --windows'), ('left,right\n' + '1,2\n'*9, ['--windows', '--shard', '1/2'], '--shard is for series'),
             ('left,right\n' + '1,2\n'*9, [], 'pass --windows'), (b'left,right\n1,\xfc\n', ['--windows'], 'cannot be read as a table (UTF-8)')):
@@ -285,3 +285,38 @@ def test_what_is_refused(bundle, tmp_path, capsys):
         assert text in err and err.count('\n') == 1, err
     for name, text in (('a.npy', '(20, 3)'), ('b.npy', '(2, 2, 2)'), ('a.ts', "ends in '.ts'. Expected .npy, .parquet"), ('none.csv', 'no file')):
         assert predict(bundle, tmp_path/name, '--windows') == 1 and text in capsys.readouterr().err
+
+def recordings(ids=('007', '01', '7')):
+    return pd.concat([pd.DataFrame(dict(who=w, t=np.arange(8), left=rng.normal(size=8), right=rng.normal(size=8))) for w in ids], ignore_index=True)
+
+def test_recordings_whose_rows_are_mixed(tmp_path, monkeypatch, capsys):
+    "Files are read some rows at a time: the row is named in which a recording comes back, in whatever part it lies"
+    b = save(tmp_path/'b', channels=NAMES, recording=RecordingSettings(id=['who'], time='t', window=8, stride=8))
+    for rows in (2**16, 2):
+        monkeypatch.setattr(recording_parts, '__defaults__', (rows, None))
+        recordings(['a', 'b']).sort_values('t', kind='stable').to_csv(tmp_path/'x.csv', index=False)
+        assert predict(b, tmp_path/'x.csv', '--windows') == 1
+        err = capsys.readouterr().err
+        if rows > 2: assert f"{tmp_path/'x.csv'}: The recording with who 'a' comes back in row 2, after rows of another one" in err and "df.sort_values(['who', 't'])" in err
+
+@pytest.mark.parametrize('window', [None, 8])
+def test_ids_are_written_as_in_the_file(tmp_path, window):
+    b = save(tmp_path/'b', channels=NAMES, recording=RecordingSettings(id=['who'], time='t', window=window, stride=window))
+    for ids in (['007', '01', '7'], ['1.10', '1.1'], ['7', '8'], ['2.0', '3.5'], ['12345678901234567890123', '5']):
+        recordings(ids).to_csv(tmp_path/'x.csv', index=False)
+        assert predict(b, tmp_path/'x.csv', *(['--windows'] if window else []), '--out', tmp_path/'p.csv') == 0
+        assert {o['who' if window else 'recording'] for o in rows_of(tmp_path/'p.csv')} == set(ids)
+
+@pytest.mark.parametrize('window', [None, 8])
+def test_question_marks_are_missing_values(tmp_path, window, capsys):
+    "As in .ts files; other text is named with its file, row and column"
+    b = save(tmp_path/'b', channels=NAMES, recording=RecordingSettings(id=['who'], time='t', window=window, stride=window))
+    df, out = recordings().astype({'left': object}), {}
+    for v in ('?', '', 'bad'):
+        df.loc[9, 'left'] = v
+        df.to_csv(tmp_path/'x.csv', index=False)
+        code = predict(b, tmp_path/'x.csv', *(['--windows'] if window else []), '--out', tmp_path/'p.csv')
+        err = capsys.readouterr().err
+        if v == 'bad': assert code == 1 and all(o in err for o in (str(tmp_path/'x.csv'), 'olumn \'left\'', "'bad' in row 9"))
+        else: assert code == 0; out[v] = rows_of(tmp_path/'p.csv')
+    assert out['?'] == out['']

@@ -160,7 +160,7 @@ BAD = {
     'whole array': (steps, {}, 'chunks is a ndarray. Expected an iterable of parts'), 'whole frame': (ok, {}, 'chunks is a DataFrame'), 'nothing': ([], {}, 'has no steps'),
     'order': ([ok, ok], {}, 'not in time order: 0 comes after 19'), 'doubled': ([ok, frame(steps[:2], t=[19, 20])], {}, 'has the time 19 twice'),
     'other columns': ([ok, ok.rename(columns=dict(b='c'))], {}, "no column 'b'.*It was there in the first part"), 'times in some': ([ok, steps[:20]], {}, 'has times in some parts'),
-    'comes again': ([ok.assign(t=np.arange(20) + 20*i, who=w) for i, w in enumerate('aba')], dict(id='who'), "with who 'a' ended, and comes again"),
+    'comes again': ([ok.assign(t=np.arange(20) + 20*i, who=w) for i, w in enumerate('aba')], dict(id='who'), "with who 'a' comes back in row 40, after rows of another one"),
     'other shape': ([steps[:20], steps[:20, :1]], {}, r'has shape \(20, 1\)'), 'missing': ([steps[:20], np.full((9, 2), np.nan)], {}, "channel 'a', step 20: the value is missing"),
     'short': ([steps[:4], steps[:3]], {}, 'has 7 steps, too few'), 'stride': ([ok], dict(stride=0), 'stride=0')}
 

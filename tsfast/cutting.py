@@ -94,24 +94,17 @@ def _too_short(cutter) -> str: # the message
     mend = '' if cutter.plan.last == 'drop' else " last='pad' fills it up with NaN, where the model fills missing values."
     return f"{called(cutter.key)} has {cutter.n} steps, too few for one window of {cutter.plan.window}.{mend}"
 
-def _comes_again(key) -> str: # the message
-    return (f"{called(key)} ended, and comes again after another one. Expected the rows of a recording together: "
-            "sort them by recording and time first.")
-
 # %% ../nbs/32b_cutting.ipynb #ac944d21
 def cuts(
     pieces, # iterable of `Piece`, recording after recording; None says: predict what is there
     plan:Plan, # how to cut
 ): # generator of `Cut`; None where `pieces` has it
     "The windows of recordings, as soon as they are complete"
-    cutter, ended = None, set()
+    cutter = None
     for piece in pieces:
         if piece is None: yield None; continue
         if cutter is None or piece.key != cutter.key:
-            if cutter is not None:
-                yield cutter.end()
-                ended.add(cutter.key)
-            if piece.key in ended: raise ValueError(_comes_again(piece.key))
+            if cutter is not None: yield cutter.end()
             cutter = _Cutter(piece, plan)
         yield cutter.add(piece)
     if cutter is None: raise ValueError("The recording has no steps.")

@@ -133,7 +133,11 @@ def _windows_of(p, args, file):
     chunks = recording_parts(file, channels=p.input_shape[0], texts=args.id or getattr(p.recording, 'id', ()))
     channels = [int(o) for o in args.channels] if args.channels and str(file).endswith('.npy') else args.channels
     tables = p.stream_windows(chunks, args.stride, channels=channels, average=args.average, time=args.time, id=args.id, bs=args.bs)
-    for o in tables: yield {c: o[c] for c in o}
+    try:
+        for o in tables: yield {c: o[c] for c in o}
+    except ValueError as e:
+        if str(file) in str(e): raise
+        raise ValueError(f"{file}: {e}") from None
 
 # %% ../../nbs/cli/04_deployed.ipynb #9cb3612f
 _MODEL = ("folder that learn.save_bundle or tsfast export wrote, or the folder of a run. A run of an older version has a learner.pkl, "

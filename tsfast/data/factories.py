@@ -223,7 +223,7 @@ def from_arrays(cls:TSDataLoaders,
     return cls.from_series(read_arrays(X, y, groups, ids=ids, channels=channels, window=window, stride=stride, label=label), **kwargs)
 
 # %% ../../nbs/data/15_factories.ipynb #1525e725
-def _shown(names, i): return i if names is None else names.tolist()[i]
+def _shown(names, i): return plain(i) if names is None else names.tolist()[i]
 
 def _one_group(n, names):
     if names is None: return "There is one series. Expected at least 2: one for training and one for validation."

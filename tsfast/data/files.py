@@ -93,10 +93,10 @@ def _is_hidden(file, root): return any(o.startswith(('.', '_')) for o in file.re
 def _read_tables(files, root, sep, args):
     "One table, one in parts, or a recording in each file"
     if len(files) == 1:
-        df = read_table(files[0], sep, names=_naming(args))
+        df = read_table(files[0], sep, **_naming(args))
         if args['y'] is None and args['wide'] is not False: _warn_label_without_name(df, files[0])
         return read_frame(df, **args, name=str(files[0]))
-    frames = _same_columns(files, sep, _naming(args))
+    frames = _same_columns(files, sep, **_naming(args))
     where = f"{root or files[0].parent} ({len(files)} files)"
     first = frames[0]
     parts = [args['id']] if isinstance(args['id'], str) else list(args['id'] or [])
@@ -127,14 +127,14 @@ def _names(files, root):
 
 # %% ../../nbs/data/14_files.ipynb #1070262a
 def _naming(args):
-    "Columns whose values are names"
-    given = [args[k] for k in ('id', 'group', 'y')]
-    return [o for v in given for o in (v if isinstance(v, (list, tuple)) else [v]) if isinstance(o, (str, int))]
+    "Columns whose values are names, and those of the targets, as `read_table` takes them"
+    given = lambda *ks: [o for k in ks for o in (args[k] if isinstance(args[k], (list, tuple)) else [args[k]]) if isinstance(o, (str, int))]
+    return dict(names=given('id', 'group'), labels=given('y'))
 
-def _same_columns(files, sep, names=()):
+def _same_columns(files, sep, names=(), labels=()):
     "The frames of files with the same columns of the same kinds"
-    frames = [as_table(read_table(f, sep, names=names), str(f))[0] for f in files]       # a stored index is a column
-    zeros = _leading_zeros(frames, names)
+    frames = [as_table(read_table(f, sep, names=names, labels=labels), str(f))[0] for f in files]       # a stored index is a column
+    zeros = _leading_zeros(frames, [*names, *labels])
     if zeros: frames = [as_table(read_table(f, sep, {c: str for c in zeros if c in o}), str(f))[0] for f, o in zip(files, frames)]
     first = frames[0]
     for f, df in zip(files[1:], frames[1:]):
@@ -173,10 +173,10 @@ def _restarts(key, seen, files, id, time):
             "makes of the files to read_frame.")
 
 def _leading_zeros(frames, names):
-    "Columns of names that are numbers in some files, and text with leading zeros in others"
+    "Columns of names that are numbers in some files, and text in others, since a number would lose how it is written"
     cols = [c for c in frames[0] if str(c) in set(map(str, names)) or has_name(c, ID_NAMES)]
     kinds = {c: {pd.api.types.is_numeric_dtype(df[c]) for df in frames if c in df} for c in cols}
-    digits = lambda v: pd.api.types.is_numeric_dtype(v) or v.dropna().astype(str).str.fullmatch(r'\d+').all()
+    digits = lambda v: pd.to_numeric(v, errors='coerce').notna().equals(v.notna())
     return [c for c in cols if len(kinds[c]) > 1 and all(digits(df[c]) for df in frames if c in df)]
 
 # %% ../../nbs/data/14_files.ipynb #21af24af
@@ -210,7 +210,7 @@ def _labels_of(file, names, y, group, sep):
         y = named[0]
     for what, c in (('y', y), ('group', group)):
         if c is not None and c not in cols: raise ValueError(f"{what}={c!r} is no column of {file}.{suggest(c, cols)} It has {cols}.")
-    df = read_table(file, sep, names=[y] if group is None else [y, group], header=header)
+    df = read_table(file, sep, names=[] if group is None else [group], labels=[y], header=header)
     keys = text[where].astype(str)
     unknown = [k for k in keys if k not in known]
     if unknown: raise ValueError(_no_such_file(file, unknown, names))

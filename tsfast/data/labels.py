@@ -131,7 +131,7 @@ def _with_gaps(c, first, n, name):
             "tfms=[None, TSRegression()].")
 
 def _rows_or_ids(table, extra, name):
-    return (f"y is a Series with {len(table)} entries, of which {extra[0]!r} is no recording of {name}, and its index is not that of the "
+    return (f"y is a Series with {len(table)} entries, of which {plain(extra[0])!r} is no recording of {name}, and its index is not that of the "
             "frame. Pass y as the name of a column, or y.to_dict() for id to target.")
 
 def _other_values(label, name):
@@ -146,7 +146,7 @@ def _text_among_targets(c, df, name):
     return f"{name}: y names several columns, and {c!r} is {df[c].dtype}. Several targets are numbers; one column can be classes."
 
 def _twice(index):
-    return f"y has the id {index[index.duplicated()][0]!r} twice. Expected one target for each recording."
+    return f"y has the id {plain(index[index.duplicated()][0])!r} twice. Expected one target for each recording."
 
 def _no_id_known(index, ids, name):
     return (f"y has the ids {index.tolist()[:5]}, and none of them is a recording of {name}, which has "

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 import numpy as np
 import torch
+from ..core import plain
 from ..frames import as_frame
 from ..series import warn_lost_digits
 
@@ -70,7 +71,7 @@ def called(
     key:tuple, # of a `Piece`
 ) -> str:
     "A recording, for messages"
-    return f"The recording with {', '.join(f'{k} {v!r}' for k, v in key)}" if key else 'The recording'
+    return f"The recording with {', '.join(f'{k} {plain(v)!r}' for k, v in key)}" if key else 'The recording'
 
 def _missing_time(i, where) -> str: # the message
     return f"{where} has a step without a time (step {i} of those read). Fill the times, or drop these rows first."

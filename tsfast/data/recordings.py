@@ -9,7 +9,7 @@ __all__ = ['read_frame', 'check_windows', 'read_arrays']
 import numpy as np
 import pandas as pd
 from dataclasses import replace
-from ..core import check_series, is_whole, warn_lost_digits
+from ..core import check_series, is_whole, plain, warn_lost_digits
 from .columns import as_table, find_columns, row_keys
 from .labels import as_row_targets, check_row_or_id, read_targets, targets_by_id, with_row_targets
 from .series_data import SeriesData, cut_recordings, with_targets
@@ -53,7 +53,7 @@ def check_windows(
 ) -> None:
     "Windows need numbers of steps"
     for what, v in (('window', window), ('stride', stride)):
-        if v is not None and not is_whole(v): raise ValueError(f"{what}={v!r}. Expected a number of steps, at least 1.")
+        if v is not None and not is_whole(v): raise ValueError(f"{what}={plain(v)!r}. Expected a number of steps, at least 1.")
     if stride is not None and window is None: raise ValueError(f"stride={stride} without windows. Pass window= as well, or leave it out.")
 
 # %% ../../nbs/data/13_recordings.ipynb #0ef4c81a

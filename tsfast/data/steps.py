@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Annotated
 import numpy as np
 from msgspec import Meta, Struct
+from ..core import plain
 from ..frames import as_frame
 
 # %% ../../nbs/data/11_steps.ipynb #aab965f4
@@ -319,8 +320,8 @@ def prepared(
     return values.astype(np.float32), t
 
 def _several_recordings(c, df, name):
-    return (f"{name} holds {df[c].nunique(dropna=False)} recordings by its column {c!r}, such as {df[c].iloc[0]!r}. Expected one: for _, "
-            f"g in df.groupby({c!r}).")
+    return (f"{name} holds {df[c].nunique(dropna=False)} recordings by its column {c!r}, such as {plain(df[c].iloc[0])!r}. Expected one: for "
+            f"_, g in df.groupby({c!r}).")
 
 def _no_column(missing, recording, name):
     return f"{name} has no column {missing[0]!r}, which training had. It has {list(recording.columns)[:20]}."

@@ -21,13 +21,14 @@ def read_table(
     file, # `.csv`, `.tsv`, `.txt`, `.parquet`, `.pq`, `.feather` or `.arrow`
     sep:str|None=None, # between the cells of a text file; None: found out
     dtype=None, # of the columns of a text file, as for `pandas.read_csv`
-    names=(), # columns of a text file that name something, such as ids: 007 stays text. Those called so by `ID_NAMES` are, too
+    names=(), # columns of a text file that name something, such as ids: 007 and 1.50 stay text. Those called so by `ID_NAMES` are, too
+    labels=(), # columns of a text file that hold targets: 007 stays text, and whole numbers with a gap are no floats
     header:bool|None=None, # does a text file begin with a line of names? None: found out
 ) -> pd.DataFrame: # columns '0', '1', … where a text file has no line of names
     "A file as a data frame; a `ValueError` with its name says what cannot be read"
     file = Path(file)
     if not file.exists(): raise FileNotFoundError(f"There is no file {file}.")
-    if file.suffix.lower() in _TEXT: return _read_text(file, sep, dtype, names, header)
+    if file.suffix.lower() in _TEXT: return _read_text(file, sep, dtype, names, labels, header)
     if file.suffix.lower() not in TABLES: raise ValueError(f"{file} ends in {file.suffix!r}. Expected {', '.join(TABLES)}.")
     optional_import('pyarrow', f"Reading {file.name}")
     read = pd.read_parquet if file.suffix.lower() in ('.parquet', '.pq') else pd.read_feather
@@ -62,7 +63,7 @@ def _damaged(file, e):
     return f"{file} cannot be read ({' '.join(str(e).split())[:150]}). It may end early, or be of another kind than its name says."
 
 # %% ../../nbs/data/14_table_files.ipynb #d6b74852
-def _read_text(file, sep, dtype, keep, header):
+def _read_text(file, sep, dtype, keep, labels, header):
     "A text table"
     enc = _encoding(file)
     try:
@@ -72,9 +73,9 @@ def _read_text(file, sep, dtype, keep, header):
         names = _is_header([_cells(line, sep) for line in head]) if header is None else header
         decimal = ',' if sep != ',' and any(_has_decimal_comma(o) for line in head for o in _cells(line, sep)) else '.'
         how = dict(sep=r'\s+' if sep == ' ' else sep, header=0 if names else None, encoding=enc, decimal=decimal, skipinitialspace=True,
-                   index_col=False)
+                   index_col=False, na_values=['?'])
         df = pd.read_csv(file, dtype=dtype, **how)
-        df = _as_written(df, file, keep, how)
+        df = _as_written(df, file, {*map(str, keep)}, {*map(str, labels)}, how)
     except UnicodeDecodeError as e: raise ValueError(_undecodable(file, e)) from None
     except pd.errors.EmptyDataError: raise ValueError(f"{file} is empty.") from None
     except pd.errors.ParserError as e: raise ValueError(_bad_row(file, sep, e)) from None
@@ -104,22 +105,23 @@ def _other_count(name, seen, n, header):
     return (f"{name} has {seen} values{above}, and there are {n} series. Expected one value for each series, with or without a line above "
             "that names them.")
 
-def _as_written(df, file, keep, how):
-    "Words such as None and NA among other text are text; in a column of names 007 stays so, and whole numbers with a gap are no floats"
-    keep = {str(c) for c in keep}
+def _as_written(df, file, keep, labels, how):
+    "Words such as None and NA among other text are text; ids stay text where numbers would lose how they are written"
     number = {c: pd.api.types.is_numeric_dtype(df[c]) for c in df}
     words = [c for c in df if not number[c] and df[c].isna().any() and df[c].notna().any()]
-    names = [c for c in df if number[c] and (str(c) in keep or has_name(c, ID_NAMES))]
-    if not words and not names: return df
-    text = pd.read_csv(file, usecols=[*words, *names], dtype=str, keep_default_na=False, na_values=_MISSING, **how)
-    zeros = [c for c in names if text[c].str.fullmatch(r'0\d+').any()]
-    for c in (*words, *zeros): df[c] = text[c]
-    for c in set(names) - set(zeros):
-        known = df[c].notna()
-        if not known.all() and text[c][known].str.fullmatch(r'[+-]?\d+').all(): df[c] = df[c].astype('Int64')
+    ids = [c for c in df if number[c] and (str(c) in keep or has_name(c, ID_NAMES))]
+    labels = [c for c in df if number[c] and str(c) in labels and c not in ids]
+    if not words and not ids and not labels: return df
+    text = pd.read_csv(file, usecols=[*words, *ids, *labels], dtype=str, keep_default_na=False, **{**how, 'na_values': _MISSING})
+    known = {c: df[c].notna() for c in (*ids, *labels)}
+    same = {c: (df[c][known[c]].astype(str) == text[c][known[c]]).all() for c in ids}
+    same |= {c: not text[c].str.fullmatch(r'0\d+').any() for c in labels}
+    for c in (*words, *(c for c in same if not same[c])): df[c] = text[c]
+    for c in labels:
+        if same[c] and not known[c].all() and text[c][known[c]].str.fullmatch(r'[+-]?\d+').all(): df[c] = df[c].astype('Int64')
     return df
 
-_MISSING = ['', 'nan', 'NaN', 'NaT', '<NA>']
+_MISSING = ['', '?', 'nan', 'NaN', 'NaT', '<NA>']
 
 def _encoding(file):
     "UTF-16 by its byte order mark, else UTF-8"

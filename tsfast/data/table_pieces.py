@@ -62,7 +62,7 @@ class _Columns:
         self.freq:Any = getattr(settings, 'freq', None)
         self.fill = getattr(settings, 'fill', 'none')
         self.roles:Any = None
-        self.rows = 0     # `rows`: how many have been read
+        self.rows, self.begun, self.last = 0, set(), None     # how many rows have been read; recordings that have begun; that of the last row
 
     def read(self, table) -> tuple:
         "The frame, its channels (C, steps) and its times"
@@ -71,7 +71,7 @@ class _Columns:
         lacking = [c for c in self.roles.columns if c not in df.columns]
         if lacking: raise ValueError(_no_column(lacking[0], df, "It was there in the first part of the stream."))
         dtype = np.float32 if self.freq is None else np.float64      # even steps are made of what the user gave
-        x = channel_values(df, self.roles.channels, dtype, warn=not self.rows)
+        x = channel_values(df, self.roles.channels, dtype, self.rows)
         self.rows += len(df)
         return df, x, times_of(df, self.roles.time)
 
@@ -92,8 +92,13 @@ class TableReader(_Columns):
     def parts(self,
         table, # frame or dict of columns: rows that follow those of the part before
     ) -> list: # of `Piece`, in the order of the rows
-        "The pieces in a part of a stream"
-        return [o for o in self.pieces(table, _runs) if o.x.shape[1]]
+        "The pieces in a part of a stream; the rows of a recording that comes back are a `ValueError`"
+        row, pieces = self.rows, [o for o in self.pieces(table, _runs) if o.x.shape[1]]
+        for o in pieces:
+            if o.key != self.last and o.key in self.begun: raise ValueError(_comes_back(o.key, row, self.roles))
+            self.begun.add(o.key)
+            self.last, row = o.key, row + o.x.shape[1]
+        return pieces
 
     def even_stream(self) -> EvenStream: # of `Piece`
         "What brings the pieces of parts to even steps, after the first of them"
@@ -113,6 +118,11 @@ class TableReader(_Columns):
 def _key(df, id, i):
     "Names and values of the id columns in row `i`; missing values are None, which is equal to itself"
     return tuple((c, v if v == v else None) for c, v in zip(id, (df[c].iloc[i] for c in id)))
+
+def _comes_back(key, row, roles) -> str: # the message
+    by = [*roles.id, *([] if roles.time is None else [roles.time])]
+    return (f"{called(key)} comes back in row {row}, after rows of another one. Expected the rows of a recording together, since they are "
+            f"read some at a time. Sort them first, df.sort_values({by}); predict_windows takes a whole frame, whose rows may be mixed.")
 
 def _warn_of_holes(pieces, column):
     times = pieces[0].times.append([o.times for o in pieces[1:]])
@@ -216,20 +226,23 @@ def channel_values(
     df, # pandas data frame
     channels:list, # names of columns
     dtype=np.float32, # of the result
-    warn:bool=False, # warn where float32 loses digits
+    first:int=0, # number of the first row; at 0, a warning where float32 loses digits
 ) -> np.ndarray: # (C, steps)
     "The channels of a frame, which must be numbers"
     df = df[channels]
     numbers = df.select_dtypes(['number', 'bool'], exclude='timedelta').columns
     text = [c for c in channels if c not in numbers and not df[c].isna().all()]
-    if text: raise ValueError(_no_numbers(text, df))
-    if warn and len(df): warn_lost_digits(df.iloc[:4096].to_numpy(np.float64, na_value=np.nan).T[None], names=channels)
+    if text: raise ValueError(_no_numbers(text[0], df[text[0]], first))
+    if not first and len(df): warn_lost_digits(df.iloc[:4096].to_numpy(np.float64, na_value=np.nan).T[None], names=channels)
     with fits_float32(): return df.to_numpy(dtype, na_value=np.nan).T
 
-def _no_numbers(text, df) -> str: # the message
-    c = text[0]
-    return (f"Column {c!r} of the recording is a channel and holds something other than numbers, such as {df[c].dropna().iloc[0]!r}. "
-            f"Convert it first, df[{c!r}] = pd.to_numeric(df[{c!r}], errors='coerce'), or name the channels: channels=[…].")
+def _no_numbers(c, v, first) -> str: # the message
+    import pandas as pd
+    there = v.notna().to_numpy()
+    text = there & pd.to_numeric(v.astype(str), errors='coerce').isna().to_numpy()
+    i = int((text if text.any() else there).argmax())
+    return (f"Column {c!r} of the recording is a channel and holds something other than numbers, such as {str(v.iloc[i])[:40]!r} in row "
+            f"{first + i}. Convert it first, df[{c!r}] = pd.to_numeric(df[{c!r}], errors='coerce'), or name the channels: channels=[…].")
 
 
 def times_of(

@@ -128,7 +128,7 @@ class TextTable(_Layout):
         lines, rows = zip(*numbered)
         y = None if self.label is None else np.array([o[self.label] for o in rows])
         if self.sep != ',': rows = self._decimals(rows)
-        X = [[_number(self.file, n, o[i], self.sep) for i in self.values] for n, o in zip(lines, rows)]
+        X = [[_number(self.file, n, i, o[i], self.sep) for i in self.values] for n, o in zip(lines, rows)]
         return np.array(X, np.float32).reshape(-1, *self.shape), y
 
     def _decimals(self, rows):
@@ -164,10 +164,10 @@ def is_text(
 
 def _is_number(cell): return not is_text(cell) and not math.isnan(_float(cell))
 
-def _number(file, n, cell, sep):
+def _number(file, n, i, cell, sep):
     try: return _float(cell)
     except ValueError:
-        raise ValueError(f"{file}, line {n}: could not convert {cell[:40]!r} to a number; the cells are separated by {_SEPARATORS[sep]}. "
+        raise ValueError(f"{file}, line {n}, column {i + 1}: could not convert {cell[:40]!r} to a number; the cells are separated by {_SEPARATORS[sep]}. "
                          "Expected numbers.") from None
 
 def has_comma(
