@@ -11,7 +11,7 @@ import warnings
 from contextlib import contextmanager, suppress
 import numpy as np
 import torch
-from .frames import ID_NAMES, LABEL_NAMES, TIME_NAMES, as_frame, check_frame, has_name, wide_values, word_columns
+from .frames import ID_NAMES, INDEX_NAMES, LABEL_NAMES, TIME_NAMES, as_frame, check_frame, has_name, wide_values, word_columns
 
 # %% ../nbs/02_series.ipynb #4e1471d4
 def check_series(
@@ -152,7 +152,7 @@ def _channels_first(X, name):
     X = [as_frame(o, f'Series {i} of {name}') for i, o in enumerate(X)]
     if not rows_are_steps(X): return X
     for i, o in enumerate(X):
-        known = [c for c in getattr(o, 'columns', ()) if has_name(c, ID_NAMES | TIME_NAMES | LABEL_NAMES)]
+        known = [c for c in getattr(o, 'columns', ()) if has_name(c, ID_NAMES | INDEX_NAMES | LABEL_NAMES | TIME_NAMES)]
         if known: raise ValueError(_no_channels(known, i, name))
         if hasattr(o, 'columns') and list(o.columns) != list(X[0].columns): raise ValueError(_other_columns(o, i, X[0], name))
     return [o.T for o in X]

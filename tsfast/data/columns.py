@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from ..core import suggest
-from ..frames import ID_NAMES, LABEL_NAMES, TIME_NAMES, as_frame, has_name, word_columns
+from ..frames import ID_NAMES, INDEX_NAMES, LABEL_NAMES, TIME_NAMES, as_frame, has_name, word_columns
 from .steps import as_times
 
 # %% ../../nbs/data/12_columns.ipynb #d8339105
@@ -196,7 +196,7 @@ def _long_channels(df, listed, rest, name):
     if not channels: raise ValueError(f"{name} has no columns that are channels. It has {list(df.columns)[:20]}.")
     _check_numbers(df, channels, name, wide=False)
     axes = {'x', 'y', 'z'} <= {str(c).lower() for c in channels}     # of an accelerometer
-    unclear = [] if listed else [c for c in channels if has_name(c, ID_NAMES | TIME_NAMES | LABEL_NAMES)
+    unclear = [] if listed else [c for c in channels if has_name(c, ID_NAMES | TIME_NAMES | LABEL_NAMES | INDEX_NAMES)
                                  and not (axes and str(c).lower() == 'y')]
     if unclear: raise ValueError(_unclear(unclear[0], channels, name))
     return list(channels)
@@ -301,7 +301,7 @@ def _rows_of_what(df, values, numbered, name):
 
 def _no_steps(words, steps, name):
     c = words[0]
-    if has_name(c, {'index', 'unnamed0'}): return f"{name}: column {c!r} is a stored index by its name. Drop it, df.drop(columns={c!r})."
+    if has_name(c, INDEX_NAMES): return f"{name}: column {c!r} is a stored index by its name. Drop it, df.drop(columns={c!r})."
     names_series = has_name(c, ID_NAMES)
     roles = [f"if it names series, id={c!r}", f"if it is the target, y={c!r}"]
     return (f"{name}: column {c!r} is no time step by its name, where {steps} others are numbered or dated. Say what it is: "
@@ -309,7 +309,7 @@ def _no_steps(words, steps, name):
 
 # %% ../../nbs/data/12_columns.ipynb #283f678f
 def _unclear(c, channels, name):
-    if has_name(c, {'index', 'unnamed0'}):
+    if has_name(c, INDEX_NAMES):
         return f"{name}: column {c!r} is a stored index by its name, and would become a channel. Drop it, df.drop(columns={c!r})."
     roles = [r for r, names in (('id', ID_NAMES), ('time', TIME_NAMES), ('y', LABEL_NAMES)) if has_name(c, names)]
     what = dict(id='tells recordings apart', time='is the time', y='is the target')[roles[0]]

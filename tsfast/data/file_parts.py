@@ -10,10 +10,11 @@ import csv
 from pathlib import Path
 import numpy as np
 from ..core import optional_import
+from ..frames import LABEL_NAMES, has_name
 from .readers import read_ts
 from .sources import ArrowSource, as_source
 from .stored import split_name, stored_array
-from .tables import LABELS, TextTable, file_encoding, file_kind, has_comma, is_text, no_shape, read_array, series_columns
+from .tables import TextTable, file_encoding, file_kind, has_comma, is_text, no_shape, read_array, series_columns
 
 # %% ../../nbs/data/09a_parts.ipynb #0723aec2
 _FIRST = 2**21      # characters
@@ -93,7 +94,7 @@ def _list_columns(file, f, columns, lists, channels, length, names):
     "The columns with one channel of each series, or that with all, and that of the label"
     if names is not None and set(names) <= set(lists): lists = list(names)
     if len(lists) not in (1, channels): raise ValueError(_other_lists(file, lists, channels, names))
-    return lists, next((c for c in columns if c not in lists and c.lower() in LABELS), None)
+    return lists, next((c for c in columns if c not in lists and has_name(c, LABEL_NAMES)), None)
 
 def _values(file, column, name, size, length):
     "Numbers (k,), or lists of numbers (k, size); those of one channel may be shorter"

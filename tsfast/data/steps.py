@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta, Struct
 from ..core import plain
-from ..frames import as_frame
+from ..frames import as_frame, is_dates
 
 # %% ../../nbs/data/11_steps.ipynb #aab965f4
 _Steps = Annotated[int, Meta(ge=1)]
@@ -34,8 +34,7 @@ def as_times(
     "Values as times: dates, also as text such as 2024-01-31, periods, and durations in an index"
     import pandas as pd
     if isinstance(v.dtype, pd.CategoricalDtype): v = _of_categories(v)
-    if isinstance(v.dtype, pd.PeriodDtype) or pd.api.types.is_datetime64_any_dtype(v.dtype): return pd.Index(v)
-    if v.dtype.kind == 'm' and isinstance(v, pd.Index): return v
+    if is_dates(v.dtype): return pd.Index(v) if v.dtype.kind != 'm' or isinstance(v, pd.Index) else None
     if v.dtype != object and not isinstance(v.dtype, pd.StringDtype): return None
     if not pd.Series(v[:1]).astype(str).str.match(r'\d{4}-\d\d-\d\d').all(): return None
     with suppress(ValueError, TypeError): return pd.DatetimeIndex(pd.to_datetime(v, format='ISO8601', utc=True)).tz_localize(None)

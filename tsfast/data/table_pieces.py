@@ -14,7 +14,7 @@ from ..core import suggest
 from .even_stream import EvenStream
 from .pieces import Piece, as_float32, called, check_times, fits_float32, listed
 from .steps import as_times, even_steps, fill_by_channel, utc_times, warn_uneven
-from ..frames import ID_NAMES, TIME_NAMES, as_frame, has_name
+from ..frames import ID_NAMES, TIME_NAMES, as_frame, has_name, is_dates
 from ..series import warn_lost_digits
 
 # %% ../../nbs/data/14a_table_pieces.ipynb #e33f9b90
@@ -185,13 +185,9 @@ def _time_column(df, reader, others):
     "The column of the times; None where the index holds them, or nothing does"
     if reader.time is not None: return reader.time
     if reader.known_time in df.columns: return reader.known_time
-    if _is_dates(df.index): return None
+    if is_dates(df.index.dtype): return None
     free = [c for c in df.columns if c not in others]
-    return next((c for c in free if _is_dates(df[c]) or as_times(df[c]) is not None), next((c for c in free if has_name(c, TIME_NAMES)), None))
-
-def _is_dates(v):
-    import pandas as pd
-    return isinstance(v.dtype, pd.PeriodDtype) or v.dtype.kind in 'mM' or isinstance(v.dtype, pd.DatetimeTZDtype)
+    return next((c for c in free if is_dates(df[c].dtype) or as_times(df[c]) is not None), next((c for c in free if has_name(c, TIME_NAMES)), None))
 
 def _all_numbers(df, others):
     numbers = df.select_dtypes(['number', 'bool'], exclude='timedelta').columns
@@ -252,5 +248,5 @@ def times_of(
     "The times of the rows of a frame; text is read as dates"
     import pandas as pd
     v = df.index if column is None else df[column]
-    if column is None and not _is_dates(v): return None
-    return (pd.Index(v) if _is_dates(v) else utc_times(v)).rename(None)
+    if column is None and not is_dates(v.dtype): return None
+    return (pd.Index(v) if is_dates(v.dtype) else utc_times(v)).rename(None)
