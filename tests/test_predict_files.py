@@ -12,6 +12,7 @@ from tsfast.data.core import get_ts_dls
 from tsfast.data.file_parts import recording_parts, series_parts
 from tsfast.data.preprocessing import TSNan2Value, TSStandardize
 from tsfast.data.steps import RecordingSettings
+from tsfast.data.table_files import read_table
 from tsfast.data.tables import read_series
 from tsfast.data.targets import TSClassification, TSMultiLabelClassification, TSRegression
 import tsfast.deploy # noqa: it gives learners save_bundle
@@ -270,15 +271,24 @@ def test_names_of_columns(tmp_path, text, names):
     df = next(recording_parts(f))
     assert list(df.columns) == names and len(df) == text.count('\n') - (type(names[0]) is str)
 
+@pytest.mark.parametrize('enc', ['utf-8', 'utf-16', 'utf-16-le'])
+@pytest.mark.parametrize('text', ['a|b\n1|2\n', '2024-01-31,1\n2024-02-01,2\n', 't;a\n0;1,5\n1;?\n', ',a,b\n0,1,2\n', 'up,1.5,2\ndown,4,3.5\n', 'up,1,2\nup,3,4\n', 'id,1,2,4\nx,1.5,2,3\n', '0,1\n1,2.5\n',
+                                  'a;b\n' + '1;2\n'*60 + '1,5;2\n', '"a, left"\tb\n1\t2\n'])
+def test_one_set_of_rules_for_text(tmp_path, text, enc):
+    "Separator, decimal mark, encoding and names are the same for training and for predictions"
+    (tmp_path/'a.csv').write_bytes(text.encode(enc))
+    a, b = read_table(tmp_path/'a.csv'), pd.concat(recording_parts(tmp_path/'a.csv'))
+    pd.testing.assert_frame_equal(a, b.set_axis(list(map(str, b.columns)), axis=1))
+
 def test_what_is_refused(bundle, tmp_path, capsys):
     f = tmp_path/'a.csv'
     np.save(tmp_path/'a.npy', np.ones((20, 3))); np.save(tmp_path/'b.npy', np.ones((2, 2, 2)))
     (tmp_path/'a.ts').write_text('@data\n')
     for data, args, text in (
             ('left,right\n1,2\n3,x\n'*1, ['--windows'], "'right' of the recording is a channel and holds something other than numbers, such as 'x' in row 1"), ('left,right\n1,2\n', ['--windows'], 'has 1 steps, too few'),
-            ('left,rigth\n' + '1,2\n'*9, ['--windows'], "no column 'right'"), ('', ['--windows'], 'holds no steps'), ('left,right\n1,2\n1,2,3\n', ['--windows'], 'line 3'),
+            ('left,rigth\n' + '1,2\n'*9, ['--windows'], "no column 'right'"), ('', ['--windows'], 'a.csv is empty'), ('left,right\n1,2\n1,2,3\n', ['--windows'], 'line 3'),
             ('left,right\n' + '1,2\n'*9, ['--stride', '3'], '--stride is for the windows of recordings. Add --windows'), ('left,right\n' + '1,2\n'*9, ['--windows', '--shard', '1/2'], '--shard is for series'),
-            ('left,right\n' + '1,2\n'*9, [], 'pass --windows'), (b'left,right\n1,\xfc\n', ['--windows'], 'cannot be read as a table (UTF-8)')):
+            ('left,right\n' + '1,2\n'*9, [], 'pass --windows'), (b'left,right\n1,\xfc\n', ['--windows'], 'cannot be read as UTF-8: byte 13 is 0xfc')):
         f.write_bytes(data if isinstance(data, bytes) else data.encode())
         assert predict(bundle, f, *args) in (1, 2)
         err = capsys.readouterr().err

@@ -6,7 +6,6 @@
 __all__ = ['series_parts', 'recording_parts', 'names_of_columns']
 
 # %% ../../nbs/data/09a_parts.ipynb #26b4f026
-import csv
 from pathlib import Path
 import numpy as np
 from ..core import optional_import
@@ -14,7 +13,8 @@ from ..frames import LABEL_NAMES, has_name
 from .readers import read_ts
 from .sources import ArrowSource, as_source
 from .stored import split_name, stored_array
-from .tables import TextTable, file_encoding, file_kind, has_comma, is_text, no_shape, read_array, series_columns
+from .tables import TextTable, file_kind, no_shape, read_array, series_columns
+from .text_tables import how_written, readable, without_index
 
 # %% ../../nbs/data/09a_parts.ipynb #0723aec2
 _FIRST = 2**21      # characters
@@ -160,40 +160,11 @@ def recording_parts(
 def _text_parts(file, rows, texts):
     "A text table as data frames"
     import pandas as pd
-    how = _how_written(file)
-    try:
-        with pd.read_csv(file, chunksize=rows, dtype=dict.fromkeys(texts, str), **how) as parts:
-            for df in parts:
-                if df.columns[0] == 'Unnamed: 0' and df.iloc[:, 0].dtype.kind in 'iuf': df = df.iloc[:, 1:]
-                yield df
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
-        raise ValueError(_no_recording(file, how, e)) from None
+    how = how_written(file)
+    with readable(file, how['encoding'], how['sep']), pd.read_csv(file, chunksize=rows, dtype=dict.fromkeys(texts, str), **how) as parts:
+        for df in parts: yield without_index(df)
 
 # %% ../../nbs/data/09a_parts.ipynb #eb2355da
-def _how_written(file):
-    "Separator, decimal mark, encoding and names of a text table, by its first lines: arguments of `pd.read_csv`"
-    enc = file_encoding(file)
-    try:
-        with open(file, encoding=enc, newline='') as f: lines = [o for o, _ in zip(f, range(100))]
-    except UnicodeDecodeError as e: raise ValueError(_no_recording(file, dict(encoding=enc), e)) from None
-    lines = [o for o in lines if o.strip()]
-    if not lines: raise ValueError(f"{file} holds no steps.")
-    sep = next((o for o in '\t;,' if o in lines[0]), ' ' if ' ' in lines[0].strip() else ',')
-    reader = csv.reader(lines, delimiter=sep, skipinitialspace=True)
-    cells = [o.split() for o in lines] if sep == ' ' else [[c.strip() for c in row] for row in reader]
-    comma = sep != ',' and any(has_comma(c) for row in cells[1:] or cells for c in row)
-    return dict(sep=r'\s+' if sep == ' ' else sep, encoding=enc, decimal=',' if comma else '.', na_values=['?'], skipinitialspace=True,
-                header=0 if _has_names(cells[0], cells[1:]) else None)
-
-def _is_word(cell): return is_text(cell) and not has_comma(cell)
-
-def _has_names(first, below):
-    "Does the first line hold names: text above numbers, or 0, 1, 2, … above decimals?"
-    if not below: return any(map(_is_word, first))
-    if any(_is_word(a) and not _is_word(b) for a, b in zip(first, below[0])): return True
-    counted = first[first[0] == '':] == [str(i) for i in range(len(first) - (first[0] == ''))]
-    return counted and any('.' in c or has_comma(c) for row in below for c in row)
-
 def names_of_columns(
     file, # any file
 ) -> list: # of texts; empty where the first line holds none
@@ -202,10 +173,6 @@ def names_of_columns(
     if file.suffix.lower() not in ('.tsv', '.csv', '.txt') or not file.is_file(): return []
     import pandas as pd
     try:
-        how = _how_written(file)
+        how = how_written(file)
         return [] if how['header'] is None else list(map(str, pd.read_csv(file, nrows=0, **how).columns))
     except ValueError: return []
-
-def _no_recording(file, how, e) -> str: # the message
-    enc = how['encoding'].removesuffix('-sig').upper()
-    return f"{file} cannot be read as a table ({enc}): {' '.join(str(e).split())[:200]}"

@@ -6,12 +6,12 @@
 __all__ = ['TABLES', 'read_table', 'read_column', 'read_npy']
 
 # %% ../../nbs/data/14_table_files.ipynb #f99eade2
-import csv
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from ..core import optional_import
 from ..frames import ID_NAMES, LABEL_NAMES, has_name
+from .text_tables import SEPARATORS, file_encoding, how_written, is_number, readable, rows_of, without_index
 
 # %% ../../nbs/data/14_table_files.ipynb #8f1dfd7d
 _TEXT = ('.csv', '.tsv', '.txt')
@@ -65,36 +65,23 @@ def _damaged(file, e):
 # %% ../../nbs/data/14_table_files.ipynb #d6b74852
 def _read_text(file, sep, dtype, keep, labels, header):
     "A text table"
-    enc = _encoding(file)
-    try:
-        with open(file, encoding=enc, newline='') as f: head = [line for line, _ in zip(f, range(20)) if line.strip()]
-        if not head: raise ValueError(f"{file} is empty. Expected a line of names and a row for each step or series.")
-        sep = _separator(head, file) if sep is None else sep
-        names = _is_header([_cells(line, sep) for line in head]) if header is None else header
-        decimal = ',' if sep != ',' and any(_has_decimal_comma(o) for line in head for o in _cells(line, sep)) else '.'
-        how = dict(sep=r'\s+' if sep == ' ' else sep, header=0 if names else None, encoding=enc, decimal=decimal, skipinitialspace=True,
-                   index_col=False, na_values=['?'])
+    how = how_written(file, sep, header)
+    with readable(file, how['encoding'], how['sep'], " Pass sep= for another separator."):
         df = pd.read_csv(file, dtype=dtype, **how)
         df = _as_written(df, file, {*map(str, keep)}, {*map(str, labels)}, how)
-    except UnicodeDecodeError as e: raise ValueError(_undecodable(file, e)) from None
-    except pd.errors.EmptyDataError: raise ValueError(f"{file} is empty.") from None
-    except pd.errors.ParserError as e: raise ValueError(_bad_row(file, sep, e)) from None
     if not len(df): raise ValueError(f"{file} has a line of names and no rows.")
-    if df.iloc[:, -1].isna().any(): _refuse_short_rows(file, enc, sep, df.shape[1])
-    if not names: df.columns = [str(i) for i in range(df.shape[1])]
-    stored = [c for c in df.columns[:1] if names and str(c).startswith('Unnamed') and df[c].dtype.kind in 'iu']     # pandas' index
-    if stored: df = df.drop(columns=stored)
-    return df
+    if df.iloc[:, -1].isna().any(): _refuse_short_rows(file, how, df.shape[1])
+    return without_index(df) if how['header'] == 0 else df.set_axis(map(str, range(df.shape[1])), axis=1)
 
 def _is_name(cells, n):
     "Is the first of the lines of a file with one column the name of it, where there are `n` series?"
     first, *rest = cells
-    if first in rest or first != '0' and _is_number(first): return False       # pandas calls a column without a name 0
-    return len(rest) == n or has_name(first, LABEL_NAMES | ID_NAMES) or bool(rest) and all(map(_is_number, rest))
+    if first in rest or first != '0' and is_number(first): return False       # pandas calls a column without a name 0
+    return len(rest) == n or has_name(first, LABEL_NAMES | ID_NAMES) or bool(rest) and all(map(is_number, rest))
 
 def _refuse_blank_lines(file):
     "pandas leaves them out, and what follows would belong to another series"
-    with open(file, encoding=_encoding(file)) as f: blank = [not line.strip() for line in f.read().rstrip().splitlines()]
+    with open(file, encoding=file_encoding(file)) as f: blank = [not line.strip() for line in f.read().rstrip().splitlines()]
     if any(blank): raise ValueError(f"{file}, line {blank.index(True) + 1} is blank. Expected a value for each series.")
 
 def _several_columns(file):
@@ -123,57 +110,14 @@ def _as_written(df, file, keep, labels, how):
 
 _MISSING = ['', '?', 'nan', 'NaN', 'NaT', '<NA>']
 
-def _encoding(file):
-    "UTF-16 by its byte order mark, else UTF-8"
-    with open(file, 'rb') as f: start = f.read(2)
-    return 'utf-16' if start in (b'\xff\xfe', b'\xfe\xff') else 'utf-8-sig'
-
-_SEPARATORS = {'\t': 'tabs', ';': 'semicolons', ',': 'commas', '|': 'bars', ' ': 'spaces'}
-
-def _cells(line, sep):
-    if sep == ' ': return line.split()
-    return [o.strip() for o in next(csv.reader([line], delimiter=sep, skipinitialspace=True))]
-
-def _separator(head, file):
-    "The first separator that gives several cells, and the same number in the first lines; commas where there is none"
-    for sep in _SEPARATORS:
-        sizes = {len(_cells(line, sep)) for line in head[:5]}
-        if len(sizes) == 1 and sizes != {1}: return sep
-    return next((sep for sep in _SEPARATORS if len(_cells(head[0], sep)) > 1), ',')
-
 # %% ../../nbs/data/14_table_files.ipynb #9473e9b5
-def _is_number(cell):
-    try: float(cell.replace(',', '.') or 'nan')
-    except ValueError: return False
-    return True
-
-def _is_header(rows):
-    "Is the first line one of names? Text is; so are numbers that rise, such as steps above an id, unless they may be a series"
-    first = rows[0]
-    numbers = [o for o in first if o and _is_number(o)]
-    if not numbers or len(first) - len(numbers) > 1: return True
-    if numbers == [str(i) for i in range(len(numbers))]: return len(numbers) < len(first) or any('.' in o for row in rows[1:] for o in row)
-    whole = all(o.isdigit() for o in numbers)
-    rising = all(float(a.replace(',', '.')) < float(b.replace(',', '.')) for a, b in zip(numbers, numbers[1:]))
-    return len(numbers) < len(first) and rising and (whole or len(numbers) > 2)
-
-def _has_decimal_comma(cell): return ',' in cell and _is_number(cell)
-
-def _refuse_short_rows(file, enc, sep, width):
+def _refuse_short_rows(file, how, width):
     "pandas fills rows that have too few cells with missing values"
-    with open(file, encoding=enc, newline='') as f:
-        lines = (line.split() for line in f) if sep == ' ' else csv.reader(f, delimiter=sep)
-        for n, cells in enumerate(lines, 1):
-            if 0 < len(cells) < width: raise ValueError(_short_row(file, n, len(cells), width, sep))
+    sep = ' ' if how['sep'] == r'\s+' else how['sep']
+    with open(file, encoding=how['encoding'], newline='') as f:
+        for n, cells in rows_of(f, sep):
+            if len(cells) < width: raise ValueError(_short_row(file, n, len(cells), width, sep))
 
 def _short_row(file, n, cells, width, sep):
-    return (f"{file}, line {n}: {cells} cells, separated by {_SEPARATORS.get(sep, repr(sep))}, where the first line has {width}. The file "
+    return (f"{file}, line {n}: {cells} cells, separated by {SEPARATORS.get(sep, repr(sep))}, where the first line has {width}. The file "
             "may end early. Complete the line or remove it; a missing value is an empty cell.")
-
-def _bad_row(file, sep, e):
-    what = ' '.join(str(e).split()).removeprefix('Error tokenizing data. C error: ')
-    return (f"{file} cannot be read as a table with cells separated by {_SEPARATORS.get(sep, repr(sep))}: {what}. Pass sep= for another "
-            "separator.")
-
-def _undecodable(file, e):
-    return f"{file} cannot be read as {e.encoding.upper()}: byte {e.start} is 0x{e.object[e.start]:02x}. Save it as UTF-8 or UTF-16."
