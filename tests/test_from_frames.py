@@ -13,7 +13,8 @@ from tsfast.data.pieces import Piece, check_times
 from tsfast.data.preprocessing import TSNan2Value, TSStandardize
 from tsfast.data.recordings import read_arrays, read_frame
 from tsfast.data.series_data import SeriesData
-from tsfast.data.steps import RecordingSettings, even_steps, prepared
+from tsfast.data.prepared import prepared
+from tsfast.data.steps import RecordingSettings, even_steps
 from tsfast.data.targets import TSClassification, TSRegression
 from tsfast.learner import ts_learner
 
@@ -418,7 +419,7 @@ bad = {
     'a column twice': (lambda: read_frame(pd.concat([plain, plain.ax], axis=1), id='rec'), ["more than one column 'ax'"]),
     'an array': (lambda: read_frame(np.zeros((3, 4))), ['is a ndarray', 'read_arrays']),
     'a frame without rows': (lambda: read_frame(long[:0], **kw), ['has no rows']),
-    'a dict of unequal columns': (lambda: read_frame(dict(a=[1], b=[1, 2])), ['is a dict that is no table']),
+    'a dict of unequal columns': (lambda: read_frame(dict(a=[1], b=[1, 2])), ["is a dict of columns with the shapes 'a' (1,), 'b' (2,)"]),
     'a column beside the steps': (lambda: read_frame(labelled.drop(columns='person')), ["column 'label' is no time step by its name, where 20 others", "y='label'"]),
     'a freq of a wide frame': (lambda: read_frame(labelled, y='label', group='person', wide=True, freq=1), ['has a row for each series, and freq=1.0']),
     'channels of unequal steps': (lambda: read_frame(wide, channels=dict(a=['t0'], b=['t1', 't2'])), ["channels have different numbers of steps, {'a': 1, 'b': 2}"]),

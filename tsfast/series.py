@@ -219,8 +219,8 @@ def _as_source_mend(X, name):
 
 def _no_channels(cols, i, name):
     return (f"Series {i} of {name} is a data frame whose columns {cols[:5]} hold ids, times or labels by their names, not values. "
-            f"Leave them out: [g.drop(columns={cols[:5]}) for g in X]; or read all in one frame, TSDataLoaders.from_df(pd.concat(X), id=<id>, "
-            "time=<time>, y=<label>).")
+            f"Leave them out: [g.drop(columns={cols[:5]}) for g in X]; or read all in one frame, TSDataLoaders.from_df(pd.concat(X), "
+            "id=<id>, time=<time>, y=<label>).")
 
 def _other_columns(o, i, first, name):
     return (f"Series {i} of {name} has the columns {list(o.columns)[:5]}, and series 0 has {list(first.columns)[:5]}. "

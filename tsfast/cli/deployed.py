@@ -112,7 +112,8 @@ def _series(p, args, rows):
     try: yield from series_parts(args.data, *p.input_shape, rows, p.channels, _known_columns(p, args.model))
     except ValueError as e:
         if not p.channels or not set(p.channels) <= set(names_of_columns(args.data)): raise
-        raise ValueError(f"{e} The columns are the channels of the model: for a recording, with one row per step, pass --windows.") from None
+        more = "The columns are the channels of the model: for a recording, with one row per step, pass --windows."
+        raise ValueError(f"{e} {more}") from None
 
 def _recording_tables(p, args):
     "The predictions for whole recordings"

@@ -81,7 +81,7 @@ def _default_splits(X, y, tfms):
 
 # %% ../../nbs/data/04c_core.ipynb #22129bb6
 class TSDataLoaders(DataLoaders):
-    "The loaders of all splits. `vars`, `len`, `channels`, `c`, `d`, `cat`, `vocab`, `n_inp`, `input_names` and `loss_func` are known at once"
+    "The loaders of all splits. `vars`, `len`, `channels`, `c`, `d`, `cat`, `vocab`, `n_inp`, `input_names`, `loss_func` are known at once"
     @classmethod
     def from_dsets(cls,
         *ds, # `TSDatasets` of the splits, the training split first

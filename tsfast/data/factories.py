@@ -37,7 +37,7 @@ def split_series(
     if (valid_idx is not None or valid_groups is not None) and test_pct:
         raise ValueError("test_pct is for random splits. Leave it out, or valid_idx and valid_groups.")
     if valid_idx is None and valid_groups is None and valid_pct == 0:
-        if test_pct: raise ValueError(f"valid_pct=0 and test_pct={test_pct}. Expected more than 0 for both; valid_pct is the held-out share.")
+        if test_pct: raise ValueError(f"valid_pct=0 and test_pct={test_pct}. Expected more than 0 for both, or test_pct=0, too.")
         return (np.arange(len(data)),)
     codes, names = (np.arange(len(data)), None) if data.groups is None else pd.factorize(_flat(data.groups), sort=True)
     if valid_idx is not None: return _by_index(data, valid_idx, codes, names)

@@ -7,13 +7,13 @@ __all__ = ['read_data', 'find_files']
 
 # %% ../../nbs/data/14_files.ipynb #67ab8a5f
 import glob, warnings
-from collections import Counter
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from ..core import suggest
-from ..frames import ID_NAMES, LABEL_NAMES, TIME_NAMES, has_name, word_columns
-from .columns import as_table
+from ..frames import ID_NAMES, TIME_NAMES, has_name, word_columns
+from .label_files import labels_of_files
+from .plain_frames import as_table
 from .readers import read_arff, read_ts
 from .recordings import read_arrays, read_frame
 from .series_data import SeriesData
@@ -184,7 +184,7 @@ def _read_labelled(files, root, labels, y, group, sep, args):
     "A recording in each file, whose labels are in a table or are the names of folders"
     root = root or Path(labels).parent
     if labels is None: target, groups = {n: Path(n).parent.name for n in _names(files, root)}, None
-    else: target, groups = _labels_of(Path(labels), _names(files, root), y, group, sep)
+    else: target, groups = labels_of_files(Path(labels), _names(files, root), y, group, sep)
     files = [f for f, n in zip(files, _names(files, root)) if n in target]
     names = _names(files, root)
     if _kind(files[0]) == 'table':
@@ -195,39 +195,6 @@ def _read_labelled(files, root, labels, y, group, sep, args):
     array_args = {k: args[k] for k in ('window', 'stride', 'label', 'channels')}
     return read_arrays([_recording(f) for f in files], [target[n] for n in names], groups and [groups[n] for n in names], ids=names,
                        **array_args, name=str(root))
-
-def _labels_of(file, names, y, group, sep):
-    "File -> label, and file -> group or None, from a table with a line for each file"
-    known, header = _by_short_name(names), None
-    text = read_table(file, sep, str)                               # 007 is a name
-    if {*text.columns} & {*known}: text, header = read_table(file, sep, str, header=False), False
-    cols = list(text.columns)
-    where = next((c for c in cols if has_name(c, {'file', 'filename', 'name', 'path', 'recording'})), cols[0])
-    rest = [c for c in cols if c not in (where, group)]
-    if y is None:
-        named = [c for c in rest if has_name(c, LABEL_NAMES)] or rest
-        if len(named) != 1: raise ValueError(_which_label(file, rest))
-        y = named[0]
-    for what, c in (('y', y), ('group', group)):
-        if c is not None and c not in cols: raise ValueError(f"{what}={c!r} is no column of {file}.{suggest(c, cols)} It has {cols}.")
-    df = read_table(file, sep, names=[] if group is None else [group], labels=[y], header=header)
-    keys = text[where].astype(str)
-    unknown = [k for k in keys if k not in known]
-    if unknown: raise ValueError(_no_such_file(file, unknown, names))
-    found = [known[k] for k in keys]
-    twice = next((n for n, k in Counter(found).items() if k > 1), None)
-    if twice is not None: raise ValueError(f"{file} has several lines for {twice!r}. Expected one for each file.")
-    left = [n for n in names if n not in set(found)]
-    if left: warnings.warn(_without_line(left, names, file), stacklevel=4)
-    by_file = lambda c: dict(zip(found, df[c].tolist()))
-    return by_file(y), None if group is None else by_file(group)
-
-# %% ../../nbs/data/14_files.ipynb #93a4c207
-def _by_short_name(names):
-    "Files by their path in the folder, and by their name, with or without suffix, where only one has it"
-    short = [o for n in names for o in {Path(n).name, Path(n).stem}]
-    once = {o for o, k in Counter(short).items() if k == 1}
-    return {**{o: n for n in names for o in (Path(n).stem, Path(n).name) if o in once}, **{n: n for n in names}}
 
 # %% ../../nbs/data/14_files.ipynb #3c2cbeea
 def _read_npys(files, root, y, group, args):
@@ -297,14 +264,3 @@ def _like_labels(c, df, file):
     shown = ', '.join(str(o) for o in df[c].unique()[:5])
     return (f"{file} has no line of names, and column {c!r} looks like labels, {shown}, beside numbers with decimals. If it is the "
             f"target, pass y={c!r}; otherwise it is a step of the series.")
-
-def _which_label(file, rest):
-    return f"{file}: it is not clear which column is the label, of {rest[:8]}. Name it, y=…; a column that is the group, group=…."
-
-def _without_line(left, names, file):
-    return f"{len(left)} of {len(names)} files have no line in {file}, and are left out; the first is {left[0]}."
-
-# %% ../../nbs/data/14_files.ipynb #cd5a2ba7
-def _no_such_file(file, unknown, names):
-    return (f"{file} names {len(unknown)} files that are not there, such as {unknown[0]!r}.{suggest(unknown[0], names)} The folder has "
-            f"{len(names)} files, such as {names[0]!r}.")

@@ -131,8 +131,8 @@ def _with_gaps(c, first, n, name):
             "tfms=[None, TSRegression()].")
 
 def _rows_or_ids(table, extra, name):
-    return (f"y is a Series with {len(table)} entries, of which {plain(extra[0])!r} is no recording of {name}, and its index is not that of the "
-            "frame. Pass y as the name of a column, or y.to_dict() for id to target.")
+    return (f"y is a Series with {len(table)} entries, of which {plain(extra[0])!r} is no recording of {name}, and its index is not that "
+            "of the frame. Pass y as the name of a column, or y.to_dict() for id to target.")
 
 def _other_values(label, name):
     return (f"y is a Series called {label!r}, and the column of that name in {name} holds other values. Drop the column, rename y, or name "

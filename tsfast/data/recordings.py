@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from dataclasses import replace
 from ..core import check_series, is_whole, plain, warn_lost_digits
-from .columns import as_table, find_columns, row_keys
+from .columns import find_columns
 from .labels import as_row_targets, check_row_or_id, read_targets, targets_by_id, with_row_targets
+from .plain_frames import as_table, row_keys
 from .series_data import SeriesData, cut_recordings, with_targets
 from .sources import sourced
 from .steps import RecordingSettings, as_freq, even_steps, fill_by_channel, nearest_steps, time_order, utc_times, warn_uneven
@@ -171,7 +172,7 @@ def _without_padding(x): # (channels, steps)
 
 # %% ../../nbs/data/13_recordings.ipynb #6d10fa8c
 def read_arrays(
-    X, # (n, channels, steps), (n, steps), a source, a path; or a list of recordings: arrays (channels, steps), (steps,), or frames of rows as steps
+    X, # (n, channels, steps), (n, steps), a source, a path; or a list of arrays (channels, steps) or (steps,), or of frames of steps
     y=None, # n targets; with windows also one for each step: a list of arrays, or (n, steps)
     groups=None, # (n,) what must not be on both sides of a split; default with windows: the recording
     *,

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FILLS', 'RecordingSettings', 'as_times', 'utc_times', 'is_number', 'even_steps', 'fill_by_channel', 'nearest_steps',
-           'as_freq', 'time_order', 'wide_steps', 'warn_uneven', 'prepared']
+           'as_freq', 'time_order', 'wide_steps', 'warn_uneven']
 
 # %% ../../nbs/data/11_steps.ipynb #8235080c
 import warnings
@@ -12,8 +12,7 @@ from contextlib import suppress
 from typing import Annotated
 import numpy as np
 from msgspec import Meta, Struct
-from ..core import plain
-from ..frames import as_frame, is_dates
+from ..frames import is_dates
 
 # %% ../../nbs/data/11_steps.ipynb #aab965f4
 _Steps = Annotated[int, Meta(ge=1)]
@@ -287,40 +286,3 @@ def _mixed_steps(slow, fast, usual, t, ids, column):
     return (f"Recordings have different steps in column {column!r}: {_span(usual[fast], t)} in {ids[fast]!r} and {_span(usual[slow], t)} "
             f"in {ids[slow]!r}. A series is taken step by step, whatever the time between. Pass freq=, the time between two steps, to "
             "give all the same.")
-
-# %% ../../nbs/data/11_steps.ipynb #61175816
-def prepared(
-    recording, # one recording: data frame, or array (steps, channels), whose rows are in order and in even steps
-    settings:RecordingSettings, # of training
-    channels=None, # names of the channels of training; None: all columns but id and time
-    name:str='The recording', # how to call it in messages
-) -> tuple: # values (steps, channels), float32; times of the steps, a pandas index, or None where there are none
-    "One recording as those of training were made: its channels by name, sorted by time, in even steps"
-    recording = as_frame(recording, name)
-    if not hasattr(recording, 'columns'):
-        a = np.asarray(recording, dtype=np.float32)
-        return a[:, None] if a.ndim == 1 else a, None
-    if settings.time is not None and settings.time not in recording.columns and recording.index.name == settings.time:
-        recording = recording.reset_index()
-    several = [c for c in settings.id if c in recording.columns and recording[c].nunique(dropna=False) > 1]
-    if several: raise ValueError(_several_recordings(several[0], recording, name))
-    if not set(map(type, recording.columns)) <= {str}: recording = recording.set_axis(list(map(str, recording.columns)), axis=1)
-    missing = [c for c in [settings.time, *(channels or [])] if c is not None and c not in recording.columns]
-    if missing: raise ValueError(_no_column(missing, recording, name))
-    names = list(channels) if channels else [c for c in recording.columns if c != settings.time and c not in settings.id]
-    values = recording[names].to_numpy(np.float64, na_value=np.nan)
-    if settings.time is None: return values.astype(np.float32), None
-    t = utc_times(recording[settings.time], name)
-    doubled = settings.freq is not None and set(fill_by_channel(settings.fill, names)) == {'mean'}
-    order = time_order(t, np.zeros(len(t), int), None, settings.time, doubled=doubled)
-    values, t = values[order], t[order]
-    if settings.freq is not None: values, t = even_steps(values, t, settings.freq, settings.fill, names, name)
-    else: warn_uneven(t, [0, len(t)], None, settings.time)
-    return values.astype(np.float32), t
-
-def _several_recordings(c, df, name):
-    return (f"{name} holds {df[c].nunique(dropna=False)} recordings by its column {c!r}, such as {plain(df[c].iloc[0])!r}. Expected one: for "
-            f"_, g in df.groupby({c!r}).")
-
-def _no_column(missing, recording, name):
-    return f"{name} has no column {missing[0]!r}, which training had. It has {list(recording.columns)[:20]}."

@@ -270,7 +270,8 @@ class H5Array(StoredArray):
         if self._given is not None: return self._given
         h5py = _h5py()
         try: f = h5py.File(self.place, 'r')
-        except OSError as e: raise OSError(_locked(self.place) if 'unable to lock' in str(e) else _cannot_open(self.place, 'HDF5', e)) from e
+        except OSError as e:
+            raise OSError(_locked(self.place) if 'unable to lock' in str(e) else _cannot_open(self.place, 'HDF5', e)) from e
         if not self.name or self.name not in f or not isinstance(f[self.name], h5py.Dataset):
             self.name = _only_name(self.place, self.name, _data_sets(h5py, f))
         return f[self.name]

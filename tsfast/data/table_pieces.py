@@ -9,12 +9,11 @@ __all__ = ['is_table', 'as_table', 'TableReader', 'even_piece', 'Roles', 'find_r
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 import numpy as np
-import torch
 from ..core import suggest
 from .even_stream import EvenStream
 from .pieces import Piece, as_float32, called, check_times, fits_float32, listed
 from .steps import as_times, even_steps, fill_by_channel, utc_times, warn_uneven
-from ..frames import ID_NAMES, TIME_NAMES, as_frame, has_name, is_dates
+from ..frames import ID_NAMES, TIME_NAMES, as_frame, frame_of_columns, has_name, is_dates
 from ..series import warn_lost_digits
 
 # %% ../../nbs/data/14a_table_pieces.ipynb #e33f9b90
@@ -27,23 +26,12 @@ def as_table(
     o, # data frame of any library, column of pandas, or dict of name to (steps,)
 ): # pandas data frame with one row per step; levels of a MultiIndex are columns
     "What has columns, as a pandas data frame"
-    import pandas as pd
-    if isinstance(o, Mapping): return _from_dict(o)
+    if isinstance(o, Mapping): return frame_of_columns(o, 'The recording')
     o = as_frame(o, 'The recording')
-    if isinstance(o, pd.Series): o = o.to_frame()
+    if not hasattr(o, 'columns'): o = o.to_frame()
     twice = list(o.columns[o.columns.duplicated()])
     if twice: raise ValueError(f"The recording has more than one column {twice[0]!r}. Rename or drop all but one first.")
     return o.reset_index() if o.index.nlevels > 1 else o
-
-def _from_dict(o):
-    import pandas as pd
-    columns = {k: v.detach().cpu().numpy() if isinstance(v, torch.Tensor) else v for k, v in o.items()}
-    try: return pd.DataFrame(columns)
-    except ValueError: raise ValueError(_uneven_columns(columns)) from None
-
-def _uneven_columns(columns) -> str: # the message
-    shapes = ', '.join(f'{k!r} {tuple(np.shape(v))}' for k, v in list(columns.items())[:6])
-    return f"The recording is a dict of columns with the shapes {shapes}. Expected (steps,) for each, with the same number of steps."
 
 # %% ../../nbs/data/14a_table_pieces.ipynb #235ceeb6
 class _Columns:
@@ -62,7 +50,8 @@ class _Columns:
         self.freq:Any = getattr(settings, 'freq', None)
         self.fill = getattr(settings, 'fill', 'none')
         self.roles:Any = None
-        self.rows, self.begun, self.last = 0, set(), None     # how many rows have been read; recordings that have begun; that of the last row
+        self.rows = 0                                       # how many have been read
+        self.begun, self.last = set(), None                 # recordings that have begun; that of the last row
 
     def read(self, table) -> tuple:
         "The frame, its channels (C, steps) and its times"
@@ -187,7 +176,8 @@ def _time_column(df, reader, others):
     if reader.known_time in df.columns: return reader.known_time
     if is_dates(df.index.dtype): return None
     free = [c for c in df.columns if c not in others]
-    return next((c for c in free if is_dates(df[c].dtype) or as_times(df[c]) is not None), next((c for c in free if has_name(c, TIME_NAMES)), None))
+    dates = next((c for c in free if is_dates(df[c].dtype) or as_times(df[c]) is not None), None)
+    return next((c for c in free if has_name(c, TIME_NAMES)), None) if dates is None else dates
 
 def _all_numbers(df, others):
     numbers = df.select_dtypes(['number', 'bool'], exclude='timedelta').columns

@@ -85,7 +85,8 @@ class _Layout:
         self.enc = file_encoding(file)
         text, whole = _first_part(file, self.enc, most)
         if not text.strip(): raise ValueError(f"{file} holds no series.")
-        self.expected = f"{channels} × {length} = {want}, or {want + 1} with a label or an id. The file was read as {shown_encoding(self.enc)}."
+        self.expected = (f"{channels} × {length} = {want}, or {want + 1} with a label or an id. "
+                         f"The file was read as {shown_encoding(self.enc)}.")
         named = None if known is None else _named_width(file, text, self.enc, known)
         numbered, self.sep = _split(file, text, self.enc, (named,) if named else (want, want + 1, want + 2), self.expected)
         lines, written = zip(*(numbered if whole else numbered[:-1]))     # a quoted cell may go on in the next line

@@ -160,7 +160,8 @@ def has_names(
 def _are_steps(cells, rows):
     "Are numbers steps: rising evenly, or whole ones that rise above decimals?"
     d = np.diff([float(o) for o in cells])
-    return len(d) > 0 and bool((d > 0).all()) and (len(d) > 1 and np.allclose(d, d[0]) or all(map(str.isdigit, cells)) and has_decimals(rows))
+    even, whole = len(d) > 1 and np.allclose(d, d[0]), all(map(str.isdigit, cells))
+    return len(d) > 0 and bool((d > 0).all()) and (even or whole and has_decimals(rows))
 
 def counted(
     cells, # of a row

@@ -203,8 +203,8 @@ def _steps(t): return np.diff(t.to_numpy(np.float64) if is_number(t) else t.asi8
 # %% ../../nbs/data/02_windows.ipynb #f39022bc
 def _several_levels(o):
     return (f"The data frame has a MultiIndex, {list(o.index.names)}, and windows would run from one recording into the next. "
-            "read_frame(df, y=<label>, window=<steps>) cuts each recording by itself, and TSDataLoaders.from_df makes loaders of the windows. "
-            "To forecast, cut each one: [SlidingWindow(...)(g.droplevel(0)) for _, g in df.groupby(level=0)].")
+            "read_frame(df, y=<label>, window=<steps>) cuts each recording by itself, and TSDataLoaders.from_df makes loaders of "
+            "the windows. To forecast, cut each one: [SlidingWindow(...)(g.droplevel(0)) for _, g in df.groupby(level=0)].")
 
 def _several_recordings(o, c):
     return (f"Column {c!r} of the data frame holds {o[c].nunique(dropna=False)} different values, which by its name are recordings, "

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import torch
 from fastcore.xml import Li, Td, Ul
+from ..data.series_data import task_words
 from ..models.scaling import padding_mask
 from .evidence import VALUES, Evidence, LeftOut, read_some, some_of
 from .page import count, listed, number, pairs, shown, table
@@ -81,10 +82,7 @@ def task(
     t = ev.target
     if t is None: return 'no targets'
     shape = tuple(t.d or ()) if t.d is not None else (t.c,) if t.activation == 'identity' and t.c and t.c > 1 else ()
-    if t.activation == 'softmax': return f"one of {t.c:,} classes for each {'step' if t.by_step else 'series'}"
-    if t.activation == 'sigmoid': return f"any of {t.c:,} labels for each series"
-    if not shape: return 'a number for each series'
-    return f"{' × '.join(f'{o:,}' for o in shape)} numbers for each series"
+    return task_words(t.activation, t.c, t.by_step, shape)
 
 def _class_table(ev):
     "How often each class is there, by split"

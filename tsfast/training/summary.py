@@ -7,7 +7,7 @@ __all__ = ['data_summary', 'task_text', 'class_counts', 'split_names', 'summary_
 
 # %% ../../nbs/training/01b_summary.ipynb #09e5ec38
 import numpy as np
-from ..data.series_data import SeriesData
+from ..data.series_data import SeriesData, task_words
 from .data import RunData
 
 # %% ../../nbs/training/01b_summary.ipynb #c43bf953
@@ -28,8 +28,7 @@ def task_text(
     "What is to be predicted, in words"
     if data.y is None: return "none: there are no targets"
     y = np.asarray(data.y)
-    if data.classes: return f"one of {len(np.unique(y))} classes for each {'series' if y.ndim == 1 else 'step'}"
-    return 'a number for each series' if y.ndim == 1 else f"{y.shape[1]} numbers for each series"
+    return task_words('softmax', len(np.unique(y)), y.ndim > 1) if data.classes else task_words('identity', shape=y.shape[1:])
 
 def class_counts(
     data:RunData, # with classes
