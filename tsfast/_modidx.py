@@ -1426,7 +1426,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'tsfast.data.tables._warn_header': ('data/tables.html#_warn_header', 'tsfast/data/tables.py'),
                                     'tsfast.data.tables.file_kind': ('data/tables.html#file_kind', 'tsfast/data/tables.py'),
                                     'tsfast.data.tables.no_shape': ('data/tables.html#no_shape', 'tsfast/data/tables.py'),
-                                    'tsfast.data.tables.read_array': ('data/tables.html#read_array', 'tsfast/data/tables.py'),
                                     'tsfast.data.tables.read_series': ('data/tables.html#read_series', 'tsfast/data/tables.py'),
                                     'tsfast.data.tables.series_columns': ('data/tables.html#series_columns', 'tsfast/data/tables.py')},
             'tsfast.data.targets': { 'tsfast.data.targets.ScaledTarget': ('data/targets.html#scaledtarget', 'tsfast/data/targets.py'),

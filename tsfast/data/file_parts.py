@@ -13,7 +13,8 @@ from ..frames import LABEL_NAMES, has_name
 from .readers import read_ts
 from .sources import ArrowSource, as_source
 from .stored import split_name, stored_array
-from .tables import TextTable, file_kind, no_shape, read_array, series_columns
+from .table_files import read_npy
+from .tables import TextTable, file_kind, no_shape, series_columns
 from .text_tables import how_written, readable, without_index
 
 # %% ../../nbs/data/09a_parts.ipynb #0723aec2
@@ -36,7 +37,7 @@ def series_parts(
     or `y`; an id is left out"""
     kind = _kind(file, _SERIES)
     if kind in ('.npy', *_STORED):
-        X = read_array(file) if kind == '.npy' else _source(file, kind, channels, length)
+        X = read_npy(file) if kind == '.npy' else _source(file, kind, channels, length)
         yield from ((X[i:i + rows], None) for i in range(0, max(len(X) if X.shape else 0, 1), rows))
     elif kind == '.ts': yield read_ts(file)
     elif kind == '.parquet': yield from _parquet_series(file, channels, length, rows, names, known)
@@ -146,7 +147,7 @@ def recording_parts(
     which is left out"""
     kind = _kind(file, _RECORDINGS)
     if kind == '.npy':
-        a = read_array(file)
+        a = read_npy(file)
         if a.ndim == 2 and a.shape[1] != channels == a.shape[0]: a = a.T
         yield from (a[i:i + rows] for i in range(0, max(len(a) if a.ndim else 0, 1), rows))
     elif kind in _STORED[:3]:

@@ -75,8 +75,8 @@ def task_words(
     shape:tuple=(), # of the numbers for one series
 ) -> str: # such as 'one of 3 classes for each series'
     "What is predicted, in words"
-    if kind != 'identity': return f"{'one' if kind == 'softmax' else 'any'} of {n:,} {'classes' if kind == 'softmax' else 'labels'} " \
-                                  f"for each {'step' if by_step else 'series'}"
+    if kind == 'sigmoid': return f"any of {n:,} labels for each series"
+    if kind == 'softmax': return f"one of {n:,} classes for each {'step' if by_step else 'series'}"
     return f"{' × '.join(f'{o:,}' for o in shape)} numbers for each series" if shape else 'a number for each series'
 
 def _targets_of(y):
