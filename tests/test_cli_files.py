@@ -534,3 +534,18 @@ def test_data_list(tmp_path, capsys):
         assert main(['data', *argv]) == code
         err = capsys.readouterr().err
         assert err.startswith('tsfast: ') and err.count('\n') == 1
+
+def test_files_with_gaps_and_windows_of_rows(tmp_path, capsys):
+    "Labels with a gap stay classes, files of labels of another length are refused, and wide tables are windowed"
+    rows = wide(40).drop(columns='label')
+    rows.assign(label=pd.array([1, 2]*19 + [None, 2], dtype='Int64')).to_csv(tmp_path/'gap.csv', index=False)
+    rows.assign(label=list('ab')*20, who=range(40)).to_csv(tmp_path/'wide.csv', index=False)
+    X, _ = arrays(tmp_path)
+    (tmp_path/'y.csv').write_text('\n'.join(['up', 'down']*20 + ['up']))
+    for argv, code, texts in (
+            (['gap.csv', '--label', 'label'], 0, ['one of 2 classes', "1 of 40 series have no target in column 'label'"]), (['gap.csv', '--label', 'label', '--task', 'numbers'], 0, ['a number for each series']),
+            (['wide.csv', '--label', 'label', '--id', 'who', '--window', '6'], 0, ['160 from 40 recordings']), (['wide.csv', '--label', 'label', '--window', '6'], 1, ['pass --wide, and windows are cut from each row']),
+            ([X.name, '--y', str(tmp_path/'y.csv')], 1, [f"--y {tmp_path/'y.csv'} has 41 values, and there are 40 series"])):
+        assert main(['data', str(tmp_path/argv[0]), *argv[1:]]) == code
+        said = ''.join(capsys.readouterr())
+        for o in texts: assert o in said, said

@@ -148,7 +148,7 @@ def as_options(
     def said(m):
         if m[1] == 'wide': return {'True': '--wide', 'False': '--long'}.get(m[2], '--wide')
         words = re.findall(r"'([^']*)'", m[2] or '') or [m[2].strip('[]')] if m[2] else []
-        option = '--y' if m[1] == 'y' and words and words[0].endswith('.npy') else OPTIONS[m[1]]
+        option = '--y' if m[1] == 'y' and words and (os.path.isabs(words[0]) or words[0].endswith('.npy')) else OPTIONS[m[1]]
         return ' '.join([option, *(o if o == '…' else shlex.quote(o) for o in words)])
     text = _NAMES.sub(lambda m: OPTIONS[m[1]], _ARGUMENT.sub(said, text))
     for name, option in (('valid_pct', '--test-size'), ('valid_groups', '--test FILE'), ('valid_idx=range(k, n)', '--test FILE'),
