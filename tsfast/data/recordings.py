@@ -9,9 +9,11 @@ __all__ = ['read_frame', 'check_windows', 'read_arrays']
 import numpy as np
 import pandas as pd
 from dataclasses import replace
+from itertools import chain
 from ..core import check_series, is_whole, warn_lost_digits
 from .columns import as_table, find_columns, row_keys
 from .labels import as_row_targets, check_row_or_id, read_targets, targets_by_id, with_row_targets
+from .panels import step_names
 from .series_data import SeriesData, cut_recordings, with_targets
 from .sources import sourced
 from .steps import RecordingSettings, as_freq, even_steps, fill_by_channel, nearest_steps, time_order, utc_times, warn_uneven
@@ -141,7 +143,8 @@ def _read_wide(df, cols, y, window, stride, label, freq, fill, name):
     sample = np.unique(np.linspace(0, len(df) - 1, 64).astype(int))
     as_array = lambda o, dtype: np.stack([o[c].to_numpy(dtype, na_value=np.nan) for c in steps], axis=1)
     warn_lost_digits(as_array(df.iloc[sample], np.float64), names=None if names == [None] else names)
-    data = SeriesData(as_array(df, np.float32), None, None if names == [None] else [str(c) for c in names], ids, groups, notes=cols.notes)
+    data = SeriesData(as_array(df, np.float32), None, None if names == [None] else [str(c) for c in names], ids, groups,
+                      columns=step_names(chain(*steps)), notes=cols.notes)
     if window is not None: return _windows_of_rows(data, targets, window, stride, name)
     return data if targets is None else with_targets(data, targets, targets.values, None, name)
 

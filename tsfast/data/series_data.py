@@ -28,6 +28,7 @@ class SeriesData:
     ends:Any = None             # (n,) time of the last step
     recording:RecordingSettings|None = None # how the series were made from recordings; None: they came as they are
     notes:list = field(default_factory=list) # what was understood or done without being asked for
+    columns:list|None = None    # names of the columns of a wide table, channel after channel; None: they only count, or there is none
 
     def __len__(self): return len(self.X)
     def __repr__(self): return '\n'.join(f"{k:<9} {v}" for k, v in self.summary().items())
