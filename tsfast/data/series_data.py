@@ -11,15 +11,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 import numpy as np
 import pandas as pd
-from numpy.lib.stride_tricks import sliding_window_view
 from .labels import almost_unique, series_targets
 from .steps import RecordingSettings
+from .window_source import WindowSource
 
 # %% ../../nbs/data/12_series_data.ipynb #c0b4110c
 @dataclass(repr=False)
 class SeriesData:
     "Series and what belongs to them: plain arrays, with an entry or a row for each series"
-    X:np.ndarray                # (n, channels, steps), float32; shorter series have NaN at the end
+    X:Any                       # (n, channels, steps), float32: an array, where shorter series have NaN at the end; or a source
     y:np.ndarray|None = None    # targets: (n,), (n, targets), or (n, steps) with one for each step
     channels:list|None = None   # names of the channels; None: they have no names
     ids:np.ndarray|None = None  # (n,) recording of each series; a tuple where several columns tell it
@@ -97,25 +97,28 @@ def cut_recordings(
     starts = [np.arange(0, n - (window or n) + 1, stride or 1) for n in sizes]
     owner, first = np.repeat(np.arange(len(parts)), [len(s) for s in starts]), np.concatenate(starts)
     last = first + (sizes[owner] if window is None else window) - 1
-    data = SeriesData(_as_series(parts, starts, window), ids=ids[owner], groups=groups[owner], starts=first, ends=last, recording=settings)
+    # the series come last: until then `X` has their numbers
+    data = SeriesData(np.arange(len(first)), ids=ids[owner], groups=groups[owner], starts=first, ends=last, recording=settings)
     if times is not None:
         t, offset = times[0].append(times[1:]).to_numpy(), np.r_[0, np.cumsum([len(o) for o in times])][owner]
         data.starts, data.ends = t[first + offset], t[last + offset]
-    if labels is None: return data
-    if label is None and window is not None and labels[0].classes is not None: label = 'majority'
-    where = [f"recording {i!r}" for i in names] if settings.id or len(parts) > 1 else ['the recording']
-    y = [series_targets(l, s, window or len(p), label, i) for l, s, p, i in zip(labels, starts, parts, where) if len(s)]
-    return with_targets(data, labels[0], _joined(y, label, labels[0], name), label, name)
+    if labels is not None:
+        if label is None and window is not None and labels[0].classes is not None: label = 'majority'
+        where = [f"recording {i!r}" for i in names] if settings.id or len(parts) > 1 else ['the recording']
+        y = [series_targets(l, s, window or len(p), label, i) for l, s, p, i in zip(labels, starts, parts, where) if len(s)]
+        data = with_targets(data, labels[0], _joined(y, label, labels[0], name), label, name)
+    return replace(data, X=_as_series(parts, owner[data.X], first[data.X], window, stride))
 
-def _as_series(parts, starts, window):
-    "All series, (n, channels, steps)"
-    length = window or max(len(p) for p in parts)
-    X, at = np.full((sum(map(len, starts)), parts[0].shape[1], length), np.nan, dtype=np.float32), 0
-    for p, s in zip(parts, starts):
-        if window is None: X[at, :, :len(p)] = p.T
-        elif len(s): X[at:at + len(s)] = sliding_window_view(p, window, axis=0)[s]
-        at += len(s)
-    return X
+def _as_series(parts, owner, first, window, stride):
+    "Series, (n, channels, steps), by their recording and first step; windows that overlap are cut when they are read"
+    if window is None:
+        X = np.full((len(owner), parts[0].shape[1], max(map(len, parts))), np.nan, dtype=np.float32)
+        for x, i in zip(X, owner): x[:, :len(parts[i])] = parts[i].T
+        return X
+    starts = first + np.r_[0, np.cumsum([len(p) for p in parts])][owner]      # counted through all recordings
+    if stride >= window: return WindowSource(parts, starts, window)[:]
+    # one after the other in one array, the recordings of a batch are cut at once
+    return WindowSource(np.concatenate(parts) if len(parts) > 1 else parts[0], starts, window)
 
 # %% ../../nbs/data/12_series_data.ipynb #7bc130e1
 def _joined(y, label, targets, name):
