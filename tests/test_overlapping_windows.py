@@ -40,6 +40,7 @@ def test_the_same_series():
                    (data.X[:, 0], want[:, 0]), (data.X[2:8, 1, ::2], want[2:8, 1, ::2]), (data.X[1, 1, 3], want[1, 1, 3]), (data.X[:, :, -1], want[:, :, -1]),
                    (data.X[np.arange(len(want)) % 2 == 0], want[::2]), (np.isnan(data.X), np.isnan(want))):
         assert np.array_equal(got, w)
+    assert np.array_equal(data.X.mean(2), want.mean(2)) and data.X.reshape(len(want), -1).shape == (len(want), 32) and not hasattr(data.X, 'iloc')
     with pytest.raises(IndexError, match='Expected positions or slices'): data.X[[0, 1], [0, 1]]
     assert str(len(want)) in str(data) and 'windows of 16 steps, a new one every 3' in str(data)
 

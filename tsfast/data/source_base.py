@@ -47,6 +47,8 @@ class _Shape:
         return int(self.edges[i]), int(self.edges[i + 1])
 
 # %% ../../nbs/data/12a_source_base.ipynb #6419c91d
+_OF_ARRAYS = {'mean', 'std', 'var', 'sum', 'min', 'max', 'reshape', 'ravel', 'transpose', 'swapaxes', 'astype', 'copy', 'tolist', 'T'}
+
 class Source(_Shape):
     """Series that are read by their numbers, such as those of a file that is larger than memory.
 
@@ -85,6 +87,9 @@ class Source(_Shape):
 
     # who asks for an array means all of it
     def __array__(self, dtype=None, copy=None): return self[:].astype(dtype or self.dtype, copy=False)
+    def __getattr__(self, k):
+        if k in _OF_ARRAYS: return getattr(self[:], k)
+        raise AttributeError(f"{type(self).__name__} has no attribute {k!r}. As an array it is np.asarray(X), with all series in memory.")
 
     def close(self):
         "Close what is open. It is opened again when it is needed"
