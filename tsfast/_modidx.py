@@ -1112,6 +1112,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'tsfast.data.source_base.Source': ('data/source_base.html#source', 'tsfast/data/source_base.py'),
                                          'tsfast.data.source_base.Source.__array__': ( 'data/source_base.html#source.__array__',
                                                                                        'tsfast/data/source_base.py'),
+                                         'tsfast.data.source_base.Source.__getattr__': ( 'data/source_base.html#source.__getattr__',
+                                                                                         'tsfast/data/source_base.py'),
                                          'tsfast.data.source_base.Source.__getitem__': ( 'data/source_base.html#source.__getitem__',
                                                                                          'tsfast/data/source_base.py'),
                                          'tsfast.data.source_base.Source.__getstate__': ( 'data/source_base.html#source.__getstate__',

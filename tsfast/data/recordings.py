@@ -73,10 +73,10 @@ def _read_long(df, cols, y, window, stride, label, freq, fill, name):
     parts, times = [values[o] for o in rows], None if t is None else [t[o] for o in rows]
     labels = None if targets is None else [targets.take(order[o]) for o in rows]
     if freq is not None: parts, labels, times = _even(parts, labels, times, cols, freq, ways, names)
-    elif t is not None: warn_uneven(t, bounds, names, cols.time)
+    even = t is not None and (freq is not None or warn_uneven(t, bounds, names, cols.time))
     settings = RecordingSettings(id=[str(c) for c in cols.id], time=None if cols.time is None else str(cols.time), freq=freq, window=window,
                                  stride=None if window is None else stride or window, fill=_as_text(fill))
-    data = cut_recordings(parts, ids, groups, settings, labels=labels, times=times, label=label, name=name)
+    data = cut_recordings(parts, ids, groups, settings, labels=labels, times=times, even=even, label=label, name=name)
     return replace(data, channels=[str(c) for c in cols.channels], notes=[*cols.notes, *data.notes])
 
 def _as_text(fill): return {str(k): v for k, v in fill.items()} if isinstance(fill, dict) else fill

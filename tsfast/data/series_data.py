@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 import numpy as np
 import pandas as pd
+from .drawing import EvenTimes
 from .labels import almost_unique, series_targets
 from .steps import RecordingSettings
 from .window_source import WindowSource
@@ -28,6 +29,7 @@ class SeriesData:
     ends:Any = None             # (n,) time of the last step
     recording:RecordingSettings|None = None # how the series were made from recordings; None: they came as they are
     notes:list = field(default_factory=list) # what was understood or done without being asked for
+    times:Any = None            # (n,) rows of times, of the steps of each series, for plots: `EvenTimes`; None where steps are not even
     columns:list|None = None    # names of the columns of a wide table, channel after channel; None: they only count, or there is none
 
     def __len__(self): return len(self.X)
@@ -86,6 +88,7 @@ def cut_recordings(
     *,
     labels:list|None=None, # `Targets` of the steps of each recording
     times:list|None=None, # pandas index: times of the steps of each recording
+    even:bool=False, # do the times follow each other in even steps?
     label=None, # target of a series, as for `read_frame`
     name:str='The data', # how to call it in messages
 ) -> SeriesData:
@@ -107,7 +110,8 @@ def cut_recordings(
         where = [f"recording {i!r}" for i in names] if settings.id or len(parts) > 1 else ['the recording']
         y = [series_targets(l, s, window or len(p), label, i) for l, s, p, i in zip(labels, starts, parts, where) if len(s)]
         data = with_targets(data, labels[0], _joined(y, label, labels[0], name), label, name)
-    return replace(data, X=_as_series(parts, owner[data.X], first[data.X], window, stride))
+    steps = EvenTimes(data.starts, data.ends, (last - first + 1)[data.X]) if even else None
+    return replace(data, X=_as_series(parts, owner[data.X], first[data.X], window, stride), times=steps)
 
 def _as_series(parts, owner, first, window, stride):
     "Series, (n, channels, steps), by their recording and first step; windows that overlap are cut when they are read"

@@ -76,7 +76,7 @@ def with_test(
     if len(unknown): raise ValueError(_unseen(s, unknown, train.y, y))
     test = replace(test, y=y)
     both = {k: _joined(getattr(train, k), getattr(test, k)) for k in ('y', 'ids', 'groups', 'starts', 'ends')}
-    return replace(train, X=_padded(train.X, test.X), notes=[*train.notes, *_shared(train, test, s), *test.notes], **both)
+    return replace(train, X=_padded(train.X, test.X), times=None, notes=[*train.notes, *_shared(train, test, s), *test.notes], **both)
 
 # %% ../../nbs/training/01a_files.ipynb #41c0aa15
 def _as_those(y, trained):
