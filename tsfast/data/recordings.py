@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import chain
 from ..core import check_series, is_whole, warn_lost_digits
 from .columns import as_table, find_columns, row_keys
+from .drawing import known_steps
 from .labels import as_row_targets, check_row_or_id, read_targets, targets_by_id, with_row_targets
 from .panels import step_names
 from .series_data import SeriesData, cut_recordings, with_targets
@@ -169,8 +170,7 @@ def _repeated(targets, parts): # one target for each recording, for its steps
     return [targets.take(np.full(len(p), i)) for i, p in enumerate(parts)]
 
 def _without_padding(x): # (channels, steps)
-    known = np.flatnonzero(~np.isnan(x).all(0))
-    return x[:, :known[-1] + 1] if len(known) else x[:, :1]
+    return x[:, :max(1, known_steps(x))]
 
 # %% ../../nbs/data/13_recordings.ipynb #6d10fa8c
 def read_arrays(

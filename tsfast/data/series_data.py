@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 import numpy as np
 import pandas as pd
+from ..series import series_lengths
 from .drawing import EvenTimes
 from .labels import almost_unique, series_targets
 from .steps import RecordingSettings
@@ -57,10 +58,9 @@ def _ends(X, size=2**22):
     "Steps of each series without the NaN at its end, and how many values before that are missing; some series at a time"
     lengths, missing, rows = [], [], max(1, size // (X.shape[1]*X.shape[2]))
     for i in range(0, len(X), rows):
-        known = ~np.isnan(np.asarray(X[i:i + rows], dtype=np.float32))
-        some = known.any(1)
-        lengths.append(np.where(some.any(1), some.shape[1] - some[:, ::-1].argmax(1), 0))
-        missing.append(lengths[-1]*known.shape[1] - known.sum((1, 2)))
+        x = np.asarray(X[i:i + rows], dtype=np.float32)
+        lengths.append(series_lengths(x))
+        missing.append(lengths[-1]*x.shape[1] - (~np.isnan(x)).sum((1, 2)))
     return np.concatenate(lengths), np.concatenate(missing)
 
 def _steps_of(lengths):
