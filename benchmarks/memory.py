@@ -1,11 +1,11 @@
 """Peak private memory while data on the disk is read: statistics, an epoch, a closed-form head, predictions.
 
-    python -m benchmarks.memory [--gb 0.25 4] [--formats npy zarr h5] [--folder DIR] [--workers 0 2]
+    python -m benchmarks.memory [--gb 0.25 4] [--formats npy zarr h5 parquet] [--folder DIR] [--workers 0 2]
 
 Files of random series (3 channels, 1000 steps, float32) are made in a temporary folder below DIR, one at a time. Each format and size is
 read in a process of its own. `peak_mb` is the highest private memory (`RssAnon`, looked at every 2 ms) above that after the
 imports; `worker_mb` is the highest of one worker process (its private pages, looked at every 20 ms). glibc is told to give back what is
-freed at once, so that the figures are of what is in use. Linux alone: it reads /proc."""
+freed at once, and Arrow to take its memory from glibc, so that the figures are of what is in use. Linux alone: it reads /proc."""
 import argparse, sys, tempfile
 from pathlib import Path
 
@@ -83,6 +83,13 @@ def make(path, fmt, n):
         import zarr
         a = zarr.create_array(path, shape=(n, C, L), chunks=(ROWS, C, L), dtype='f4')
         for i, x in parts: a[i:i + len(x)] = x
+    elif fmt == 'parquet':
+        import pyarrow as pa, pyarrow.parquet as pq
+        schema = pa.schema([('X', pa.list_(pa.float32(), C*L), {'shape': f'[{C}, {L}]'})])
+        with pq.ParquetWriter(path, schema) as f:
+            for _, x in parts:
+                values = pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), C*L)
+                f.write_table(pa.table([values], schema=schema), row_group_size=ROWS)
     else:
         import h5py
         with h5py.File(path, 'w') as f:
@@ -92,7 +99,8 @@ def make(path, fmt, n):
 
 def measured(fmt, path, n, workers):
     "A row for each step; worker processes read batches, and have no part in statistics"
-    w, rows = Worker(sys.executable, READ, dict(path=path, n=n, workers=workers), 1, MALLOC_MMAP_THRESHOLD_='1000000'), []
+    w, rows = Worker(sys.executable, READ, dict(path=path, n=n, workers=workers), 1, MALLOC_MMAP_THRESHOLD_='1000000',
+                     ARROW_DEFAULT_MEMORY_POOL='system'), []
     w.read()
     for step in ('statistics', 'epoch') if workers else ('statistics', 'robust', 'epoch', 'ridge', 'predict'):
         w.p.stdin.write(step + '\n'); w.p.stdin.flush()
@@ -110,7 +118,7 @@ def main(argv=None):
     p = argparse.ArgumentParser(prog='python -m benchmarks.memory', description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--gb', type=float, nargs='+', default=[0.25, 4.])
-    p.add_argument('--formats', nargs='+', default=['npy', 'zarr', 'h5'])
+    p.add_argument('--formats', nargs='+', default=['npy', 'zarr', 'h5', 'parquet'])
     p.add_argument('--workers', type=int, nargs='+', default=[0, 2])
     p.add_argument('--folder', help='a folder on the disk that is to be measured; default: that of temporary files')
     a = p.parse_args(argv)

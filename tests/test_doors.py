@@ -1,5 +1,5 @@
 "What star imports bring, and what they leave alone"
-import importlib, inspect, sys
+import importlib, inspect, os, subprocess, sys
 
 import pytest
 
@@ -22,3 +22,12 @@ def test_names_that_pages_use():
 def test_load_learner_is_the_own_one():
     "fastai's would come with its star import, and leave the path that of the training machine"
     assert inspect.getmodule(importlib.import_module('tsfast.all').load_learner).__name__ == 'tsfast.learner.saving'
+
+
+@pytest.mark.parametrize('door', ['tsfast.data.all', 'tsfast.basics', 'tsfast.all'])
+def test_loaders_from_frames_and_files(door):
+    "A door brings the factory methods of `TSDataLoaders`, without a further import"
+    code = f"from {door} import *; print(*(o for o in dir(TSDataLoaders) if o.startswith('from_')))"
+    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=os.environ | dict(PYTHONPATH=os.getcwd()))
+    assert r.returncode == 0, r.stderr[-2000:]
+    assert {f'from_{o}' for o in 'df csv parquet folder arrays series dsets'.split()} <= set(r.stdout.split())

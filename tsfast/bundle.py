@@ -25,8 +25,9 @@ from .models.registry import get_arch
 from .models.scaling import SelectSeries, SeriesModule
 
 # %% ../nbs/29_bundle.ipynb #8b3d0006
-FORMAT, VERSION = 'tsfast-bundle', 4
-# version 1: as the first; 2: float64 statistics, shape before a selection; 3: named inputs; 4: names of channels, settings of recordings
+FORMAT, VERSION = 'tsfast-bundle', 5
+# version 1: as the first; 2: float64 statistics, shape before a selection; 3: named inputs; 4: names of channels, settings of recordings;
+# 5: names of the columns of a wide table
 CONFIG, WEIGHTS = 'config.json', 'model.safetensors'
 
 def read_bundle(
@@ -144,11 +145,13 @@ def _check_arguments(conf):
 def _given(series): return series if series.input is UNSET else series.input     # as the user passes it
 
 def _check_names(series):
-    "Each channel of the input has its own name"
-    if series.names is UNSET: return
-    n = _given(series).channels
-    if len(set(series.names)) < len(series.names): _refuse('series.names', series.names, 'each name once')
-    if len(series.names) != n: _refuse('series.names', series.names, f'{n} names, one for each channel of the input')
+    "Each channel of the input has its own name, and so has each column of a wide table"
+    given = _given(series)
+    for k, n, what in (('names', given.channels, 'channel'), ('columns', given.channels*given.length, 'value')):
+        names = getattr(series, k)
+        if names is UNSET: continue
+        if len(set(names)) < len(names): _refuse(f'series.{k}', names, 'each name once')
+        if len(names) != n: _refuse(f'series.{k}', names, f'{n} names, one for each {what} of the input')
 
 def _check_recording(conf):
     "The settings of recordings are plain, and windows have the length of the series"
@@ -195,6 +198,7 @@ class _Series(_Closed):
     length:Count
     input:_Shape|UnsetType = UNSET      # before a selection
     names:Annotated[list[_Text], Meta(max_length=2**16)]|UnsetType = UNSET   # of the channels of the input
+    columns:Annotated[list[_Text], Meta(max_length=2**16)]|UnsetType = UNSET # of a wide table, channel after channel
 class _Weights(_Closed): file:str; bytes:Annotated[int, Meta(ge=0)]; sha256:Annotated[str, Meta(max_length=64)]
 class _Input(_Closed): # beside the series
     name:Annotated[str, Meta(pattern=r'^[A-Za-z_][A-Za-z0-9_]{0,99}$')]

@@ -16,7 +16,7 @@ from torch import nn, Tensor
 from fastai.learner import Learner
 from fastcore.basics import patch
 import tsfast
-from .bundle import CONFIG, FORMAT, VERSION, WEIGHTS, build_pipeline, config_digest, read_config, read_tensors, side_inputs
+from .bundle import CONFIG, FORMAT, WEIGHTS, build_pipeline, config_digest, read_config, read_tensors, side_inputs
 from .core import atomic_write, optional_import, replace_folder
 from .data.preprocessing import TSBatchTransform
 from .data.tables import read_series # noqa: its place in earlier versions
@@ -113,7 +113,7 @@ def learner_config(
     target, series, more = _target(learn).to_config(), _series(learn, pipeline), _more(learn, pipeline)
     far = pipeline.mean is not None and pipeline.mean.dtype == torch.float64
     old = 3 if 'inputs' in more else 2 if 'input' in series or far else 1
-    needs = VERSION if 'names' in series or 'recording' in more else old      # the oldest version that can read it
+    needs = 5 if 'columns' in series else 4 if 'names' in series or 'recording' in more else old      # the oldest version that can read it
     versions = dict(tsfast=tsfast.__version__, torch=torch.__version__.split('+')[0], numpy=_version('numpy'), fastai=_version('fastai'),
                     python=platform.python_version())
     return dict(format=FORMAT, format_version=needs, architecture=_arch(pipeline.model), series=series,
@@ -159,9 +159,11 @@ def _series(learn, pipeline):
     "Channels and length as the network sees them, and as the input has them where the model selects some"
     res = dict(channels=learn.dls.vars, length=learn.dls.len)
     ds = learn.dls.loaders[-1].dataset
-    given, names = getattr(ds, 'given_shape', None), getattr(ds, '_channels', None)     # not in learners of older pickles
+    given, names, columns = (getattr(ds, k, None) for k in ('given_shape', '_channels', 'columns'))     # not in learners of older pickles
     if given and any(isinstance(f, SelectSeries) for f in pipeline.preprocessing): res['input'] = dict(zip(('channels', 'length'), given))
-    if names and len(names) == res.get('input', res)['channels']: res['names'] = list(names)
+    seen = res.get('input', res)
+    if names and len(names) == seen['channels']: res['names'] = list(names)
+    if columns and len(columns) == seen['channels']*seen['length']: res['columns'] = list(columns)
     return res
 
 def _more(learn, pipeline):

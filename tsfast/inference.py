@@ -16,7 +16,7 @@ from .bundle import (CONFIG, FORMAT, VERSION, WEIGHTS, build_pipeline, check_con
                            read_tensors)
 from .core import as_device, as_frame, as_long, as_series, is_whole, warn_lost_digits
 from .data.inputs import as_side, short_list
-from .data.panels import named_series
+from .data.panels import named_series, named_steps
 from .data.pieces import by_channel, stacked_columns
 from .data.steps import RecordingSettings
 from .data.targets import TSTarget, as_labels
@@ -58,6 +58,9 @@ class _Served:
     def channels(self) -> list|None: # names of the channels that `input_shape` counts, in order; None where they have no names
         return self.config['series'].get('names')
     @property
+    def columns(self) -> list|None: # names of the columns of a wide table, channel after channel; None where training had none
+        return self.config['series'].get('columns')
+    @property
     def recording(self) -> RecordingSettings|None: # how the series were made from recordings, where they were
         return msgspec.convert(self.config['recording'], RecordingSettings) if 'recording' in self.config else None
 
@@ -74,7 +77,7 @@ class _Batches(_Served):
     def _series(self, X):
         "The series in one array or tensor, and the selection of the model"
         if by_channel(X): X = stacked_columns(X, self.channels, self.input_shape[0] or len(X))
-        raw = named_series(as_frame(X), self.channels)
+        raw = named_steps(named_series(as_frame(X), self.channels), self.columns, self.input_shape[0] or 1)
         X = as_long(raw, self.input_shape[1] or 0 if self._fills else 0)
         if not len(X): raise ValueError(f"X has shape {tuple(X.shape)}: no series to predict.")
         select = next((o for o in self.pipeline.preprocessing if isinstance(o, SelectSeries)), SelectSeries())
@@ -140,7 +143,7 @@ class Predictor(_Batches, WindowPredictions):
         """What `learn.get_X_preds(X, bs=bs)[0]` gives.
 
         Where the channels have names, those of a panel, such as a list of frames with a column per channel, are found by name, and so are
-        those of a dict, which has the series of each channel, (n, L), by its name.
+        those of a dict, which has the series of each channel, (n, L), by its name. The columns of a wide frame are found by their names.
         Where the preprocessing fills missing values, the series of a list are padded with NaN to the length of `input_shape`, so that
         a prediction does not depend on the other series; only longer series change the length for all"""
         return self.pipeline.finish(self._batches(X, bs, side, Pipeline.outputs))

@@ -88,7 +88,7 @@ def _series_tables(p, args, agreement):
 
 # %% ../../nbs/cli/04_deployed.ipynb #e6012808
 def _known_columns(p, path):
-    "What the columns of the table of training were, as the folder of the run says; None for a bundle alone, and other data"
+    "What the columns of the table of training were, as the bundle and the folder of the run say; None where they do not"
     import json
     from tsfast.data.file_parts import names_of_columns
     from tsfast.data.tables import KnownColumns
@@ -97,14 +97,14 @@ def _known_columns(p, path):
     file = next((o/'args.json' for o in (path, path.parent) if bundle and bundle_of(o) == bundle and (o/'args.json').exists()), None)
     run = {} if file is None else json.loads(file.read_text(encoding='utf-8'))
     data = run.get('settings', {}).get('data')
-    if not data or not isinstance(data['path'], str): return None
+    if not data or not isinstance(data['path'], str): return KnownColumns(tuple(p.columns)) if p.columns else None
     listed = lambda v: [] if v is None else [str(o) for o in (v if isinstance(v, list) else [v])]
     y, others = listed(data['y']), [o for k in ('id', 'group', 'time') for o in listed(data[k])]
     columns = run.get('columns') or names_of_columns(data['path'])
     steps = listed(data['channels']) or [o for o in columns if o not in (*y, *others) and o != 'Unnamed: 0']
     wide = not p.channels and None not in p.input_shape and len(steps) == p.input_shape[0]*p.input_shape[1]
     label = y[0] if len(y) == 1 else None
-    return KnownColumns(tuple(steps) if wide else (), label, (*others, *([] if label else y)))
+    return KnownColumns(tuple(p.columns or (steps if wide else ())), label, (*others, *([] if label else y)))
 
 def _series(p, args, rows):
     "The parts of a file of series; an error says so if the file is a recording"

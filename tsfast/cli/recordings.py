@@ -65,17 +65,12 @@ def predicted(
 def _read(p, file, id):
     "Names and series of one file"
     from tsfast.data.files import read_data
+    from tsfast.series import series_lengths
     if Path(file).suffix.lower() == '.npy': return [str(file)], [_array(p, file)]
     r = p.recording
     how = {} if r is None else dict(time=r.time, freq=r.freq, fill=r.fill)
     data = read_data(file, id=id, channels=p.channels, wide=False, **how)
-    return data.ids.tolist(), [x[:, :n] for x, n in zip(data.X, _steps(data.X))]
-
-def _steps(X):
-    "Steps of each series without the NaN at its end"
-    import numpy as np
-    known = ~np.isnan(X).all(1)
-    return np.where(known.any(1), known.shape[1] - known[:, ::-1].argmax(1), 1)
+    return data.ids.tolist(), [x[:, :max(1, n)] for x, n in zip(data.X, series_lengths(data.X))]
 
 def _array(p, file):
     import numpy as np

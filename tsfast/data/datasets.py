@@ -16,7 +16,7 @@ from fastcore.basics import listify, patch
 from ..core import as_frame, as_long, as_series, check_series, is_source, overlaps, warn_lost_digits
 from .drawing import axis_times
 from .inputs import channel_names, channel_numbers, inputs_like, short_list, side_inputs
-from .panels import frame_channels, named_series
+from .panels import frame_channels, named_series, named_steps, panel_kind, step_names
 from .sources import HeldRows, sourced
 from .splits import check_splits
 from .targets import as_targets, infer_target, one_column, refuse_other_order, same_length
@@ -30,6 +30,7 @@ class TSDatasets:
     all at once where they fit, else batch by batch. What is on the disk is a `Source`, and read batch by batch."""
     side = {}   # further inputs by name; older pickles have none
     _channels = None   # names of the channels of X before a selection; older pickles have none
+    columns = None     # names of the columns of a wide table, channel after channel, where X was one
     recording = None   # `RecordingSettings`: how the series were made from recordings, where they were
     times = None   # times of the steps of each series, for pictures
 
@@ -49,6 +50,7 @@ class TSDatasets:
         raw = as_frame(sourced(X))
         refuse_other_order(raw, y)
         raw, channels = named_series(raw, channels), frame_channels(raw) if channels is None else channels
+        if hasattr(raw, 'columns') and not panel_kind(raw): self.columns = step_names(raw.columns)
         X = check_series(raw)
         if len(X) == 0: raise ValueError(f"X has shape {tuple(X.shape)}: no series.")
         self._channels, self.times = channel_names(channels, X.shape[1]), _check_times(times, len(X))
@@ -361,7 +363,8 @@ def new(self:TSDatasets,
     X = sourced(X)
     refuse_other_order(X, y)
     given = getattr(self, 'given_shape', None)     # older pickles do not say
-    X = as_long(named_series(as_frame(X), self._channels), given[1] if pad and given else 0)
+    X = named_steps(named_series(as_frame(X), self._channels), self.columns, given[0] if given else 1)
+    X = as_long(X, given[1] if pad and given else 0)
     if given and len(X) and X.shape[1] != given[0]: raise ValueError(_other_channels(X, given))
     res = copy.copy(self)
     res.y, res.times, res._ready = None, None, not is_source(X)

@@ -8,6 +8,7 @@ __all__ = ['MAX_NAMES', 'MAX_PANELS', 'channel_colors', 'axis_times', 'known_ste
 
 # %% ../../nbs/data/04_drawing.ipynb #7266eb2d
 import numpy as np
+from ..series import series_lengths
 
 # %% ../../nbs/data/04_drawing.ipynb #27b5b0d0
 MAX_NAMES = 10      # in a legend
@@ -52,8 +53,7 @@ def known_steps(
     x:np.ndarray, # (C, L): one series
 ) -> int: # steps up to the last value of any channel
     "The length of a series without the padding at its end"
-    known = np.flatnonzero(~np.isnan(x).all(0))
-    return int(known[-1]) + 1 if len(known) else 0
+    return int(series_lengths(x[None])[0])
 
 # %% ../../nbs/data/04_drawing.ipynb #4e18fdc8
 def later_times(

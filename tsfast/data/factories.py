@@ -130,9 +130,10 @@ def from_series(cls:TSDataLoaders,
     "Loaders of series that have been read"
     _check_names(kwargs, _LOADER_NAMES)
     if tfms is None: tfms = _target_of(data)
+    kwargs.setdefault('times', data.times)
     splits = split_series(data, valid_pct, valid_idx, valid_groups, test_pct, seed)
     dls = get_ts_dls(data.X, data.y, splits=splits, tfms=tfms, batch_tfms=batch_tfms, bs=bs, channels=data.channels, **kwargs)
-    for dl in dls.loaders: dl.dataset.recording = data.recording
+    for dl in dls.loaders: dl.dataset.recording, dl.dataset.columns = data.recording, data.columns
     return dls
 
 def _check_names(kwargs, names): # before anything is read

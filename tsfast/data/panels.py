@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['panel_kind', 'panel_frames', 'padded_frames', 'panel_to_array', 'ordered_channels', 'frame_channels', 'named_series',
-           'stacked_series']
+           'stacked_series', 'step_names', 'named_steps']
 
 # %% ../../nbs/data/08_panels.ipynb #a79ed504
 import numpy as np
@@ -127,7 +127,7 @@ def named_series(
     cols = list(frames[0].columns)
     if not all(isinstance(o, str) for o in cols) or not set(cols) & set(names) and not rows_are_steps(frames): return X
     names = list(map(str, names))
-    return [_numbers(ordered_channels(o, names, i), i) for i, o in enumerate(frames)]
+    return [_numbers(ordered_channels(o, names, i), f'Series {i}') for i, o in enumerate(frames)]
 
 def _frames_in(X):
     "The frames of a list, as those of pandas; None if there is anything else in it"
@@ -135,12 +135,12 @@ def _frames_in(X):
     if not isinstance(X, (list, tuple)) or not len(X) or not all(hasattr(o, 'columns') for o in X): return None
     return [as_frame(o, f'Series {i} of X') for i, o in enumerate(X)]
 
-def _numbers(frame, i):
+def _numbers(frame, what):
     "A frame as (C, l), float64"
     try: return frame.to_numpy(dtype=np.float64, na_value=np.nan).T
     except (TypeError, ValueError):
         text = [c for c in frame.columns if frame[c].dtype.kind not in 'fiub'][:5]
-        raise ValueError(f"Series {i} has columns that are not numbers: {text}. Encode them first.") from None
+        raise ValueError(f"{what} has columns that are not numbers: {text}. Encode them first.") from None
 
 # %% ../../nbs/data/08_panels.ipynb #0694f92e
 def stacked_series(
@@ -152,3 +152,41 @@ def stacked_series(
     try: return np.asarray(X)
     # check_series takes tensors of any kind, and pads series of different lengths
     except (TypeError, ValueError, RuntimeError): return check_series(X, warn=False)
+
+# %% ../../nbs/data/08_panels.ipynb #82a6a443
+def step_names(
+    columns, # of a wide frame, channel after channel
+) -> list|None: # of texts; None where they only count, from 0 or from 1
+    "The names of the columns of a wide frame"
+    names = list(map(str, columns))
+    plain = len(set(names)) == len(names) <= 2**16 and all(len(o) <= 1000 for o in names)      # what a bundle holds
+    return names if plain and not _only_count(names) else None
+
+def _only_count(names): return any(names == [str(i + k) for i in range(len(names))] for k in (0, 1))
+
+def named_steps(
+    X, # series of any kind
+    names:list|None, # of the columns of training, channel after channel; None: they have none
+    channels:int=1, # how many channels these are
+): # a wide frame in the order of training, as an array (n, C, L) where there are several channels; whatever else as it is
+    "The columns of a wide frame by their names; a `ValueError` for columns that are missing or unknown"
+    if names is None or not hasattr(X, 'columns') or panel_kind(X): return X
+    cols = list(map(str, X.columns))
+    if cols != names and set(cols) & set(names) and not _only_count(cols):
+        missing, unknown = [o for o in names if o not in set(cols)], [o for o in cols if o not in set(names)]
+        if missing: raise ValueError(_missing_steps(missing, unknown, names))
+        if unknown: raise ValueError(_unknown_steps(unknown, names))
+        if len(cols) > len(names): raise ValueError(f"X has a column more than once: {cols[:20]}. Expected each of {names[:20]} once.")
+        place = {o: i for i, o in enumerate(cols)}
+        X = X.iloc[:, [place[o] for o in names]]
+    return X if channels == 1 or X.shape[1] != len(names) else _numbers(X, 'X').T.reshape(len(X), channels, -1)
+
+# %% ../../nbs/data/08_panels.ipynb #40aad163
+def _missing_steps(missing, unknown, names) -> str: # the message
+    more = f" It has {unknown[:5]}, which training had not.{suggest(missing[0], unknown)}" if unknown else ''
+    return (f"X lacks {len(missing)} of the {len(names)} columns of training: {missing[:5]}.{more} Expected {names[:10]}{' …'*(len(names) > 10)}, "
+            "in any order. Write NaN for values that are missing, or pass series of another length as an array, X.to_numpy().")
+
+def _unknown_steps(unknown, names) -> str: # the message
+    return (f"X has the columns {unknown[:5]}, which are no steps of training. Leave them out: X.drop(columns={unknown[:5]}); or pass "
+            "longer series as an array, X.to_numpy().")

@@ -9,9 +9,12 @@ __all__ = ['read_frame', 'check_windows', 'read_arrays']
 import numpy as np
 import pandas as pd
 from dataclasses import replace
+from itertools import chain
 from ..core import check_series, is_whole, plain, warn_lost_digits
 from .columns import find_columns
+from .drawing import known_steps
 from .labels import as_row_targets, check_row_or_id, read_targets, targets_by_id, with_row_targets
+from .panels import step_names
 from .plain_frames import as_table, row_keys
 from .series_data import SeriesData, cut_recordings, with_targets
 from .sources import sourced
@@ -72,10 +75,10 @@ def _read_long(df, cols, y, window, stride, label, freq, fill, name):
     parts, times = [values[o] for o in rows], None if t is None else [t[o] for o in rows]
     labels = None if targets is None else [targets.take(order[o]) for o in rows]
     if freq is not None: parts, labels, times = _even(parts, labels, times, cols, freq, ways, names)
-    elif t is not None: warn_uneven(t, bounds, names, cols.time)
+    even = t is not None and (freq is not None or warn_uneven(t, bounds, names, cols.time))
     settings = RecordingSettings(id=[str(c) for c in cols.id], time=None if cols.time is None else str(cols.time), freq=freq, window=window,
                                  stride=None if window is None else stride or window, fill=_as_text(fill))
-    data = cut_recordings(parts, ids, groups, settings, labels=labels, times=times, label=label, name=name)
+    data = cut_recordings(parts, ids, groups, settings, labels=labels, times=times, even=even, label=label, name=name)
     return replace(data, channels=[str(c) for c in cols.channels], notes=[*cols.notes, *data.notes])
 
 def _as_text(fill): return {str(k): v for k, v in fill.items()} if isinstance(fill, dict) else fill
@@ -142,7 +145,8 @@ def _read_wide(df, cols, y, window, stride, label, freq, fill, name):
     sample = np.unique(np.linspace(0, len(df) - 1, 64).astype(int))
     as_array = lambda o, dtype: np.stack([o[c].to_numpy(dtype, na_value=np.nan) for c in steps], axis=1)
     warn_lost_digits(as_array(df.iloc[sample], np.float64), names=None if names == [None] else names)
-    data = SeriesData(as_array(df, np.float32), None, None if names == [None] else [str(c) for c in names], ids, groups, notes=cols.notes)
+    data = SeriesData(as_array(df, np.float32), None, None if names == [None] else [str(c) for c in names], ids, groups,
+                      columns=step_names(chain(*steps)), notes=cols.notes)
     if window is not None: return _windows_of_rows(data, targets, window, stride, name)
     return data if targets is None else with_targets(data, targets, targets.values, None, name)
 
@@ -167,8 +171,7 @@ def _repeated(targets, parts): # one target for each recording, for its steps
     return [targets.take(np.full(len(p), i)) for i, p in enumerate(parts)]
 
 def _without_padding(x): # (channels, steps)
-    known = np.flatnonzero(~np.isnan(x).all(0))
-    return x[:, :known[-1] + 1] if len(known) else x[:, :1]
+    return x[:, :max(1, known_steps(x))]
 
 # %% ../../nbs/data/13_recordings.ipynb #6d10fa8c
 def read_arrays(

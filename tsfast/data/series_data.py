@@ -11,15 +11,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 import numpy as np
 import pandas as pd
-from numpy.lib.stride_tricks import sliding_window_view
+from ..series import series_lengths
+from .drawing import EvenTimes
 from .labels import almost_unique, series_targets
 from .steps import RecordingSettings
+from .window_source import WindowSource
 
 # %% ../../nbs/data/12_series_data.ipynb #c0b4110c
 @dataclass(repr=False)
 class SeriesData:
     "Series and what belongs to them: plain arrays, with an entry or a row for each series"
-    X:np.ndarray                # (n, channels, steps), float32; shorter series have NaN at the end
+    X:Any                       # (n, channels, steps), float32: an array, where shorter series have NaN at the end; or a source
     y:np.ndarray|None = None    # targets: (n,), (n, targets), or (n, steps) with one for each step
     channels:list|None = None   # names of the channels; None: they have no names
     ids:np.ndarray|None = None  # (n,) recording of each series; a tuple where several columns tell it
@@ -28,6 +30,8 @@ class SeriesData:
     ends:Any = None             # (n,) time of the last step
     recording:RecordingSettings|None = None # how the series were made from recordings; None: they came as they are
     notes:list = field(default_factory=list) # what was understood or done without being asked for
+    times:Any = None            # (n,) rows of times, of the steps of each series, for plots: `EvenTimes`; None where steps are not even
+    columns:list|None = None    # names of the columns of a wide table, channel after channel; None: they only count, or there is none
 
     def __len__(self): return len(self.X)
     def __repr__(self): return '\n'.join(f"{k:<9} {v}" for k, v in self.summary().items())
@@ -54,10 +58,9 @@ def _ends(X, size=2**22):
     "Steps of each series without the NaN at its end, and how many values before that are missing; some series at a time"
     lengths, missing, rows = [], [], max(1, size // (X.shape[1]*X.shape[2]))
     for i in range(0, len(X), rows):
-        known = ~np.isnan(np.asarray(X[i:i + rows], dtype=np.float32))
-        some = known.any(1)
-        lengths.append(np.where(some.any(1), some.shape[1] - some[:, ::-1].argmax(1), 0))
-        missing.append(lengths[-1]*known.shape[1] - known.sum((1, 2)))
+        x = np.asarray(X[i:i + rows], dtype=np.float32)
+        lengths.append(series_lengths(x))
+        missing.append(lengths[-1]*x.shape[1] - (~np.isnan(x)).sum((1, 2)))
     return np.concatenate(lengths), np.concatenate(missing)
 
 def _steps_of(lengths):
@@ -96,6 +99,7 @@ def cut_recordings(
     *,
     labels:list|None=None, # `Targets` of the steps of each recording
     times:list|None=None, # pandas index: times of the steps of each recording
+    even:bool=False, # do the times follow each other in even steps?
     label=None, # target of a series, as for `read_frame`
     name:str='The data', # how to call it in messages
 ) -> SeriesData:
@@ -107,25 +111,29 @@ def cut_recordings(
     starts = [np.arange(0, n - (window or n) + 1, stride or 1) for n in sizes]
     owner, first = np.repeat(np.arange(len(parts)), [len(s) for s in starts]), np.concatenate(starts)
     last = first + (sizes[owner] if window is None else window) - 1
-    data = SeriesData(_as_series(parts, starts, window), ids=ids[owner], groups=groups[owner], starts=first, ends=last, recording=settings)
+    # the series come last: until then `X` has their numbers
+    data = SeriesData(np.arange(len(first)), ids=ids[owner], groups=groups[owner], starts=first, ends=last, recording=settings)
     if times is not None:
         t, offset = times[0].append(times[1:]).to_numpy(), np.r_[0, np.cumsum([len(o) for o in times])][owner]
         data.starts, data.ends = t[first + offset], t[last + offset]
-    if labels is None: return data
-    if label is None and window is not None and labels[0].classes is not None: label = 'majority'
-    where = [f"recording {i!r}" for i in names] if settings.id or len(parts) > 1 else ['the recording']
-    y = [series_targets(l, s, window or len(p), label, i) for l, s, p, i in zip(labels, starts, parts, where) if len(s)]
-    return with_targets(data, labels[0], _joined(y, label, labels[0], name), label, name)
+    if labels is not None:
+        if label is None and window is not None and labels[0].classes is not None: label = 'majority'
+        where = [f"recording {i!r}" for i in names] if settings.id or len(parts) > 1 else ['the recording']
+        y = [series_targets(l, s, window or len(p), label, i) for l, s, p, i in zip(labels, starts, parts, where) if len(s)]
+        data = with_targets(data, labels[0], _joined(y, label, labels[0], name), label, name)
+    steps = EvenTimes(data.starts, data.ends, (last - first + 1)[data.X]) if even else None
+    return replace(data, X=_as_series(parts, owner[data.X], first[data.X], window, stride), times=steps)
 
-def _as_series(parts, starts, window):
-    "All series, (n, channels, steps)"
-    length = window or max(len(p) for p in parts)
-    X, at = np.full((sum(map(len, starts)), parts[0].shape[1], length), np.nan, dtype=np.float32), 0
-    for p, s in zip(parts, starts):
-        if window is None: X[at, :, :len(p)] = p.T
-        elif len(s): X[at:at + len(s)] = sliding_window_view(p, window, axis=0)[s]
-        at += len(s)
-    return X
+def _as_series(parts, owner, first, window, stride):
+    "Series, (n, channels, steps), by their recording and first step; windows that overlap are cut when they are read"
+    if window is None:
+        X = np.full((len(owner), parts[0].shape[1], max(map(len, parts))), np.nan, dtype=np.float32)
+        for x, i in zip(X, owner): x[:, :len(parts[i])] = parts[i].T
+        return X
+    starts = first + np.r_[0, np.cumsum([len(p) for p in parts])][owner]      # counted through all recordings
+    if stride >= window: return WindowSource(parts, starts, window)[:]
+    # one after the other in one array, the recordings of a batch are cut at once
+    return WindowSource(np.concatenate(parts) if len(parts) > 1 else parts[0], starts, window)
 
 # %% ../../nbs/data/12_series_data.ipynb #7bc130e1
 def _joined(y, label, targets, name):

@@ -47,6 +47,8 @@ class _Shape:
         return int(self.edges[i]), int(self.edges[i + 1])
 
 # %% ../../nbs/data/12a_source_base.ipynb #6419c91d
+_OF_ARRAYS = {'mean', 'std', 'var', 'sum', 'min', 'max', 'reshape', 'ravel', 'transpose', 'swapaxes', 'astype', 'copy', 'tolist', 'T'}
+
 class Source(_Shape):
     """Series that are read by their numbers, such as those of a file that is larger than memory.
 
@@ -73,13 +75,21 @@ class Source(_Shape):
         return _in_order(self, unique)[back]
 
     def __getitem__(self, i):
+        if isinstance(i, tuple) and i: return self._part(*i)
         if isinstance(i, (int, np.integer)): return self.read([int(i)])[0]
         if isinstance(i, slice): return self.read(np.arange(*i.indices(len(self))))
         i = np.asarray(i)
         return self.read(np.flatnonzero(i) if i.dtype == bool and i.shape == (len(self),) else i)
 
+    def _part(self, rows, *more): # of some series, such as X[:, 0]
+        if any(not isinstance(o, (int, np.integer, slice)) for o in more): raise IndexError(_no_part(self, more))
+        return self[rows][more if isinstance(rows, (int, np.integer)) else (slice(None), *more)]
+
     # who asks for an array means all of it
     def __array__(self, dtype=None, copy=None): return self[:].astype(dtype or self.dtype, copy=False)
+    def __getattr__(self, k):
+        if k in _OF_ARRAYS: return getattr(self[:], k)
+        raise AttributeError(f"{type(self).__name__} has no attribute {k!r}. As an array it is np.asarray(X), with all series in memory.")
 
     def close(self):
         "Close what is open. It is opened again when it is needed"
@@ -119,6 +129,10 @@ def _numbers(source, rows):
     bad = rows[(rows < -n) | (rows >= n)]
     if len(bad): raise IndexError(f"There is no series {bad[0]} in {source.what}, which has {n} series.")
     return np.where(rows < 0, rows + n, rows) if (rows < 0).any() else rows
+
+def _no_part(source, more) -> str: # the message
+    return (f"Channels and steps of {source.what} are taken by {more}. Expected positions or slices, such as X[:, 0]; "
+            "read the series first for anything else, X[rows] or np.asarray(X).")
 
 def _no_numbers(rows, source) -> str: # the message
     return (f"Series of {source.what} are taken by an index of shape {rows.shape} and dtype {rows.dtype}. "

@@ -241,18 +241,20 @@ def warn_uneven(
     bounds, # (recordings + 1,) row at which each recording starts, and the number of rows
     ids, # name of each recording; None: there is one
     column:str='time', # name of the column of times
-) -> None:
+) -> bool: # are the steps of each recording even, up to a tenth, as of months?
     "Warn of holes in recordings, and of recordings with different steps"
     n, v = len(bounds) - 1, _as_numbers(t)
-    usual, holes = np.full(n, np.nan), {}
+    usual, holes, even = np.full(n, np.nan), {}, True
     for i, (a, b) in enumerate(zip(bounds, bounds[1:])):
         steps = np.diff(v[a:b])
         if len(steps): usual[i] = np.median(steps)
+        even &= not len(steps) or bool((np.abs(steps - usual[i]) <= .1*usual[i]).all())
         if len(steps) > 1 and steps.max() > 1.5*usual[i] and len(wide := wide_steps(t[a:b])): holes[i] = wide
     if holes: warnings.warn(_holes(holes, t, bounds, usual, ids, column), stacklevel=4)
     known = np.flatnonzero(usual > 0)
     slow, fast = (known[o(usual[known])] if len(known) else 0 for o in (np.argmax, np.argmin))
     if len(known) and usual[slow] > 1.5*usual[fast]: warnings.warn(_mixed_steps(slow, fast, usual, t, ids, column), stacklevel=4)
+    return even
 
 # %% ../../nbs/data/11_steps.ipynb #eb6d7310
 def _recording(ids, i): return 'The recording' if ids is None else f"Recording {ids[i]!r}"

@@ -257,11 +257,15 @@ def _known_columns(file, header, rows, want, known):
     "Columns by the names that they had in training; steps of other names are in order"
     place = {o: i for i, o in reversed(list(enumerate(header)))}
     label, lacking = place.get(known.label), [o for o in known.steps if o not in place]
-    if known.steps and not lacking: return [place[o] for o in known.steps], label
+    if known.steps and not lacking: return [place[o] for o in known.steps], _label_beside(header, known) if label is None else label
     if any(is_text(o) and o in place for o in known.steps): raise ValueError(_no_steps(file, lacking, header, known))
     rest = [i for i, o in enumerate(header) if o != known.label and o not in known.others]
     values, other = series_columns(file, [header[i] for i in rest], [[row[i] for i in rest] for row in rows], want)
     return [rest[i] for i in values], rest[other] if label is None and other is not None else label
+
+def _label_beside(header, known):
+    "The column that is called a label, where training does not say which one is"
+    return next((i for i, o in enumerate(header) if o.lower() in LABELS and o not in {*known.steps, *known.others}), None)
 
 def _no_steps(file, lacking, header, known) -> str: # the message
     return (f"{file} lacks {len(lacking)} of the {len(known.steps)} columns with values that the table of training had: "

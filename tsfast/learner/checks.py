@@ -162,8 +162,9 @@ def refuse_one_series(
     dls, # `TSDataLoaders`
 ):
     "A `ValueError` for two dimensions where the series have several channels: they would be read as series of one channel"
-    shape = tuple(getattr(X, 'shape', ()))
-    if len(shape) == 2 and dls.vars > 1: raise ValueError(_one_series(shape, dls))
+    shape, ds = tuple(getattr(X, 'shape', ())), dls.loaders[-1].dataset
+    table = hasattr(X, 'columns') and getattr(ds, 'columns', None)     # its columns tell the channels
+    if len(shape) == 2 and dls.vars > 1 and not table: raise ValueError(_one_series(shape, dls))
 
 def _other_length(model, seq_len, pads) -> str: # the message
     mend = "Crop or resample X"

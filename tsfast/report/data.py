@@ -12,6 +12,7 @@ import torch
 from fastcore.xml import Li, Td, Ul
 from ..data.series_data import task_words
 from ..models.scaling import padding_mask
+from ..series import series_lengths
 from .evidence import VALUES, Evidence, LeftOut, read_some, some_of
 from .page import count, listed, number, pairs, shown, table
 
@@ -34,13 +35,10 @@ def channel_names(
     names = getattr(ev.ds, 'channels', None)
     return [f'channel {i}' for i in range(ev.learn.dls.vars)] if names is None else [shown(o) for o in names]
 
-def _lengths(x): # (n,): steps up to the padding
-    return (~padding_mask(x)).sum(1).numpy()
-
 def _series_row(name, ds, seed):
     "A row of the table of splits"
     x = read_some(ds, SAMPLE, seed)
-    n, missing = _lengths(x), torch.isnan(x) & ~padding_mask(x).unsqueeze(1)
+    n, missing = series_lengths(x.numpy()), torch.isnan(x) & ~padding_mask(x).unsqueeze(1)
     steps = f'{n.min():,}' if n.min() == n.max() else f'{n.min():,} to {n.max():,}, half of them up to {np.median(n):,.0f}'
     holed = int(missing.flatten(1).any(1).sum())
     share = float(missing.sum())/max(1, int(n.sum())*x.shape[1])

@@ -41,6 +41,7 @@ class RunData:
     ends:Any = None # (n,) time of its last step
     notes:list = field(default_factory=list) # what was understood or done without being asked for, in words
     digest:str|None = None # of the content of the files that the series come from
+    columns:list|None = None # names of the columns of a wide table, channel after channel
 
     def __post_init__(self):
         self.X = sourced(self.X)
@@ -175,6 +176,7 @@ def run_loaders(
     "Loaders over the splits of a run"
     ds = TSDatasets(data.X, data.y, tfms=[None, data.target], splits=data.splits, channels=data.channels)
     ds.recording = data.recording
+    if data.columns is not None: ds.columns = data.columns
     parts = [ds.subset(i) for i in range(ds.n_subsets)]
     if len(parts) == 1:
         parts.append(ds[torch.arange(0)])    # type: ignore[index]   # `__getitem__` is patched in

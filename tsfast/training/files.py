@@ -41,7 +41,7 @@ def from_series(cls:RunData,
     if splits is None:
         splits = parts_of(data, rows, test_size, seed)
         if in_time(data, rows): data.notes.append(_split_in_time(len(rows) - sum(map(len, splits))))
-    more = {k: getattr(data, k) for k in ('channels', 'recording', 'ids', 'groups', 'starts', 'ends', 'notes')}
+    more = {k: getattr(data, k) for k in ('channels', 'columns', 'recording', 'ids', 'groups', 'starts', 'ends', 'notes')}
     return RunData(data.X, y, splits, target, name, **more)
 
 def task_of(
@@ -76,7 +76,7 @@ def with_test(
     if len(unknown): raise ValueError(_unseen(s, unknown, train.y, y))
     test = replace(test, y=y)
     both = {k: _joined(getattr(train, k), getattr(test, k)) for k in ('y', 'ids', 'groups', 'starts', 'ends')}
-    return replace(train, X=_padded(train.X, test.X), notes=[*train.notes, *_shared(train, test, s), *test.notes], **both)
+    return replace(train, X=_padded(train.X, test.X), times=None, notes=[*train.notes, *_shared(train, test, s), *test.notes], **both)
 
 # %% ../../nbs/training/01a_files.ipynb #41c0aa15
 def _as_those(y, trained):
@@ -222,7 +222,7 @@ def _split(train, test, s, seed, where):
 
 def _without_splits(data, why):
     "Data to look at"
-    more = {k: getattr(data, k) for k in ('channels', 'recording', 'ids', 'groups', 'starts', 'ends')}
+    more = {k: getattr(data, k) for k in ('channels', 'columns', 'recording', 'ids', 'groups', 'starts', 'ends')}
     numbers = data.y is not None and data.y.dtype.kind == 'f'
     return RunData(data.X, data.y, None, TSRegression() if numbers else TSClassification(), notes=[*data.notes, str(why)], **more)
 
@@ -243,10 +243,15 @@ def _read(s, path, channels, y, labels):
     return read_data(path, channels=channels, y=y, group=group, labels=labels, **{k: getattr(s, k) for k in names})
 
 def _read_test(s, train):
-    try: return _read(s, s.test, s.channels or train.channels, _test_targets(s), None)
+    try: return _read(s, s.test, s.channels or _steps_of(train) or train.channels, _test_targets(s), None)
     except ValueError as e:
         if s.channels or not train.channels: raise
         raise ValueError(f"{_shown(s.test)} was read with the channels of {_shown(s.path)}. {e}") from None
+
+def _steps_of(train):
+    "The columns of a wide table, by channel where these have names; None where they have no names"
+    if train.columns is None or train.channels is None: return train.columns
+    return dict(zip(train.channels, np.reshape(train.columns, (len(train.channels), -1)).tolist()))
 
 def _test_targets(s):
     if s.test_y is None and _is_array_file(s.y): raise ValueError(_no_test_targets(s))
