@@ -265,7 +265,7 @@ def _known_columns(file, header, rows, want, known):
 
 def _label_beside(header, known):
     "The column that is called a label, where training does not say which one is"
-    return next((i for i, o in enumerate(header) if o.lower() in LABELS and o not in {*known.steps, *known.others}), None)
+    return next((i for i, o in enumerate(header) if _is_label(o) and o not in {*known.steps, *known.others}), None)
 
 def _no_steps(file, lacking, header, known) -> str: # the message
     return (f"{file} lacks {len(lacking)} of the {len(known.steps)} columns with values that the table of training had: "
