@@ -20,18 +20,19 @@ def is_traced() -> bool:
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 def _takes_rows(x): # can layers keep the channels of `x` together? oneDNN is what makes it fast
-    return (x.dtype in (torch.float32, torch.bfloat16) and x.device.type == 'cpu' and torch.backends.mkldnn.is_available()
-            and not is_traced())
+    return (not is_traced() and x.dim() == 3 and x.dtype in (torch.float32, torch.bfloat16) and x.device.type == 'cpu'
+            and torch.backends.mkldnn.is_available())
 
 def channels_last(
     x:Tensor, # (B, C, L)
 ) -> bool: # False on other devices than a CPU
     "Are the channels of a time step adjacent in memory?"
-    return x.dim() == 3 and x.stride(1) == 1 and x.shape[1] > 1 and _takes_rows(x)
+    return _takes_rows(x) and x.stride(1) == 1 and x.shape[1] > 1
 
 def _image(x): # (B, C, L) to (B, C, 1, L) with channels last: a view where they are
-    if x.shape[1] == 1: x = x.reshape(len(x), -1, 1).transpose(1, 2)    # one channel lies the same way in both: its strides tell
-    return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+    # a single channel lies the same way in both layouts, and its strides tell torch which one is meant
+    rows = x.reshape(len(x), -1, 1) if x.shape[1] == 1 else x.transpose(1, 2).contiguous()      # (B, L, C)
+    return rows.transpose(1, 2).unsqueeze(2)
 
 # %% ../../nbs/models/01_layers.ipynb #d4f9e2a7
 def _conv(x, weight, bias, stride, padding, dilation, groups):
@@ -72,8 +73,8 @@ class Conv1d(nn.Conv1d):
         if self.groups > 1 and x.device.type == 'cpu' and (x.dtype == torch.bfloat16 or torch.is_autocast_enabled('cpu')):
             with torch.autocast('cpu', enabled=False):
                 return self._conv_forward(x.float(), weight.float(), None if bias is None else bias.float()).to(x.dtype)
-        if x.dim() != 3 or x.shape[1] != self.in_channels or self.padding_mode != 'zeros' or isinstance(self.padding, str) \
-           or not _takes_rows(x) or (self.groups == 1 and x.shape[0]*x.shape[2] < FAST_STEPS and not channels_last(x)):
+        if not _takes_rows(x) or x.shape[1] != self.in_channels or self.padding_mode != 'zeros' or isinstance(self.padding, str) \
+           or (self.groups == 1 and x.shape[0]*x.shape[2] < FAST_STEPS and not channels_last(x)):
             return super()._conv_forward(x, weight, bias)
         (stride,), (padding,), (dilation,) = self.stride, self.padding, self.dilation
         reach = dilation*(self.kernel_size[0] - 1)
