@@ -13,8 +13,9 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 from ..core import as_device, generator
-from .feature_model import FeatureModel, Fitted, FullPrecision, check_reusable, draw_seed, is_traced, iter_chunks, load_kernels
+from .feature_model import FeatureModel, Fitted, FullPrecision, check_reusable, draw_seed, iter_chunks, load_kernels
 from .heads import takes_head_args
+from .layers import is_traced
 from .moments import RunningStats, as_double, usable_var
 from .registry import register_model
 

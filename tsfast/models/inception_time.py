@@ -8,7 +8,7 @@ __all__ = ['InceptionModule', 'InceptionBlock', 'InceptionTime']
 # %% ../../nbs/models/10_inception_time.ipynb #4e2b6832
 from torch import nn, Tensor
 from .heads import TSModule, linear_head, takes_head_args
-from .layers import Add, Concat, ConvBlock, GAP1d, conv1d
+from .layers import Add, BatchNorm1d, Concat, ConvBlock, GAP1d, MaxPool1d, conv1d
 from .registry import register_model
 
 # %% ../../nbs/models/10_inception_time.ipynb #b08652d5
@@ -24,9 +24,9 @@ class InceptionModule(nn.Module):
         bottleneck = bottleneck and ni > 1
         self.bottleneck = conv1d(ni, nf) if bottleneck else nn.Identity()
         self.convs = nn.ModuleList(conv1d(nf if bottleneck else ni, nf, max(ks // 2**i, 1)) for i in range(3))
-        self.maxconvpool = nn.Sequential(nn.MaxPool1d(3, stride=1, padding=1), conv1d(ni, nf))
+        self.maxconvpool = nn.Sequential(MaxPool1d(3, stride=1, padding=1), conv1d(ni, nf))
         self.concat = Concat()
-        self.bn = nn.BatchNorm1d(nf*4)
+        self.bn = BatchNorm1d(nf*4)
         self.act = nn.ReLU()
 
     def forward(self, x:Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class InceptionBlock(nn.Module):
         self.inception = nn.ModuleList(InceptionModule(ni if i == 0 else nout, nf, ks=ks, bottleneck=bottleneck) for i in range(depth))
         # a bridge changes the number of channels where it has to, and only normalises elsewhere
         starts = [ni if i == 0 else nout for i in range(depth//3)] if residual else []
-        self.shortcut = nn.ModuleList(nn.BatchNorm1d(nout) if n == nout else ConvBlock(n, nout, act=None) for n in starts)
+        self.shortcut = nn.ModuleList(BatchNorm1d(nout) if n == nout else ConvBlock(n, nout, act=None) for n in starts)
         self.add = Add()
         self.act = nn.ReLU()
 

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 from ..core import check_series, generator
-from .feature_model import FeatureModel, Fitted, FullPrecision, check_reusable, draw_seed, is_traced, iter_chunks, load_kernels
+from .feature_model import FeatureModel, Fitted, FullPrecision, check_reusable, draw_seed, iter_chunks, load_kernels
 from .heads import takes_head_args
+from .layers import is_traced
 from .kernels.rocket_torch import KERNELS, convolve, crops, ppv_torch, proportion_above, shifts, sum_channels
 from .registry import register_model
 

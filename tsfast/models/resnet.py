@@ -8,7 +8,7 @@ __all__ = ['ResBlock', 'ResNet']
 # %% ../../nbs/models/13_resnet.ipynb #155f014f
 from torch import nn, Tensor
 from .heads import TSModule, linear_head, takes_head_args
-from .layers import Add, ConvBlock, GAP1d
+from .layers import Add, BatchNorm1d, ConvBlock, GAP1d
 from .registry import register_model
 
 # %% ../../nbs/models/13_resnet.ipynb #03af0daa
@@ -22,7 +22,7 @@ class ResBlock(nn.Module):
         super().__init__()
         last = len(kss) - 1   # its activation comes after the sum
         self.convs = nn.Sequential(*(ConvBlock(nf if i else ni, nf, ks, act=nn.ReLU if i < last else None) for i, ks in enumerate(kss)))
-        self.shortcut = nn.BatchNorm1d(nf) if ni == nf else ConvBlock(ni, nf, 1, act=None)
+        self.shortcut = BatchNorm1d(nf) if ni == nf else ConvBlock(ni, nf, 1, act=None)
         self.add, self.act = Add(), nn.ReLU()
 
     def forward(self, x:Tensor) -> Tensor: return self.act(self.add(self.convs(x), self.shortcut(x)))     # (B, nf, L)

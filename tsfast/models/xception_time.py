@@ -9,7 +9,7 @@ __all__ = ['XceptionModule', 'XceptionBlock', 'XceptionTime']
 import math
 from torch import nn, Tensor
 from .heads import TSModule, output_layers, output_shape, takes_head_args
-from .layers import Add, Concat, ConvBlock, GAP1d, SeparableConv1d, conv1d
+from .layers import Add, BatchNorm1d, Concat, ConvBlock, GAP1d, MaxPool1d, SeparableConv1d, conv1d
 from .registry import register_model
 
 # %% ../../nbs/models/11_xception_time.ipynb #227ceee3
@@ -24,7 +24,7 @@ class XceptionModule(nn.Module):
         super().__init__()
         self.bottleneck = conv1d(ni, nf) if bottleneck else nn.Identity()
         self.convs = nn.ModuleList(SeparableConv1d(nf if bottleneck else ni, nf, max(ks // 2**i, 1)) for i in range(3))
-        self.maxconvpool = nn.Sequential(nn.MaxPool1d(3, stride=1, padding=1), conv1d(ni, nf))
+        self.maxconvpool = nn.Sequential(MaxPool1d(3, stride=1, padding=1), conv1d(ni, nf))
         self.concat = Concat()
 
     def forward(self, x:Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class XceptionBlock(nn.Module):
         width = [ni] + [nf * 4 * 2**i for i in range(4)]                                # channels before and after each module
         self.xception = nn.ModuleList(XceptionModule(width[i], nf * 2**i, ks=ks, bottleneck=bottleneck) for i in range(4))
         bridges = [(width[0], width[2]), (width[2], width[4])] if residual else []
-        self.shortcut = nn.ModuleList(nn.BatchNorm1d(o) if i == o else ConvBlock(i, o, act=None) for i, o in bridges)
+        self.shortcut = nn.ModuleList(BatchNorm1d(o) if i == o else ConvBlock(i, o, act=None) for i, o in bridges)
         self.add = Add()
         self.act = nn.ReLU()
 

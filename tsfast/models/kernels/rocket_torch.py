@@ -11,7 +11,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from ..feature_model import is_traced
+from ..layers import is_traced
 
 # %% ../../../nbs/models/kernels/02_rocket_torch.ipynb #628fb781
 KERNELS = torch.tensor(list(combinations(range(9), 3)))   # (84, 3): the positions of the weights 2
