@@ -72,6 +72,8 @@ class _Served:
         return self
 
 # %% ../nbs/32_inference.ipynb #9c5e1002
+_ALL = SelectSeries()    # made once: a module takes as long as a prediction's checks
+
 class _Batches(_Served):
     "The batches that go through a pipeline"
     def _series(self, X):
@@ -80,7 +82,7 @@ class _Batches(_Served):
         raw = named_steps(named_series(as_frame(X), self.channels), self.columns, self.input_shape[0] or 1)
         X = as_long(raw, self.input_shape[1] or 0 if self._fills else 0)
         if not len(X): raise ValueError(f"X has shape {tuple(X.shape)}: no series to predict.")
-        select = next((o for o in self.pipeline.preprocessing if isinstance(o, SelectSeries)), SelectSeries())
+        select = next((o for o in self.pipeline.preprocessing if isinstance(o, SelectSeries)), _ALL)
         if X.shape[1] == (self.input_shape[0] or X.shape[1]):     # else `_refuse_batch` raises
             warn_lost_digits(raw if hasattr(raw, 'columns') or getattr(raw, 'dtype', object) == object else X, select.sel_vars)
         return X, select

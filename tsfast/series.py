@@ -263,7 +263,8 @@ def warn_lost_digits(
 ) -> None:
     """Warn where float32 keeps fewer than two digits of what varies in a channel, because its values are far from 0,
     and where whole numbers that follow each other, such as 20240102 and 20240103, become equal."""
-    if is_source(X) and _held_exactly(X.dtype): return      # a sample of a file is not read for nothing
+    # a sample, of a file too, is not read for nothing
+    if (is_source(X) or isinstance(X, np.ndarray) and X.dtype != object) and _held_exactly(X.dtype): return
     x = _sample(X, n)
     if _held_exactly(x.dtype): return
     numbers, x = np.arange(x.shape[1])[sel_vars], x.astype(np.float64)[:, sel_vars]
