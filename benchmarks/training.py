@@ -21,7 +21,8 @@ QUICK = ['--repeats', '2', '--n', '64', '--cases', 'InceptionTime-32x1x50', 'FCN
 
 # architecture-batch x channels x steps: (goal of the learner, goal in bfloat16)
 CASES = {'InceptionTime-64x1x136': (.6, .4), 'InceptionTime-64x6x100': (.55, .25), 'InceptionTime-16x1x136': (None, None),
-         'InceptionTime-32x1x500': (None, None), 'XceptionTime-64x1x136': (.5, None), 'ResNet-64x1x136': (.9, None), 'FCN-64x1x136': (.9, None)}
+         'InceptionTime-32x1x500': (None, None), 'XceptionTime-64x1x136': (.5, None), 'ResNet-64x1x136': (.9, None),
+         'FCN-64x1x136': (.9, None)}
 
 COMMON = '''
 import numpy as np, torch
