@@ -260,6 +260,7 @@ def _no_dropout(p): # the message
 class TSModule(_Remembers):
     "Base of all architectures: `(B, C, L)` to `forward_features`, then `forward_head`"
     reads_features = False        # True: the input is features of each series, `(B, features, 1)`, and not series
+    has_own_head = False          # True: the head is a `custom_head`
     head_nf:int                   # number of feature maps that reach the head; set by the architecture
 
     def make_head(self, c_out:int, d=None, y_range=None, fc_dropout:float=0.) -> dict[str, nn.Module]:
@@ -274,7 +275,7 @@ class TSModule(_Remembers):
         custom_head=None, # module, class or function; receives the output of `forward_features`
     ):
         "Put a new head, for other targets, on the same backbone"
-        self.c_out, self.d = int(c_out), as_shape(d)
+        self.c_out, self.d, self.has_own_head = int(c_out), as_shape(d), custom_head is not None
         options:dict[str, Any] = dict(d=d, y_range=y_range, fc_dropout=fc_dropout)
         head = self.make_head(c_out, **options) if custom_head is None else self._wrap(custom_head, c_out, **options)
         for k, m in head.items(): setattr(self, k, m)
@@ -295,6 +296,7 @@ class TSModule(_Remembers):
 
     def forward_head(self, z:Tensor) -> Tensor:
         "Feature maps to `(B, c_out)`, `(B, *d)` or `(B, *d, c_out)`"
+        if self.has_own_head: z = z.contiguous()      # it may use `view`, which channels last do not allow
         for k in self.head_names: z = getattr(self, k)(z)
         return z
 
