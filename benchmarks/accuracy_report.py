@@ -99,8 +99,8 @@ def means(models=None): # one row a model
     return pd.DataFrame(out)
 
 def missing(archs=('InceptionTime', 'HInceptionTime', 'LITE', 'XceptionTime', 'FCN', 'ResNet', 'LSTM_FCN', 'RNNAttentionPlus',
-                   'LSTMAttentionPlus', 'GRUAttentionPlus', 'MiniRocket', 'HydraPlus', 'MultiRocketHydra', 'MiniRocket + ridge', 'HydraPlus + ridge',
-                   'MultiRocketHydra + ridge'), seeds=3):
+                   'LSTMAttentionPlus', 'GRUAttentionPlus', 'MiniRocket', 'HydraPlus', 'MultiRocketHydra',
+                   'MiniRocket + ridge', 'HydraPlus + ridge', 'MultiRocketHydra + ridge'), seeds=3):
     "Cells of the plan that nobody has measured yet"
     rows = measured()
     n = rows.groupby(['model', 'dataset']).size()

@@ -59,7 +59,8 @@ def run_case(case, a):
     return rows
 
 def main(argv=None):
-    p = argparse.ArgumentParser(prog='python -m benchmarks.sizes', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(prog='python -m benchmarks.sizes', description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--repeats', type=int, default=9); p.add_argument('--n', type=int, default=256)
     p.add_argument('--cases', nargs='+', default=CASES, help='batch x channels x steps')
     p.add_argument('--threads', type=int, default=1)

@@ -93,7 +93,8 @@ class InceptionTime(TSModule):
     ):
         super().__init__(c_in, seq_len)
         nf = nf if nb_filters is None else nb_filters
-        self.inceptionblock = InceptionBlock(c_in, nf, residual=residual, depth=depth, ks=ks, bottleneck=bottleneck, hand_filters=hand_filters)
+        self.inceptionblock = InceptionBlock(c_in, nf, residual=residual, depth=depth, ks=ks, bottleneck=bottleneck,
+                                             hand_filters=hand_filters)
         self.head_nf = self.inceptionblock.nout
         self.reset_head(c_out, **head)
 

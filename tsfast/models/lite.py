@@ -44,8 +44,8 @@ def dilated_block(
     dilation:int, # distance between the steps that a kernel sees; even where `ks` is even
 ) -> nn.Sequential:
     "A dilated separable convolution that keeps the length, batch normalisation and ReLU: `(B, ni, L)` to `(B, nf, L)`"
-    padding = dilation*(ks - 1)//2
-    return nn.Sequential(Conv1d(ni, ni, ks, padding=padding, dilation=dilation, groups=ni, bias=False), conv1d(ni, nf), BatchNorm1d(nf), nn.ReLU())
+    depthwise = Conv1d(ni, ni, ks, padding=dilation*(ks - 1)//2, dilation=dilation, groups=ni, bias=False)
+    return nn.Sequential(depthwise, conv1d(ni, nf), BatchNorm1d(nf), nn.ReLU())
 
 # %% ../../nbs/models/16_lite.ipynb #05f15da8
 @register_model
