@@ -13,11 +13,12 @@ from benchmarks.rows import CACHE, FIELDS, GROUPS, RESULTS, append_row, probs_fi
 
 # which published figure an architecture is to be judged against; one network against single networks, an ensemble against the ensemble
 PUBLISHED = {'InceptionTime': 'inception_x1_mean', 'InceptionTime ×5': 'inceptiontime', 'InceptionTime ×3': 'inceptiontime', 'FCN': 'fcn',
-             'ResNet': 'resnet',
+             'ResNet': 'resnet', 'HInceptionTime': 'h_inception_x1_mean', 'LITE': 'lite', 'LITE ×5': 'litetime', 'LITE ×3': 'litetime',
              'MiniRocket + ridge': 'minirocket', 'HydraPlus + ridge': 'hydra', 'MultiRocketHydra + ridge': 'multirocket_hydra'}
 NAMES = dict(inception_x1_mean='Inception, one network', inceptiontime='InceptionTime, ensemble of 5', fcn='FCN', resnet='ResNet',
              minirocket='MiniRocket', hydra='Hydra',
-             multirocket_hydra='MultiRocket-Hydra', hive_cote2='HIVE-COTE 2', rocket='ROCKET', quant='QUANT', litetime='LITETime')
+             multirocket_hydra='MultiRocket-Hydra', hive_cote2='HIVE-COTE 2', rocket='ROCKET', quant='QUANT',
+             h_inception_x1_mean='H-Inception, one network', lite='LITE, one network', litetime='LITETime, ensemble of 5')
 ENSEMBLES = RESULTS/'accuracy_ensembles.csv'
 
 
@@ -97,9 +98,9 @@ def means(models=None): # one row a model
                         **{'published as': NAMES[PUBLISHED[m]]}))
     return pd.DataFrame(out)
 
-def missing(archs=('InceptionTime', 'XceptionTime', 'FCN', 'ResNet', 'LSTM_FCN', 'RNNAttentionPlus', 'LSTMAttentionPlus',
-                   'GRUAttentionPlus', 'MiniRocket', 'HydraPlus', 'MultiRocketHydra', 'MiniRocket + ridge', 'HydraPlus + ridge',
-                   'MultiRocketHydra + ridge'), seeds=3):
+def missing(archs=('InceptionTime', 'HInceptionTime', 'LITE', 'XceptionTime', 'FCN', 'ResNet', 'LSTM_FCN', 'RNNAttentionPlus',
+                   'LSTMAttentionPlus', 'GRUAttentionPlus', 'MiniRocket', 'HydraPlus', 'MultiRocketHydra',
+                   'MiniRocket + ridge', 'HydraPlus + ridge', 'MultiRocketHydra + ridge'), seeds=3):
     "Cells of the plan that nobody has measured yet"
     rows = measured()
     n = rows.groupby(['model', 'dataset']).size()

@@ -100,8 +100,9 @@ def published_accuracy(
 
     `inception_x1_mean`, `inception_x1_sd`: one Inception network, mean and standard deviation of the authors' 5 runs, 1,500 epochs each,
     best training loss kept (hfawaz/InceptionTime, results-inception-128); `inceptiontime`: the ensemble of those 5 (same place).
-    `h_inceptiontime`: ensemble of 5 with hand-made filters (MSD-IRIMAS/CF-4-TSC). `fcn`, `resnet`, `lite`: mean of 5, and `litetime`:
-    ensemble (MSD-IRIMAS/LITE). `rocket`: mean of 10 runs (angus924/rocket). `multirocket_50k`: one run (ChangWeiTan/MultiRocket).
+    `h_inception_x1_mean`: mean of 5 networks with hand-made filters, and `h_inceptiontime`: ensemble (MSD-IRIMAS/CF-4-TSC). `fcn`,
+    `resnet`, `lite`: mean of 5, and `litetime`: ensemble (MSD-IRIMAS/LITE). `rocket`: mean of 10 runs (angus924/rocket).
+    `multirocket_50k`: one run (ChangWeiTan/MultiRocket).
     `quant`: one run (angus924/quant). `minirocket`, `hydra`, `multirocket_hydra`, `hive_cote2`: one run (tsml-eval).
     Compare one trained network with `inception_x1_mean`, not with the ensemble."""
     df = _published()

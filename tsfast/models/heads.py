@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['as_shape', 'output_shape', 'as_range', 'range_layers', 'output_layers', 'linear_head', 'call_known',
            'build_custom_head', 'NotPlain', 'json_value', 'check_args', 'runs_where', 'record_init', 'wrong_shape',
-           'SeriesInput', 'TSModule', 'takes_head_args', 'head_params', 'body_head_params']
+           'SeriesInput', 'TSModule', 'takes_head_args', 'other_defaults', 'head_params', 'body_head_params']
 
 # %% ../../nbs/models/02_heads.ipynb #be57e177
 import functools, inspect, math, numbers
@@ -316,6 +316,18 @@ def takes_head_args(
     init.__signature__ = sig.replace(parameters=[*own, *(p.replace(kind=p.KEYWORD_ONLY) for p in options)])
     init.__delwrap__ = TSModule.reset_head     # where fastcore's `docments` looks for further comments
     return init
+
+# %% ../../nbs/models/02_heads.ipynb #68970038
+def other_defaults(
+    init:Callable, # `__init__` of an architecture
+    **defaults, # arguments of `init` that are passed by keyword alone, with their new defaults
+) -> Callable: # an `__init__` for a subclass
+    "The same `__init__` with other defaults, for an architecture that is a setting of another one"
+    sig = inspect.signature(init)
+    def __init__(self, *args, **kwargs): init(self, *args, **(defaults | kwargs))
+    __init__.__signature__ = sig.replace(parameters=[p.replace(default=defaults.get(k, p.default)) for k, p in sig.parameters.items()])
+    __init__.__delwrap__ = init     # where fastcore's `docments` looks for comments
+    return __init__
 
 # %% ../../nbs/models/02_heads.ipynb #72748926
 def head_params(
