@@ -73,7 +73,8 @@ def test_batches():
         assert len(rows) == 12
         for c in 'abc': assert abs((y[rows] == c).sum() - (y == c).mean()*12) < 1.01
     # the first trees are those of a forest that was grown on the first batch alone
-    alone = ExtraTreesClassifier(5, criterion='entropy', max_features=.1, random_state=seeds_from(0, 1)[0]).fit(features(X[seen[0]]), y[seen[0]])
+    alone = ExtraTreesClassifier(5, criterion='entropy', max_features=.1, random_state=seeds_from(0, 1)[0])
+    alone.fit(features(X[seen[0]]), y[seen[0]])
     for a, b in zip(alone, clf.forest_): np.testing.assert_array_equal(a.tree_.threshold, b.tree_.threshold)
     np.testing.assert_allclose(clf.predict_proba(X).sum(1), 1)
     assert clf.score(X, y) > .8
@@ -150,7 +151,8 @@ def test_ensembles_of_scikit_learn():
     net = TSNetClassifier('MiniRocket', dict(num_features=84), device='cpu', random_state=0)
     members = [('forest', clone(BOTH[0])), ('net', net)]
     vote = VotingClassifier(members, voting='soft').fit(X, y)
-    np.testing.assert_allclose(vote.predict_proba(X), (clone(BOTH[0]).fit(X, y).predict_proba(X) + net.fit(X, y).predict_proba(X))/2, atol=1e-6)
+    alone = [o.fit(X, y).predict_proba(X) for o in (clone(BOTH[0]), net)]
+    np.testing.assert_allclose(vote.predict_proba(X), sum(alone)/2, atol=1e-6)
     assert StackingClassifier(members, LogisticRegression(), cv=2).fit(X, y).score(X, y) > .8
     search = GridSearchCV(clone(BOTH[0]), dict(depth=[1, 3], max_features=['sqrt', .2]), cv=2).fit(X, y)
     assert set(search.best_params_) == {'depth', 'max_features'}
@@ -171,11 +173,14 @@ def test_forest_params():
 
 
 @pytest.mark.parametrize('kwargs,match', [
-    (dict(n_estimators=0), 'n_estimators is 0. Expected a whole number from 1 up'), (dict(depth=1.5), 'depth is 1.5'), (dict(div=0), 'div is 0'),
+    (dict(n_estimators=0), 'n_estimators is 0. Expected a whole number from 1 up'), (dict(depth=1.5), 'depth is 1.5'),
+    (dict(div=0), 'div is 0'),
     (dict(batch_size=0), 'batch_size is 0'), (dict(batch_size=2), 'makes 24 batches, and there are 20 trees'),
-    (dict(forest_params=[1]), 'forest_params is'), (dict(forest_params=dict(min_leaf=1)), "'min_leaf', which scikit-learn's forest does not take"),
+    (dict(forest_params=[1]), 'forest_params is'),
+    (dict(forest_params=dict(min_leaf=1)), "'min_leaf', which scikit-learn's forest does not take"),
     (dict(missing='mode'), "missing is 'mode'"), (dict(device='abacus'), 'no device'), (dict(random_state=-1), 'random_state is -1'),
-    (dict(criterion='best'), 'criterion'), (dict(max_features=0.), 'max_features'), (dict(min_weight_fraction_leaf=2.), 'min_weight_fraction_leaf'), (dict(class_weight='fair'), 'class_weight')], ids=str)
+    (dict(criterion='best'), 'criterion'), (dict(max_features=0.), 'max_features'),
+    (dict(min_weight_fraction_leaf=2.), 'min_weight_fraction_leaf'), (dict(class_weight='fair'), 'class_weight')], ids=str)
 def test_arguments(kwargs, match):
     clf = clone(BOTH[0]).fit(X, y)
     before = clf.predict_proba(X)

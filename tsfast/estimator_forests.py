@@ -33,7 +33,7 @@ class TSForest(SeriesEstimator):
         *,
         criterion:str, # what a split is to improve, as in scikit-learn
         max_features:float|int|str|None=0.1, # features that are tried for a split: a share, a number, 'sqrt', 'log2'; None: all
-        min_weight_fraction_leaf:float=0., # smallest share of all weights in a leaf; above 0, weights of classes and series reach the leaves
+        min_weight_fraction_leaf:float=0., # smallest share of all weights in a leaf; above 0, the weights reach the leaves
         depth:int=6, # levels of intervals: 1, 2, 4, … parts of the series
         div:int=4, # a quantile for each `div` steps of an interval
         batch_size:int|None=None, # series in a batch: each batch grows its share of the trees; None: all trees grow on all series
