@@ -73,7 +73,8 @@ def _quant(self:TSForest):
 @patch
 def _filled(self:TSForest, x:Tensor) -> Tensor:
     if self.missing is None: return x
-    return FillNaN(method=self.missing)(x) if isinstance(self.missing, str) else FillNaN(self.missing)(x)
+    how:dict = dict(method=self.missing) if isinstance(self.missing, str) else dict(value=self.missing)
+    return FillNaN(**how)(x)
 
 @patch
 @torch.no_grad()
