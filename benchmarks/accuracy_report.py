@@ -14,7 +14,8 @@ from benchmarks.rows import CACHE, FIELDS, GROUPS, RESULTS, append_row, probs_fi
 # which published figure an architecture is to be judged against; one network against single networks, an ensemble against the ensemble
 PUBLISHED = {'InceptionTime': 'inception_x1_mean', 'InceptionTime ×5': 'inceptiontime', 'InceptionTime ×3': 'inceptiontime', 'FCN': 'fcn',
              'ResNet': 'resnet', 'HInceptionTime': 'h_inception_x1_mean', 'LITE': 'lite', 'LITE ×5': 'litetime', 'LITE ×3': 'litetime',
-             'MiniRocket + ridge': 'minirocket', 'HydraPlus + ridge': 'hydra', 'MultiRocketHydra + ridge': 'multirocket_hydra'}
+             'MiniRocket + ridge': 'minirocket', 'HydraPlus + ridge': 'hydra', 'MultiRocketHydra + ridge': 'multirocket_hydra',
+             'TSForestClassifier': 'quant', 'Quant + ridge': 'quant'}
 NAMES = dict(inception_x1_mean='Inception, one network', inceptiontime='InceptionTime, ensemble of 5', fcn='FCN', resnet='ResNet',
              minirocket='MiniRocket', hydra='Hydra',
              multirocket_hydra='MultiRocket-Hydra', hive_cote2='HIVE-COTE 2', rocket='ROCKET', quant='QUANT',
@@ -29,8 +30,8 @@ def measured(): # dataset, model, seed, accuracy, balanced_accuracy, seconds
     rows = pd.DataFrame(read_rows(), columns=FIELDS)
     rows = rows[rows.recipe.isin(['recipe', 'ridge'])].assign(model=lambda d: d.arch + np.where(d.recipe == 'ridge', ' + ridge', ''))
     other = RESULTS/'rocket_accuracy.csv'
-    if other.exists():   # the closed-form heads have a sweep of their own, with their times; what is only there comes along
-        o = pd.read_csv(other).assign(model=lambda d: d.model + ' + ridge')
+    if other.exists():   # fixed features have a sweep of their own, with their times; what is only there comes along
+        o = pd.read_csv(other).assign(model=lambda d: d.model + np.where(d.alpha.isna(), '', ' + ridge'))
         there = set(zip(rows.dataset, rows.model, rows.seed.astype(int)))
         o = o[[k not in there for k in zip(o.dataset, o.model, o.seed)]]
         rows = pd.concat([rows, o[['dataset', 'model', 'seed', 'accuracy']].astype({'seed': str})])
@@ -100,7 +101,7 @@ def means(models=None): # one row a model
 
 def missing(archs=('InceptionTime', 'HInceptionTime', 'LITE', 'XceptionTime', 'FCN', 'ResNet', 'LSTM_FCN', 'RNNAttentionPlus',
                    'LSTMAttentionPlus', 'GRUAttentionPlus', 'MiniRocket', 'HydraPlus', 'MultiRocketHydra',
-                   'MiniRocket + ridge', 'HydraPlus + ridge', 'MultiRocketHydra + ridge'), seeds=3):
+                   'MiniRocket + ridge', 'HydraPlus + ridge', 'MultiRocketHydra + ridge', 'TSForestClassifier'), seeds=3):
     "Cells of the plan that nobody has measured yet"
     rows = measured()
     n = rows.groupby(['model', 'dataset']).size()
@@ -177,7 +178,9 @@ def compared(models=None, references=('inception_x1_mean', 'inceptiontime', 'roc
 
 HEAD = """How these were made: a run trains one network on the archive's training split with `tsfast.recipe.recipe`, and evaluates its
 last weights once on the test split; there is a run for each seed. One rule for all data sets makes the settings from the size of the
-training split alone: test data affected no choice. `×5` is the mean of the probabilities of five runs: they are kept on the machine that
+training split alone: test data affected no choice. Models with fixed features have a head in closed form (`+ ridge`), or trees
+(`TSForestClassifier`): `python -m benchmarks.rocket_accuracy`. `Quant + ridge` stands beside the published figure of QUANT, which is of
+trees. `×5` is the mean of the probabilities of five runs: they are kept on the machine that
 trained (`benchmarks/.cache`), so to measure an ensemble anew delete the rows of its set from both files of rows, and train as many seeds.
 A mean difference may rest on few sets, so the median stands beside it. A model is *same* where it differs by at most 0.05 percent. In the
 tables, *mean ± standard deviation (runs)*, in percent. Published figures are those of `published_accuracy()`, where their sources are
@@ -226,9 +229,9 @@ def render(out=RESULTS):
             cd_diagram(s, out/f'accuracy_{name}.svg', 'Mean rank')
             picture = f"![Mean ranks of tsfast's models and of published methods over {len(s)} data sets](accuracy_{name}.svg)"
             parts += ['## Critical differences', picture, bars(s), f'Over: {", ".join(s.index)}.']
-    heads = [m for m in uni if m.endswith('+ ridge')]
-    parts += ['## Every data set: networks', to_markdown(table([m for m in uni if m not in heads])),
-              '## Every data set: heads in closed form', to_markdown(table(heads)), '## Architectures without a published figure here',
+    fixed = [m for m in uni if m.endswith('+ ridge') or m == 'TSForestClassifier']
+    parts += ['## Every data set: networks', to_markdown(table([m for m in uni if m not in fixed])),
+              '## Every data set: fixed features', to_markdown(table(fixed)), '## Architectures without a published figure here',
               to_markdown(table(sorted(set(rows.model) - set(PUBLISHED)))) if set(rows.model) - set(PUBLISHED) else 'None yet.',
               '## Not measured yet', to_markdown(missing(), index=False)]
     if (s := search_table()) is not None: parts += ['## The search for the recipe', SEARCH, to_markdown(s, index=False)]

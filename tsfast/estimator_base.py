@@ -6,25 +6,20 @@
 __all__ = ['NestedArguments', 'TSNet']
 
 # %% ../nbs/35_estimator_base.ipynb #d81e536a
-import math
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 from fastai.callback.progress import ProgressCallback
 from fastcore.basics import listify, noop, patch
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
-from .core import as_device, as_series, check_kind, check_series, is_source
+from sklearn.utils.validation import check_is_fitted
+from .core import as_device
 from .data.core import gap_fillers
-from .data.panels import padded_frames, panel_frames, panel_kind, stacked_series
-from .data.pieces import by_channel, stacked_columns
 from .data.preprocessing import TSNan2Value
-from .data.sources import sourced
-from .data.targets import as_targets, refuse_other_order
+from .data.targets import refuse_other_order
 # these stood here before; their names can be imported from here as well
 from .estimator_checks import check_arguments, check_together, check_weights, refuse_lonely, seeds_from
 from .estimator_learners import TensorsOf, copied_to, place, twin, without_data
+from .estimator_input import SeriesEstimator
 from .learner import TSLearner
 from .models.feature_model import FeatureModel
 from .settings import RunSettings
@@ -42,7 +37,7 @@ class NestedArguments:
         return super().set_params(**params)
 
 # %% ../nbs/35_estimator_base.ipynb #b6fbcbc4
-class TSNet(NestedArguments, BaseEstimator):
+class TSNet(NestedArguments, SeriesEstimator):
     "Base of the estimators: networks of one architecture, trained on the same series from different starts, whose predictions are averaged"
     def __init__(self,
         arch='InceptionTime', # name of an architecture, a class, or a model that is built already
@@ -71,28 +66,11 @@ class TSNet(NestedArguments, BaseEstimator):
         self.early_stopping, self.validation_fraction, self.n_iter_no_change = early_stopping, validation_fraction, n_iter_no_change
         self.loss_func, self.cbs, self.device, self.random_state, self.verbose = loss_func, cbs, device, random_state, verbose
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = self.missing is not None
-        return tags
-
     def __getstate__(self):
         # on the CPU, so that it can be read on a machine without an accelerator; prediction moves it back
         state = super().__getstate__()
         if 'learners_' in state: state = {**state, 'learners_': [copied_to(o, torch.device('cpu')) for o in self.learners_]}
         return state
-
-    def fit(self,
-        X, # n series: (n, C, L), or (n, L) for one channel; a panel of sktime; or a dict with (n, L) for each channel
-        y, # n labels or numbers
-        sample_weight=None, # (n,), how much each series counts in the loss
-    ):
-        "Train on these series. A fit that fails leaves the estimator as it was"
-        before = vars(self).copy()
-        try: self._fit(X, y, sample_weight)
-        except BaseException: self.__dict__ = before; raise
-        return self
 
 # %% ../nbs/35_estimator_base.ipynb #0e7c7087
 @patch(as_prop=True)
@@ -117,103 +95,6 @@ def _tfms(self:TSNet):
 
 @patch
 def _takes_missing(self:TSNet): return bool(gap_fillers(self._tfms()))
-
-# %% ../nbs/35_estimator_base.ipynb #a442dad2
-def _unequal_lengths(steps) -> str: # the message
-    return (f"The series of X have unequal lengths, from {min(steps)} to {max(steps)} steps. "
-            "Fit with missing=0., which fills up the ends, or resample them to one length.")
-
-@patch
-def _read_panel(self:TSNet, X, fit):
-    "A panel as one array; its channels are put in the order of training, by their names"
-    frames = panel_frames(X, None if fit else self.channel_names_)
-    names, steps = list(frames[0].columns), [len(o) for o in frames]
-    if fit: self.channel_names_ = names
-    if min(steps) < max(steps) and not self._takes_missing(): raise ValueError(_unequal_lengths(steps))
-    return padded_frames(frames)
-
-@patch
-def _read_dict(self:TSNet, X, fit):
-    "The series of each channel, (n, L), by its name, as one array; channels are put in the order of training"
-    names = None if fit else self.channel_names_
-    res = stacked_columns(X, names, len(X) if fit else self.n_channels_)
-    if fit: self.channel_names_ = list(X)
-    return res
-
-@patch
-def _read_flat(self:TSNet, X, fit):
-    "Two dimensions, with the checks of scikit-learn"
-    if hasattr(X, 'columns'): X = check_kind(X)
-    if isinstance(X, torch.Tensor): X = X.detach().cpu().numpy()
-    finite = 'allow-nan' if self._takes_missing() else True
-    return validate_data(self, X, reset=fit, dtype=np.float32, ensure_all_finite=finite, ensure_min_samples=2 if fit else 1)
-
-# %% ../nbs/35_estimator_base.ipynb #2d11e94d
-def _n_missing(X):
-    "Number of series with missing values, read some at a time"
-    rows = max(1, 2**22 // math.prod(X.shape[1:]))
-    return sum(int(as_series(X[i:i + rows]).isnan().flatten(1).any(1).sum()) for i in range(0, len(X), rows))
-
-def _missing_values(n, total) -> str: # the message
-    return (f"{n} of the {total} series of X have missing values (NaN). Fit with missing=0., which is put after scaling, "
-            "or with missing='mean' or 'median', of the same series; or fill them first.")
-
-@patch
-def _refuse_missing(self:TSNet, X):
-    n = 0 if self._takes_missing() else _n_missing(X)
-    if n: raise ValueError(_missing_values(n, len(X)))
-
-# %% ../nbs/35_estimator_base.ipynb #37fb059f
-def _other_count(shape, known) -> str: # the message
-    return f"X has shape {tuple(shape)}: {shape[1]} channels. The training series had {known}."
-
-def _too_long(n, known) -> str: # the message
-    return (f"X has series of {n} steps; the longest training series had {known}. "
-            "Crop or resample them, or fit with the longest series.")
-
-def _too_short(n, known) -> str: # the message
-    return (f"X has series of {n} steps; those of the training had {known}. "
-            "Resample them, or fit with missing=0., which fills up the ends.")
-
-@patch
-def _as_long(self:TSNet, X):
-    "Series that fit the networks: as many channels as in training, and as many steps, if need be with NaN at the end"
-    c, n = X.shape[1:]
-    if c != self.n_channels_: raise ValueError(_other_count(X.shape, self.n_channels_))
-    if n == self.length_: return X
-    if n > self.length_: raise ValueError(_too_long(n, self.length_))
-    if not self._takes_missing(): raise ValueError(_too_short(n, self.length_))
-    return nn.functional.pad(as_series(X), (0, self.length_ - n), value=float('nan'))
-
-# %% ../nbs/35_estimator_base.ipynb #1352d76e
-@patch
-def _series(self:TSNet, X, fit):
-    "`X` as series (n, C, L), checked"
-    if fit:
-        self.channel_names_ = None
-        for k in ('n_features_in_', 'feature_names_in_'): self.__dict__.pop(k, None)   # of an earlier fit
-    if by_channel(X): X = self._read_dict(X, fit)
-    if not isinstance(X, np.ndarray) or X.ndim == 3: X = sourced(X)     # two dimensions go through the checks of scikit-learn
-    X = stacked_series(X)
-    if panel_kind(X): X = self._read_panel(X, fit)
-    elif getattr(X, 'ndim', 2) != 3: X = self._read_flat(X, fit)
-    X = check_series(X, warn=False)      # the data set of the training warns, once
-    if len(X) < 1 + fit: raise ValueError(f"X has shape {tuple(X.shape)}: {len(X)} series. Expected at least {1 + fit}.")
-    X = X if is_source(X) else as_series(X)
-    self._refuse_missing(X)
-    if fit: self.n_channels_, self.length_ = X.shape[1:]
-    return X if fit else self._as_long(X)
-
-# %% ../nbs/35_estimator_base.ipynb #66586539
-def _unread_targets(e) -> str: # the message
-    return f"y cannot be read ({e}). Expected an array with a label or a number for each series, and none of them missing."
-
-@patch
-def _check_y(self:TSNet, y, n, **kwargs):
-    "`y` as an array with a target for each of `n` series"
-    y = None if y is None else as_targets(y)
-    try: return check_X_y(np.zeros((n, 1)), y, dtype=None, estimator=self, **kwargs)[1]
-    except TypeError as e: raise ValueError(_unread_targets(e)) from None
 
 # %% ../nbs/35_estimator_base.ipynb #b9e89f43
 _MAX_RIDGE = 20_000      # the largest matrix that the closed form decomposes

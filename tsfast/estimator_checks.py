@@ -19,8 +19,10 @@ from .settings import KINDS, WholeNumber, checked
 # %% ../nbs/36_estimator_checks.ipynb #7114befc
 _NUMBERS = {k: KINDS[k] for k in ('epochs', 'bs', 'lr', 'wd', 'label_smoothing')} | {
     'n_estimators': WholeNumber, 'n_iter_no_change': WholeNumber, 'early_stopping': bool,
+    'depth': WholeNumber, 'div': WholeNumber, 'batch_size': WholeNumber | None,
     'validation_fraction': Annotated[float, Meta(gt=0, lt=1, title='a share of the series between 0 and 1')],
     'arch_params': Annotated[dict[str, Any] | None, Meta(title='a dict of arguments of the architecture, or None')],
+    'forest_params': Annotated[dict[str, Any] | None, Meta(title="a dict of arguments of scikit-learn's forest, or None")],
     'missing': Annotated[float | Literal['mean', 'median'] | None, Meta(title="a number, 'mean', 'median', or None")],
     'ridge': Annotated[bool | Literal['auto'], Meta(title="True, False or 'auto'")]}
 

@@ -33,7 +33,8 @@ _METHODS = dict(inceptiontime=('inception_x1_mean', _INCEPTION), fcn=('fcn', f'F
                 lite=('lite', f'LITE, {_FIVE}'), minirocket=('minirocket', f'MiniRocket, {_ONE}'),
                 multirocket=('multirocket_50k', f'MultiRocket, {_ONE}'), hydra=('hydra', f'Hydra, {_ONE}'),
                 hydramultirocket=('multirocket_hydra', f'MultiRocket and Hydra, {_ONE}'),
-                multirockethydra=('multirocket_hydra', f'MultiRocket and Hydra, {_ONE}'), rocket=('rocket', 'ROCKET, mean of 10 runs'))
+                multirockethydra=('multirocket_hydra', f'MultiRocket and Hydra, {_ONE}'), rocket=('rocket', 'ROCKET, mean of 10 runs'),
+                quant=('quant', f'QUANT with trees, {_ONE}'))
 _OTHERS = dict(inception_x1_mean='InceptionTime (one network)', inceptiontime='InceptionTime (ensemble of 5)', minirocket='MiniRocket',
                multirocket_hydra='MultiRocket and Hydra', hive_cote2='HIVE-COTE 2')
 
