@@ -33,7 +33,8 @@ def learner(arch, epochs=1, tfms=None, **kwargs):
         if epochs: learn.fit_one_cycle(epochs, 1e-3)
     return learn, X, n
 
-def test_what_masks(): assert MASKING == ['ConvTran', 'GRU', 'GRUAttentionPlus', 'LSTM', 'LSTMAttentionPlus', 'RNN', 'RNNAttentionPlus', 'TST']
+def test_what_masks():
+    assert MASKING == ['ConvTran', 'GRU', 'GRUAttentionPlus', 'LSTM', 'LSTMAttentionPlus', 'RNN', 'RNNAttentionPlus', 'TST']
 
 @pytest.mark.parametrize('arch', MASKING)
 def test_trains_and_ignores_what_pads(arch):
