@@ -69,7 +69,7 @@ def test_bundle(arch, tmp_path):
     learn.save_bundle(tmp_path/'m')
     torch.testing.assert_close(load_bundle(tmp_path/'m')(X), learn.get_X_preds(X)[0], atol=1e-6, rtol=1e-6)
 
-@pytest.mark.parametrize('arch', ['TST', 'GRU', 'LSTMAttentionPlus'])
+@pytest.mark.parametrize('arch', ['TST', 'ConvTran', 'GRU', 'LSTMAttentionPlus'])
 def test_export(arch):
     "The mask is part of the graph"
     learn, X, n = learner(arch)
@@ -77,9 +77,10 @@ def test_export(arch):
     with torch.no_grad(): torch.testing.assert_close(prog.module()(torch.from_numpy(X)), learn.get_X_preds(X)[0], atol=1e-5, rtol=1e-4)
 
 @pytest.mark.parametrize('arch,method',
-                         [('LSTM', 'occlusion'), ('GRUAttentionPlus', 'occlusion'), ('GRUAttentionPlus', 'cam'), ('TST', 'cam')])
+                         [('LSTM', 'occlusion'), ('GRUAttentionPlus', 'occlusion'), ('GRUAttentionPlus', 'cam'), ('TST', 'cam'),
+                          ('ConvTran', 'cam')])
 def test_explanations_say_nothing_of_padding(arch, method):
-    learn, X, n = learner(arch, epochs=3, **(dict(flatten=False) if method == 'cam' else {}))
+    learn, X, n = learner(arch, epochs=3, **(dict(flatten=False) if method == 'cam' and arch != 'ConvTran' else {}))
     maps = learn.explain(X, method=method)
     assert maps.shape == (N, L) and np.isfinite(maps).all() and np.abs(maps).max() > 0
     if method == 'cam': assert all((m[k:] == 0).all() for m, k in zip(maps, n))

@@ -38,14 +38,15 @@ def prune_path(
     max_size:int=20_000, # of `ridge_loo`
 ) -> list[tuple]: # (numbers of the features (m,), `RidgeSolution` of these features), one for each size
     "Ridge regressions of ever fewer features: those with the largest coefficients of the regression before, in units of their deviation"
-    path, index, first = [], torch.arange(z.shape[1], device=z.device), 0.
+    path:list[tuple] = []
+    index = torch.arange(z.shape[1], device=z.device)
     for m in sizes:
         if path:
-            importance = s.coef.square().sum(0)*s.var                           # (features so far,)
+            last = path[-1][1]
+            importance = last.coef.square().sum(0)*last.var                     # (features so far,)
             index = index[importance.argsort(descending=True, stable=True)[:m].sort().values.to(index.device)]
-            alphas = [first*m/z.shape[1]]
+            alphas = [path[0][1].alpha*m/z.shape[1]]
         s = ridge_loo((z[:, index], t), alphas, scale, max_size=max_size, budget=z.numel()*z.element_size(), sample_weight=sample_weight)
-        if not path: first = s.alpha
         path.append((index, s))
     return path
 
