@@ -63,7 +63,7 @@ def test_every_architecture_is_registered():
     bases = {'TSModule', 'SequenceModule', 'FeatureModel', 'MiniRocketHead'}
     assert set(ARCHS) == set(found) - bases and {'InceptionTime', 'XceptionTime'} <= set(ARCHS)
     for k in ARCHS: assert all(get_arch(o) is found[k] for o in (k, k.upper(), k.lower()))
-    assert list_models('*ROCKET*') == ['MiniRocket', 'MultiRocket', 'MultiRocketHydra']
+    assert list_models('*ROCKET*') == ['MiniRocket', 'MiniRocketHydra', 'MultiRocket', 'MultiRocketHydra']
     with pytest.raises(KeyError, match="Did you mean 'InceptionTime'"): get_arch('InceptonTime')
 
 

@@ -12,6 +12,7 @@ from .checks import check_padding, check_range, check_width, scaled_range, spoil
 from .losses import PredictingLoss, class_weights
 from . import predict
 from .plots import plot_top_losses, tensorboard_log, wandb_process
+from . import pruning
 from .ridge import solve_head
 from .saving import load_learner, path_of
 

@@ -196,10 +196,11 @@ class _TSTEncoder(nn.Module):
 def sincos_encoding(
     q_len:int, # steps
     d_model:int, # width of the vectors
+    scale:float=1., # factor of all frequencies
 ) -> Tensor: # (q_len, d_model)
-    "The fixed positions of Vaswani et al., section 3.5: sines and cosines of wave lengths from 2π to 10000·2π"
+    "The fixed positions of Vaswani et al., section 3.5: sines and cosines of wave lengths from 2π to 10000·2π, over `scale`"
     pos = torch.arange(q_len).unsqueeze(1)
-    freq = torch.exp(torch.arange(0, d_model, 2) * (-math.log(10_000) / d_model))
+    freq = torch.exp(torch.arange(0, d_model, 2) * (-math.log(10_000) / d_model)) * scale
     return torch.stack([torch.sin(pos*freq), torch.cos(pos*freq)], -1).flatten(1)[:, :d_model]
 
 # %% ../../nbs/models/30_attention.ipynb #006be029

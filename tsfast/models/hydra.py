@@ -13,7 +13,8 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 from ..core import as_device, generator
-from .feature_model import FeatureModel, Fitted, FullPrecision, check_reusable, draw_seed, iter_chunks, load_kernels
+from .feature_model import (FeatureModel, Fitted, FullPrecision, check_reusable, draw_seed, iter_chunks, load_kernels,
+                                         take_columns)
 from .heads import takes_head_args
 from .layers import is_traced
 from .moments import RunningStats, as_double, usable_var
@@ -209,7 +210,7 @@ class _ScaledCounts(FeatureModel):
 
     def forward_features(self, x:Tensor) -> Tensor:
         "`(B, c_in, seq_len)` to `(B, head_nf)`"
-        z = self.backbone(x)
+        z = self.columns(self.backbone(x))
         return z if self.scaler is None else self.scaler(z)
 
     @property
@@ -228,7 +229,7 @@ class _ScaledCounts(FeatureModel):
         chunksize:int|None=None, # series in a chunk
     ) -> Iterator[Tensor]: # (b, head_nf)
         "Counts before any scaling, in chunks"
-        for x in iter_chunks(X, chunksize, self.backbone.weight.device): yield self.backbone(self.check(x))
+        for x in iter_chunks(X, chunksize, self.backbone.weight.device): yield self.columns(self.backbone(self.check(x)))
 
     def fit(self,
         X, # training series, in any form that `iter_chunks` takes
@@ -238,6 +239,10 @@ class _ScaledCounts(FeatureModel):
         check_reusable(X)
         if self.scaler is not None: self.scaler.fit(self.iter_counts(X, chunksize))
         return super().fit(X, chunksize)
+
+    def keep_columns(self, index:Tensor) -> int:
+        if self.scaler is not None: take_columns(self.scaler, index)
+        return super().keep_columns(index)
 
 # %% ../../nbs/models/22_hydra.ipynb #b75705fb
 @register_model
@@ -264,11 +269,12 @@ class HydraPlus(_ScaledCounts):
         sparse_scale:bool=True, # the paper's scaling of the counts, fitted on the training series
         random_state:int|torch.Generator|None=None, # seed of the kernels, the channels and the head
         backend:str='auto', # 'torch', 'numba' (CPU), or 'auto': the fastest for the input
+        kept:int|None=None, # features that are left after `prune_features`; None: all
         **head, # options of the head: see `TSModule.reset_head`
     ):
         gen = None if random_state is None else generator(random_state)
         backbone = HydraBackbonePlus(c_in, c_out, seq_len, k, g, max_c_in, clip, use_diff=use_diff, random_state=gen, backend=backend)
-        super().__init__(c_in, backbone, backbone.num_features, seq_len, bn=use_bn, zero_init=zero_init)
+        super().__init__(c_in, backbone, backbone.num_features, seq_len, bn=use_bn, zero_init=zero_init, kept=kept)
         self.seq_len = seq_len
         self.scaler = SparseScaler(self.head_nf) if sparse_scale else None
         self.seeded_head(c_out, None if gen is None else draw_seed(gen), d=d, fc_dropout=fc_dropout, custom_head=custom_head, **head)

@@ -152,10 +152,11 @@ class MultiRocket(FeatureModel):
         fc_dropout:float=0., # dropout before the linear layer
         *,
         backend:str='auto', # 'torch', 'numba' (CPU), or 'auto': the fastest for the input
+        kept:int|None=None, # features that are left after `prune_features`; None: all
         **head, # options of the head: see `TSModule.reset_head`
     ):
         backbone = MultiRocketFeatures(c_in, seq_len, num_features, max_dilations_per_kernel, random_state, backend=backend)
-        super().__init__(c_in, backbone, backbone.num_features, seq_len, bn=bn)
+        super().__init__(c_in, backbone, backbone.num_features, seq_len, bn=bn, kept=kept)
         self.seq_len = seq_len
         seed = None if random_state is None else backbone.raw.seed + 2
         self.seeded_head(c_out, seed, fc_dropout=fc_dropout, **head)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['check_sample_weight', 'check_feature_batch', 'FeatureBatches', 'RidgeSolution', 'check_alphas', 'ridge_loo',
-           'ridge_targets', 'fit_ridge_head']
+           'ridge_targets', 'head_problem', 'fit_ridge_head']
 
 # %% ../../nbs/models/05_ridge.ipynb #cfff74ec
 from collections.abc import Iterable, Iterator
@@ -255,6 +255,22 @@ def _other_width(k, head): # the message
     return (f"The targets have {k} numbers for each series, and the head of {type(head.model).__name__} gives {head.fc.out_features}. "
             "Build the model for these targets.")
 
+def head_problem(
+    model:nn.Module, # model that ends in a linear layer; one that needs fitting is fitted first
+    batches, # iterable of (x, y) that can be read again, in order: see `fit_ridge_head`
+    n_classes:int|None=None, # number of classes or labels; None for a regression
+    scale:bool|None=None, # divide features by their standard deviation first; None: unless the model does so, `model.scaled_features`
+) -> tuple: # (`LinearHead`, batches of features and targets, scale)
+    "The ridge regression whose solution is the head of a model, after all checks; `model` is in evaluation mode"
+    if hasattr(model, 'fit') and not getattr(model, 'fitted', True): model.fit(batches)
+    if scale is None: scale = not getattr(model, 'scaled_features', False)
+    head = LinearHead(model)
+    x, y, *_ = next(iter(batches))
+    head.check(*(o[:2] for o in _plain(x, head.device)))
+    k = ridge_targets(y[:2], n_classes).shape[1]
+    if k != head.fc.out_features: raise ValueError(_other_width(k, head))
+    return head, _HeadBatches(head, batches, n_classes), scale
+
 @torch.no_grad()
 def fit_ridge_head(
     model:nn.Module, # model that ends in a linear layer; one that needs fitting is fitted first
@@ -268,13 +284,7 @@ def fit_ridge_head(
 ) -> RidgeSolution: # the model itself is changed
     "Solve the linear head of `model` in closed form, and write the solution into it"
     with evaluating(model):
-        if hasattr(model, 'fit') and not getattr(model, 'fitted', True): model.fit(batches)
-        if scale is None: scale = not getattr(model, 'scaled_features', False)
-        head = LinearHead(model)
-        x, y, *_ = next(iter(batches))
-        head.check(*(o[:2] for o in _plain(x, head.device)))
-        k = ridge_targets(y[:2], n_classes).shape[1]
-        if k != head.fc.out_features: raise ValueError(_other_width(k, head))
-        s = ridge_loo(_HeadBatches(head, batches, n_classes), alphas, scale, budget, max_size, sample_weight)
+        head, features, scale = head_problem(model, batches, n_classes, scale)
+        s = ridge_loo(features, alphas, scale, budget, max_size, sample_weight)
         set_linear_head(head, s.coef, s.intercept, s.mean, s.var)
     return s
