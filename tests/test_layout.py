@@ -68,7 +68,7 @@ def test_channels_stay_last(name):
             l.register_forward_hook(lambda l, i, o: found.append(o))
     m(series(8, 1, 100))
     maps = [o for o in found if o.dim() == 3 and o.shape[1] >= 16 and o.shape[2] > 1]
-    assert len(maps) > 5 and all(map(channels_last, maps))
+    assert maps and all(map(channels_last, maps))
 
 GRID = [dict(stride=s, padding=p, dilation=d, groups=g, bias=b) for s, p, d, g, b in
         itertools.product((1, 2), (0, 4, 20), (1, 3), (1, 2, 8), (False, True))]

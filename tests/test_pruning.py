@@ -39,7 +39,7 @@ def fitted(request):
     return m
 
 
-def test_which_models(): assert MODELS == ['HydraPlus', 'MiniRocket', 'MiniRocketHydra', 'MultiRocket', 'MultiRocketHydra']
+def test_which_models(): assert MODELS == ['HydraPlus', 'MiniRocket', 'MiniRocketHydra', 'MultiRocket', 'MultiRocketHydra', 'Quant']
 
 
 @torch.no_grad()

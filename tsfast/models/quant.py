@@ -154,9 +154,11 @@ class Quant(FeatureModel):
         div:int=4, # a quantile for each `div` steps of an interval
         bn:bool=True, # normalise the features
         fc_dropout:float=0., # dropout before the linear layer
+        *,
+        kept:int|None=None, # features that are left after `prune_features`; None: all
         **head, # options of the head: see `TSModule.reset_head`
     ):
         backbone = QuantFeatures(c_in, seq_len, depth, div)
-        super().__init__(c_in, backbone, backbone.num_features, seq_len, bn=bn)
+        super().__init__(c_in, backbone, backbone.num_features, seq_len, bn=bn, kept=kept)
         self.seq_len = int(seq_len)
         self.reset_head(c_out, fc_dropout=fc_dropout, **head)
