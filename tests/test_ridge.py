@@ -185,7 +185,7 @@ class OnMPS(torch.Tensor):
 def on_mps(m): # a model whose parameters and buffers lie there
     for part in m.modules():
         for k, v in part._parameters.items(): part._parameters[k] = nn.Parameter(v.detach().as_subclass(OnMPS))
-        for k, v in part._buffers.items(): part._buffers[k] = v.as_subclass(OnMPS)
+        for k, v in part._buffers.items(): part._buffers[k] = v if v is None else v.as_subclass(OnMPS)
     return m
 
 
