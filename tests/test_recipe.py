@@ -94,7 +94,26 @@ def test_search_reads_training_splits_alone(monkeypatch):
     train, valid = search.sample(y, 24, 0)
     assert sorted([*train, *valid]) == list(range(120)) and (y[train] == 'b').sum() == 8
     assert not np.array_equal(train, search.sample(y, 24, 1)[0]) and np.array_equal(train, search.sample(y, 24, 0)[0])
-    for c in search.CONFIGS: search.built(search.CONFIGS[c])
+    for c in search.CONFIGS: search.built(search.CONFIGS[c], 24)
+    assert search.built(search.CONFIGS['base'], 24)['epochs'] == 150
+    longer = search.built(search.CONFIGS['s1500'], 24)
+    assert longer['epochs'] == 500 and 'steps' not in longer                     # 3 steps an epoch
+
+
+def test_search_keeps_other_weights_of_a_run(monkeypatch, tmp_path):
+    search, rows = pytest.importorskip('benchmarks.recipe_search'), pytest.importorskip('benchmarks.rows')
+    monkeypatch.setattr(search, 'OUT', tmp_path/'rows.csv'); monkeypatch.setattr(search, 'CACHE', tmp_path)
+    short = dict(epochs=12, bs=8, lr=1e-2, wd=0., arch='FCN', arch_args=dict(layers=[4, 4, 4]))
+    monkeypatch.setattr(search, 'CONFIGS', dict(a=short, b=dict(short, lr=1e-3)))
+    monkeypatch.setattr(search, 'MEANS', {'a and b': ('a', 'b')})
+    for _ in range(2): search.main(['--datasets', 'ItalyPowerDemand', '--configs', 'a', 'b', '--seeds', '0'])    # the second does nothing
+    found = {r['config']: r for r in rows.read_rows(search.OUT)}
+    assert len(rows.read_rows(search.OUT)) == len(found) == 9 and set(found) == {
+        'a', 'a ema', 'a swa', 'a best', 'b', 'b ema', 'b swa', 'b best', 'a and b'}
+    assert found['a']['steps'] == '36' and 0 < float(found['a']['train_loss']) and 0.4 < float(found['a best']['train_accuracy'])
+    losses = {found[k]['log_loss'] for k in ('a', 'a ema', 'a swa')}
+    assert len(losses) == 3                                                      # different weights
+    assert found['a and b']['log_loss'] not in (found['a']['log_loss'], found['b']['log_loss'])
 
 
 def test_report(bench):
