@@ -43,7 +43,7 @@ FIXED = [k for k in CONFIGS if k.startswith('MiniRocket')]
 WEIGHTS = ('ema', 'swa', 'best')
 MEANS = {'s1500 and bs4s1500': ('s1500', 'bs4s1500')}
 FIELDS = ['dataset', 'config', 'seed', 'n_train', 'n_valid', 'accuracy', 'balanced_accuracy', 'log_loss', 'seconds',
-          'tsfast', 'torch', 'fastai', 'date', 'epochs', 'bs', 'steps', 'train_accuracy', 'train_loss']
+          'tsfast', 'torch', 'fastai', 'date', 'epochs', 'bs', 'steps', 'train_accuracy', 'train_loss', 'classes']
 OUT = RESULTS/'recipe_search.csv'
 
 def sample(y, n, seed):
@@ -100,8 +100,8 @@ def run(name, config, seed):
     X, splits = X[..., ::every], sample(y, n, seed)
     s, other, start = built(CONFIGS[config], len(splits[0])), averages(), time.perf_counter()
     done, loss = trained(X, y, splits, **dict(dict(arch='InceptionTime'), **s), seed=seed, train_cbs=[other])
-    common = dict(dataset=name, seed=seed, n_train=len(splits[0]), n_valid=len(splits[1]), epochs=s['epochs'], bs=s['bs'],
-                  steps=other.steps, seconds=round(time.perf_counter() - start, 1), **versions())
+    common = dict(dataset=name, seed=seed, n_train=len(splits[0]), n_valid=len(splits[1]), classes=len(np.unique(y)), epochs=s['epochs'],
+                  bs=s['bs'], steps=other.steps, seconds=round(time.perf_counter() - start, 1), **versions())
     learn = done.learner()
     states = [('', {k: v.clone() for k, v in learn.model.state_dict().items()}, loss), *((k, v, '') for k, v in other.states())]
     for key, state, train_loss in reversed(states):

@@ -116,6 +116,24 @@ def test_search_keeps_other_weights_of_a_run(monkeypatch, tmp_path):
     assert found['a and b']['log_loss'] not in (found['a']['log_loss'], found['b']['log_loss'])
 
 
+def test_report_of_the_search(bench):
+    _, report, tmp = bench
+    search, rows, out = pytest.importorskip('benchmarks.recipe_search'), pytest.importorskip('benchmarks.rows'), tmp/'recipe_search.csv'
+    assert report.search_table() is None and report.search_by_fit() is None
+    add = lambda dataset, config, acc, loss, **kw: rows.append_row(
+        dict(dataset=dataset, config=config, seed=0, accuracy=acc, log_loss=loss, classes=2, **kw), out, search.FIELDS)
+    for d, acc in (('A', .8), ('B', .6)):
+        add(d, 'base', .7, 1., steps=450, train_loss=.01); add(d, 's1500', acc, 2., steps=1350, train_loss=.001)
+        add(d, 'FCN base', .5, 1., steps=450, train_loss=.5); add(d, 'FCN s1500', .9, .5, steps=1350, train_loss=.1)
+    add('A', 'smooth', .7, 1.)                                                   # from before steps were counted
+    t = report.search_table().set_index('settings')
+    assert t.loc['s1500', 'against base there'] == '+0.00 ± 10.00' and t.loc['s1500', 'steps'] == '3.0' and t.loc['smooth', 'steps'] == ''
+    assert t.loc['FCN s1500', 'against base there'] == '+40.00 ± 0.00'           # against FCN, not InceptionTime
+    fit = report.search_by_fit().set_index('training loss')
+    assert list(fit.index) == ['below 3 %', 'above 20 %'] and list(fit.runs) == [2, 2]
+    assert fit.loc['below 3 %', 'better, worse'] == '1, 1' and fit.loc['above 20 %', 'log loss'] == '-0.50 ± 0.00'
+
+
 def test_report(bench):
     accuracy, report, tmp = bench
     rng = np.random.default_rng(0)
