@@ -24,16 +24,20 @@ KEY = ['dataset', 'arch', 'seed', 'recipe', 'epochs', 'bs', 'lr']
 
 def key_of(row): return tuple(f'{float(row[k]):g}' if k in ('epochs', 'bs', 'lr', 'seed') else str(row[k]) for k in KEY)
 
-def fit(X, y, splits, arch, seed, tfms=(), cbs=None, arch_args=None, ridge=False, **settings):
-    "Train on the first split, once, and predict the second, once: (predictions, training loss of the last epoch)"
+def trained(X, y, splits, arch, seed, tfms=(), cbs=None, arch_args=None, ridge=False, train_cbs=(), **settings):
+    "Train on the first split, once: (the run, training loss of the last epoch). `train_cbs` are callbacks of the training alone"
     from tsfast.training import RunData, RunSettings, TrainingRun, batch_transforms
     s = RunSettings(arch=arch, arch_args=arch_args or {}, seed=seed, ridge=ridge, **settings)
     tfms = [*batch_transforms(['standardize', 'nan2value']), *tfms]
     run = TrainingRun(s, RunData(X, y, splits), tfms=tfms, cbs=cbs)
     learn = run.learner()
-    with learn.no_bar(), learn.no_logging(): run.train(validate=False)
+    with learn.no_bar(), learn.no_logging(): run.train(cbs=train_cbs, validate=False)
     losses = [] if ridge else learn.recorder.losses[-len(learn.dls.train):]
-    train_loss = '' if ridge else round(float(np.mean([float(o) for o in losses])), 5)     # before predictions empty the recorder
+    return run, '' if ridge else round(float(np.mean([float(o) for o in losses])), 5)     # predictions empty the recorder
+
+def fit(*args, **kw):
+    "Train on the first split, once, and predict the second, once: (predictions, training loss of the last epoch)"
+    run, train_loss = trained(*args, **kw)
     return run.predict(), train_loss
 
 def settings(n_train, length, arch, ridge=False, **changes):

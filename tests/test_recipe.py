@@ -94,7 +94,44 @@ def test_search_reads_training_splits_alone(monkeypatch):
     train, valid = search.sample(y, 24, 0)
     assert sorted([*train, *valid]) == list(range(120)) and (y[train] == 'b').sum() == 8
     assert not np.array_equal(train, search.sample(y, 24, 1)[0]) and np.array_equal(train, search.sample(y, 24, 0)[0])
-    for c in search.CONFIGS: search.built(search.CONFIGS[c])
+    for c in search.CONFIGS: search.built(search.CONFIGS[c], 24)
+    assert search.built(search.CONFIGS['base'], 24)['epochs'] == 150
+    longer = search.built(search.CONFIGS['s1500'], 24)
+    assert longer['epochs'] == 500 and 'steps' not in longer                     # 3 steps an epoch
+
+
+def test_search_keeps_other_weights_of_a_run(monkeypatch, tmp_path):
+    search, rows = pytest.importorskip('benchmarks.recipe_search'), pytest.importorskip('benchmarks.rows')
+    monkeypatch.setattr(search, 'OUT', tmp_path/'rows.csv'); monkeypatch.setattr(search, 'CACHE', tmp_path)
+    short = dict(epochs=12, bs=8, lr=1e-2, wd=0., arch='FCN', arch_args=dict(layers=[4, 4, 4]))
+    monkeypatch.setattr(search, 'CONFIGS', dict(a=short, b=dict(short, lr=1e-3)))
+    monkeypatch.setattr(search, 'MEANS', {'a and b': ('a', 'b')})
+    for _ in range(2): search.main(['--datasets', 'ItalyPowerDemand', '--configs', 'a', 'b', '--seeds', '0'])    # the second does nothing
+    found = {r['config']: r for r in rows.read_rows(search.OUT)}
+    assert len(rows.read_rows(search.OUT)) == len(found) == 9 and set(found) == {
+        'a', 'a ema', 'a swa', 'a best', 'b', 'b ema', 'b swa', 'b best', 'a and b'}
+    assert found['a']['steps'] == '36' and 0 < float(found['a']['train_loss']) and 0.4 < float(found['a best']['train_accuracy'])
+    losses = {found[k]['log_loss'] for k in ('a', 'a ema', 'a swa')}
+    assert len(losses) == 3                                                      # different weights
+    assert found['a and b']['log_loss'] not in (found['a']['log_loss'], found['b']['log_loss'])
+
+
+def test_report_of_the_search(bench):
+    _, report, tmp = bench
+    search, rows, out = pytest.importorskip('benchmarks.recipe_search'), pytest.importorskip('benchmarks.rows'), tmp/'recipe_search.csv'
+    assert report.search_table() is None and report.search_by_fit() is None
+    add = lambda dataset, config, acc, loss, **kw: rows.append_row(
+        dict(dataset=dataset, config=config, seed=0, accuracy=acc, log_loss=loss, classes=2, **kw), out, search.FIELDS)
+    for d, acc in (('A', .8), ('B', .6)):
+        add(d, 'base', .7, 1., steps=450, train_loss=.01); add(d, 's1500', acc, 2., steps=1350, train_loss=.001)
+        add(d, 'FCN base', .5, 1., steps=450, train_loss=.5); add(d, 'FCN s1500', .9, .5, steps=1350, train_loss=.1)
+    add('A', 'smooth', .7, 1.)                                                   # from before steps were counted
+    t = report.search_table().set_index('settings')
+    assert t.loc['s1500', 'against base there'] == '+0.00 ± 10.00' and t.loc['s1500', 'steps'] == '3.0' and t.loc['smooth', 'steps'] == ''
+    assert t.loc['FCN s1500', 'against base there'] == '+40.00 ± 0.00'           # against FCN, not InceptionTime
+    fit = report.search_by_fit().set_index('training loss')
+    assert list(fit.index) == ['below 3 %', 'above 20 %'] and list(fit.runs) == [2, 2]
+    assert fit.loc['below 3 %', 'better, worse'] == '1, 1' and fit.loc['above 20 %', 'log loss'] == '-0.50 ± 0.00'
 
 
 def test_report(bench):
