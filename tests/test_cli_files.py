@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from tsfast.cli import main
 from tsfast.cli import run as room
 from tsfast.cli.files import as_options
+from tsfast.cli.given import run_settings
 from tsfast.data.recordings import read_frame
 from tsfast.inference import Predictor
-from tsfast.settings import FileSettings, settings_from
+from tsfast.settings import DEFAULTS, FileSettings, settings_from
 from tsfast.training import RunData, RunSettings, TrainingRun, data_name, file_data, file_digest, run_key, run_once
 from tsfast.training.summary import class_counts, data_summary
 
@@ -549,3 +550,34 @@ def test_files_with_gaps_and_windows_of_rows(tmp_path, capsys):
         assert main(['data', str(tmp_path/argv[0]), *argv[1:]]) == code
         said = ''.join(capsys.readouterr())
         for o in texts: assert o in said, said
+
+# ---- numbers to predict
+
+def machines(n=24, steps=60):
+    "A row for each step: the target, in hundreds, is told by the frequency of a channel"
+    rng = np.random.default_rng(5)
+    f = rng.uniform(.1, 1, n)
+    t, i = np.tile(np.arange(steps), n), np.repeat(np.arange(n), steps)
+    return pd.DataFrame(dict(machine=i, t=t, temp=np.sin(t*f[i]), rul=(1000*f[i]).round(1) + .05))
+
+def test_numbers_are_standardized(tmp_path, capsys):
+    "Said first; predictions, figures and bundles stay in the user's units; `--no-standardize-targets` leaves them as they are"
+    machines().to_csv(tmp_path/'m.csv', index=False)
+    argv = ['train', str(tmp_path/'m.csv'), *'--id machine --time t --label rul --window 20 --epochs 20 --arch FCN --device cpu --no-report'.split()]
+    mae = {}
+    for out, more in (('on', []), ('off', ['--no-standardize-targets'])):
+        assert main([*argv, *more, '--out', str(tmp_path/out)]) == 0
+        said = capsys.readouterr().out
+        assert ('; standardized for training' in said.split('epoch ')[0]) == (out == 'on')
+        mae[out] = json.loads((tmp_path/out/'results.json').read_text())['test']['mae']
+        assert settings_of(tmp_path/out)['standardize_targets'] == (out == 'on') == Predictor(tmp_path/out/'model').target.scaled
+    y = machines().groupby('machine').rul.first()
+    assert mae['on'] < .6*(y - y.mean()).abs().mean() and mae['off'] > 1.5*mae['on']
+    p = Predictor(tmp_path/'on'/'model').predict_windows(machines().drop(columns='rul'))
+    assert y.min() - 200 < p.prediction.min() < p.prediction.max() < y.max() + 200
+
+def test_an_older_run_goes_on_without_standardized_targets():
+    "It was begun without"
+    stored = {k: v for k, v in DEFAULTS.items() if k != 'standardize_targets'}
+    assert run_settings({}, stored, 'runs/x')['standardize_targets'] is False and run_settings({}, None, 'runs/x')['standardize_targets'] is True
+    assert room._is_whole(dict(settings=stored))

@@ -518,3 +518,17 @@ def test_messages_show_values_without_numpy():
     for call in calls:
         with pytest.raises(ValueError) as e: call()
         assert 'np.' not in str(e.value)
+
+# ---------------------------------------------------------------- numbers to predict have units of their own
+
+@pytest.mark.parametrize('y', [['load'], ['load', 'height']])
+def test_numbers_are_standardized_by_the_training_split(y):
+    "Every way in does so, and gives predictions back in the user's units; transforms that are given are taken as they are"
+    df = make((30,)*12).assign(load=lambda o: 500 + 40*o.load, height=lambda o: o.load*2)
+    dls = TSDataLoaders.from_df(df, id='rec', time='t', channels=channels, y=y, window=10, bs=8)
+    target, data = dls.train_ds.target, read_frame(df, id='rec', time='t', channels=channels, y=y, window=10)
+    trained = data.y[dls.train_ds.idxs.numpy()]
+    assert np.allclose(target.statistics[0], trained.mean(0)) and np.allclose(target.statistics[1], trained.std(0))
+    assert np.allclose(target.decode(target.inverse(target.encode(trained))), trained, rtol=1e-4)
+    plain = TSDataLoaders.from_series(data, tfms=[None, TSRegression()]).train_ds.target
+    assert not plain.scaled and TSDataLoaders.from_arrays(data.X, data.y, data.groups).train_ds.target.scaled

@@ -3545,6 +3545,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'tsfast.training.summary._class_lines': ( 'training/summary.html#_class_lines',
                                                                                    'tsfast/training/summary.py'),
                                          'tsfast.training.summary._range': ('training/summary.html#_range', 'tsfast/training/summary.py'),
+                                         'tsfast.training.summary._scaling': ( 'training/summary.html#_scaling',
+                                                                               'tsfast/training/summary.py'),
                                          'tsfast.training.summary._some_series': ( 'training/summary.html#_some_series',
                                                                                    'tsfast/training/summary.py'),
                                          'tsfast.training.summary._splits_text': ( 'training/summary.html#_splits_text',

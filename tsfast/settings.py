@@ -131,6 +131,7 @@ class RunSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True)
     wd:NotNegative|None = None # weight decay
     label_smoothing:Share|None = None # share of each target that is spread over all classes
     batch_tfms:list[str] = msgspec.field(default_factory=lambda: ['standardize']) # batch transforms, in the words of `batch_transform`
+    standardize_targets:bool = True # train on numbers with mean 0 and standard deviation 1 over the training split; not of data that is given
     valid_size:Share = 0. # share of the training split to hold out for validation
     patience:WholeNumber|None = None # epochs without a lower validation loss that end the training, at the best weights
     ridge:bool = False # solve the linear head in closed form instead of training

@@ -19,7 +19,7 @@ from .loader import LOADER_ARGS
 from .recordings import read_arrays, read_frame
 from .series_data import SeriesData
 from .splits import get_splits
-from .targets import TSClassification, TSRegression
+from .targets import TSClassification, TSRegression, infer_target
 
 # %% ../../nbs/data/15_factories.ipynb #070240ac
 def split_series(
@@ -122,7 +122,7 @@ def _by_group(valid_groups, codes, names, labels):
 def from_series(cls:TSDataLoaders,
     data:SeriesData, # what `read_frame`, `read_data` or `read_arrays` gives
     valid_pct:float|int=0.2, valid_idx=None, valid_groups=None, test_pct:float|int=0., seed:int|None=23, # as for `split_series`
-    tfms=None, # [transforms of X, transform of y]; default: text and whole numbers are classes, other numbers are targets of regression
+    tfms=None, # [transforms of X, transform of y]; default: text and whole numbers are classes, other numbers TSRegression(standardize=True)
     batch_tfms=None, # batch transforms, such as TSStandardize(): fitted on the training split
     bs:int=64, # batch size
     **kwargs, # of `get_ts_dls`
@@ -141,12 +141,13 @@ def _check_names(kwargs, names): # before anything is read
     if unknown: raise ValueError(_no_such_argument(unknown[0]))
 
 def _target_of(data):
-    "The transform of targets that have several dimensions; None where it is inferred"
+    "The transform of targets: numbers are standardized, since their units are unknown; None where it is inferred"
     y = data.y
     if y is None: return None
     if almost_unique(y): raise ValueError(_like_numbers(y))
-    if y.ndim == 1 and y.dtype.kind != 'f': return None
-    return None if y.ndim == 1 else [None, TSRegression() if y.dtype.kind == 'f' else TSClassification()]
+    if y.dtype.kind != 'f': return None if y.ndim == 1 else [None, TSClassification()]
+    if y.ndim == 1: infer_target(y)         # warns of numbers that look like classes
+    return [None, TSRegression(standardize=True)]
 
 _READ_NAMES = [k for k in inspect.signature(read_data).parameters if k != 'path']
 _SPLIT_NAMES = ['valid_pct', 'valid_idx', 'valid_groups', 'test_pct', 'seed', 'tfms', 'batch_tfms', 'bs']

@@ -76,7 +76,7 @@ def archive_data(
     name, kind = find_set(settings.dsid, settings.path)
     numbers = kind == 'regression'
     X, y, splits = (get_regression_data if numbers else get_UCR_data)(name, path=settings.path, split_data=False)
-    return RunData(X, y, splits, TSRegression() if numbers else TSClassification(), name)
+    return RunData(X, y, splits, TSRegression(settings.standardize_targets) if numbers else TSClassification(), name)
 
 # %% ../../nbs/training/01_data.ipynb #fd5529ee
 def hold_out(

@@ -18,7 +18,7 @@ def data_summary(
     series = SeriesData(data.X, None, data.channels, data.ids, data.groups, recording=data.recording).summary()
     res = dict(task=task_text(data), **series)
     if data.groups is not None and data.splits is not None and _are_apart(data): res['groups'] += ', each in one split alone'
-    if not data.classes and data.y is not None: res['targets'] = _range(data)
+    if not data.classes and data.y is not None: res['targets'] = _range(data) + _scaling(data)
     if data.splits is not None: res['splits'] = _splits_text(data)
     return {**res, 'notes': list(data.notes)}
 
@@ -57,6 +57,8 @@ def _splits_text(data):
         n = 0 if groups is None else len(set(groups[rows].tolist()))
         return f" ({n} group{'s'*(n > 1)})" if n else ''
     return ', '.join(f"{len(o)} {name}{of(o)}" for name, o in zip(split_names(data), data.splits))
+
+def _scaling(data): return '; standardized for training' if getattr(data.target, 'standardize', False) else ''
 
 def _range(data):
     y = np.asarray(data.y, dtype=np.float64)
