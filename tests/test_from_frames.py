@@ -532,3 +532,25 @@ def test_numbers_are_standardized_by_the_training_split(y):
     assert np.allclose(target.decode(target.inverse(target.encode(trained))), trained, rtol=1e-4)
     plain = TSDataLoaders.from_series(data, tfms=[None, TSRegression()]).train_ds.target
     assert not plain.scaled and TSDataLoaders.from_arrays(data.X, data.y, data.groups).train_ds.target.scaled
+
+def test_seeds_have_draws_of_their_own():
+    "Where groups are balanced by trying, neighbouring seeds do not try the same splits; one seed gives one split"
+    df = make((40,)*20).assign(load=0.)
+    data = read_frame(df, id='rec', time='t', channels=channels, y='act', window=5)
+    split = lambda seed: tuple(sorted(set(data.groups[split_series(data, .3, seed=seed)[1]])))
+    found = [split(seed) for seed in range(30)]
+    assert len(set(found)) >= 28 and found[:3] == [split(seed) for seed in range(3)]
+
+def test_fill_needs_freq():
+    "Otherwise nothing would be filled, and a bundle would hold it without effect"
+    for y in (long, pd.DataFrame(np.zeros((20, 5))).add_prefix('t')):
+        with pytest.raises(ValueError, match="fill='linear' without freq="): read_frame(y, fill='linear')
+    with pytest.raises(ValueError, match="fill=.*without freq="): TSDataLoaders.from_df(long, id='rec', time='t', channels=channels, fill=dict(ax='linear'))
+
+@pytest.mark.parametrize('fill, steps, words', [('none', 42, "rows between the steps are left out; fill='mean' takes the mean"), ('mean', 40, 'a step has the mean of its rows'),
+                                         (dict(ax='mean'), 42, "left out for channels without fill='mean'")])
+def test_rows_that_a_longer_step_leaves_out_are_noted(fill, steps, words):
+    fast = make((200, 200))
+    data = read_frame(fast, id='rec', time='t', channels=channels, y='kind', window=5, freq=5., fill=fill)
+    assert any(o.startswith(f'freq=5.0 made {steps} steps of 400 rows in 2 of 2 recordings: ') and words in o for o in data.notes)
+    assert not any('made' in o for o in read_frame(fast, id='rec', time='t', channels=channels, y='kind', window=5, freq=.5, fill=fill).notes)

@@ -77,7 +77,7 @@ class _Batches(_Served):
     def _series(self, X):
         "The series in one array or tensor, and the selection of the model"
         if by_channel(X): X = stacked_columns(X, self.channels, self.input_shape[0] or len(X))
-        raw = named_steps(named_series(as_frame(X), self.channels), self.columns, self.input_shape[0] or 1)
+        raw = named_steps(named_series(as_frame(X), self.channels, self.recording), self.columns, self.input_shape[0] or 1)
         X = as_long(raw, self.input_shape[1] or 0 if self._fills else 0)
         if not len(X): raise ValueError(f"X has shape {tuple(X.shape)}: no series to predict.")
         select = next((o for o in self.pipeline.preprocessing if isinstance(o, SelectSeries)), SelectSeries())

@@ -88,7 +88,7 @@ class FileSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     stride:WholeNumber|None = None # steps from the start of a window to that of the next; None: `window`
     label:Literal['majority', 'last', 'step']|None = None # target of a window; None: the most frequent class
     freq:Positive|str|None = None # time between two steps, a number or such as '1s': brings recordings to even steps
-    fill:Fill|dict[str, Fill] = 'none' # how steps that are missing are filled, for all channels or by channel
+    fill:Fill|dict[str, Fill] = 'none' # the value of each step: how one without rows is filled, or 'mean' of the rows in it; for all channels or by channel
     wide:bool|None = None # True: a row of a table is a series. False: a row is a step. None: found out
     labels:str|None = None # table of files and their labels; None: labels.csv in the folder
     sep:str|None = None # between the cells of text files; None: found out

@@ -363,7 +363,7 @@ def new(self:TSDatasets,
     X = sourced(X)
     refuse_other_order(X, y)
     given = getattr(self, 'given_shape', None)     # older pickles do not say
-    X = named_steps(named_series(as_frame(X), self._channels), self.columns, given[0] if given else 1)
+    X = named_steps(named_series(as_frame(X), self._channels, self.recording), self.columns, given[0] if given else 1)
     X = as_long(X, given[1] if pad and given else 0)
     if given and len(X) and X.shape[1] != given[0]: raise ValueError(_other_channels(X, given))
     res = copy.copy(self)

@@ -72,8 +72,8 @@ def _random(codes, names, labels, valid_pct, test_pct, seed):
 def _balanced(counts, sizes, seed, n_draws=100):
     "Of several random splits of groups the one whose validation part has most nearly the classes of all. Training has each class"
     share, best, parts = counts.sum(0)/counts.sum(), np.inf, None
-    for k in range(n_draws):
-        drawn = get_splits(len(counts), stratify=False, random_state=None if seed is None else seed + k, **sizes)
+    for draw in np.random.default_rng(seed).integers(2**63, size=n_draws):      # no other seed draws the same
+        drawn = get_splits(len(counts), stratify=False, random_state=int(draw), **sizes)
         if not counts[drawn[0]].any(0).all(): continue
         off = sum(np.abs(counts[o].sum(0)/counts[o].sum() - share).sum() for o in drawn[1:])
         if off < best: best, parts = off, drawn
@@ -175,7 +175,7 @@ def from_df(cls:TSDataLoaders,
     seed:int|None=23, # of the random split
     label=None, # target of a window: 'majority', 'last', 'step' or a function of its labels; None: the most frequent class
     freq=None, # time between two steps, '1s' or a number: brings recordings to even steps
-    fill='none', # how steps that are missing are filled, for all channels or by channel: see `even_steps`
+    fill='none', # how a step without rows is filled, or 'mean' of the rows in each; for all channels or by channel: see `even_steps`
     wide:bool|None=None, # True: a row is a series. False: a row is a time step. None: found out from the columns
     **kwargs, # of `from_series` and `get_ts_dls`: `tfms`, `batch_tfms`, `bs`, `test_pct`, …
 ):

@@ -33,7 +33,7 @@ def read_frame(
     stride:int|None=None, # steps from the start of a window to that of the next; default: `window`, so that windows do not overlap
     label=None, # target of a series: 'majority', 'last', 'step' (one for each step), or a function of the labels of its steps
     freq:str|float|None=None, # time between two steps, '1s' or a number: brings recordings to even steps
-    fill:str|dict='none', # how steps that are missing are filled, for all channels or by channel: see `even_steps`
+    fill:str|dict='none', # how a step without rows is filled, or 'mean' of the rows in each; for all channels or by channel: see `even_steps`
     wide:bool|None=None, # True: a row is a series. False: a row is a time step. None: found out from the columns
     name:str='The data frame', # how to call it in messages
 ) -> SeriesData:
@@ -41,6 +41,7 @@ def read_frame(
 
     Without `label`, all steps of a series must have one label; windows of classes may have several, of which the most frequent counts."""
     check_windows(window, stride)
+    if freq is None and fill != 'none': raise ValueError(_fill_without_freq(fill))
     index = df.index if isinstance(df, pd.DataFrame) else None
     df, levels = as_table(df, name)
     df, y, of_rows = with_row_targets(df, y, index, channels, name)
@@ -115,14 +116,16 @@ def _channel_values(df, channels, order, window, dtype):
 # %% ../../nbs/data/13_recordings.ipynb #106b7936
 def _even(parts, labels, times, cols, freq, ways, ids):
     "Each recording in even steps; the label of a step is the one recorded nearest to it"
-    out, added = ([], [], []), []
+    out, added, fewer = ([], [], []), [], []
     for i, (v, t) in enumerate(zip(parts, times)):
         lab = np.empty((len(v), 0)) if labels is None else labels[i].values.reshape(len(v), -1).astype(np.float64)
         where = 'The recording' if ids is None else f"Recording {ids[i]!r}"
         even, grid = even_steps(v, t, freq, dict(zip(cols.channels, ways)), cols.channels, where)
         for o, new in zip(out, (even.astype(np.float32), nearest_steps(lab, t, freq, len(grid), where), grid)): o.append(new)
         if len(even) > len(v): added.append(len(even) - len(v))
+        if len(even) < len(v): fewer.append((len(even), len(v)))
     if added: cols.notes.append(_added(added, freq, len(parts)))
+    if fewer: cols.notes.append(_fewer(fewer, freq, len(parts), set(ways)))
     return out[0], None if labels is None else [_as_before(l, v) for l, v in zip(labels, out[1])], out[2]
 
 def _as_before(labels, values): # they stood beside the channels
@@ -130,6 +133,12 @@ def _as_before(labels, values): # they stood beside the channels
     return replace(labels, values=values if labels.classes is None else values.astype(np.int64))
 
 def _added(added, freq, n): return f"freq={freq!r} added {sum(added)} steps in {len(added)} of {n} recordings"
+
+def _fewer(fewer, freq, n, ways):
+    steps, rows = map(sum, zip(*fewer))
+    how = "a step has the mean of its rows" if ways == {'mean'} else "rows between the steps are left out"
+    mend = '' if ways == {'mean'} else " for channels without fill='mean'" if 'mean' in ways else "; fill='mean' takes the mean of the rows of a step"
+    return f"freq={freq!r} made {steps} steps of {rows} rows in {len(fewer)} of {n} recordings: {how}{mend}"
 
 # %% ../../nbs/data/13_recordings.ipynb #f5fefff1
 def _read_wide(df, cols, y, window, stride, label, freq, fill, name):
@@ -241,6 +250,10 @@ def _two_groups(i, groups, cols, name):
 
 def _no_time_for_freq(freq, df, name):
     return f"freq={freq!r} needs the times of rows. Name their column, time=…. {name} has {list(df.columns)[:20]}."
+
+def _fill_without_freq(fill):
+    return (f"fill={fill!r} without freq=, and steps are filled where freq= brings recordings to even steps. Pass freq= as well, the time "
+            "between two steps, such as '1s' or 0.02; or leave fill out: TSNan2Value() replaces the values that are missing in a batch.")
 
 def _no_steps_in_rows(arg, v, name):
     return f"{name} has a row for each series, and {arg}={v!r} is for rows that are time steps. Leave it out, or pass wide=False."
