@@ -15,6 +15,7 @@ import torch
 from fastcore.basics import listify
 from ..core import as_device, is_source, pick_name
 from ..data import preprocessing
+from ..data.archive import find_set as set_here, set_channels
 from ..data.core import TSDataLoaders, TSDatasets
 from ..data.external import get_regression_data, get_UCR_data, list_UCR
 from ..data.factories import split_series
@@ -76,7 +77,9 @@ def archive_data(
     name, kind = find_set(settings.dsid, settings.path)
     numbers = kind == 'regression'
     X, y, splits = (get_regression_data if numbers else get_UCR_data)(name, path=settings.path, split_data=False)
-    return RunData(X, y, splits, TSRegression(settings.standardize_targets) if numbers else TSClassification(), name)
+    found = set_here(name, settings.path)
+    channels = found and set_channels(found[1], X.shape[1])
+    return RunData(X, y, splits, TSRegression(settings.standardize_targets) if numbers else TSClassification(), name, channels or None)
 
 # %% ../../nbs/training/01_data.ipynb #fd5529ee
 def hold_out(
