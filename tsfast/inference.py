@@ -40,6 +40,7 @@ class _Served:
         _check_bs(bs)
         self.config, self.bs, self.shape, self.pipeline = cfg, int(bs), (cfg['series']['channels'], cfg['series']['length']), pipeline
         self.target = TSTarget.from_config(cfg['target'], (pipeline.mean, pipeline.std))
+        self.target.names = cfg.get('targets')
         self._bound = _bound_to_length(pipeline, self.target, self.shape[1])
         self._fills = any(o.fills_missing for o in pipeline.preprocessing)
         self.classes = None if self.target.vocab is None else as_labels(self.target.vocab)

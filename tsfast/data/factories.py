@@ -17,7 +17,7 @@ from .files import read_data
 from .labels import almost_unique
 from .loader import LOADER_ARGS
 from .recordings import read_arrays, read_frame
-from .series_data import SeriesData
+from .series_data import SeriesData, describe_series
 from .splits import get_splits
 from .targets import TSClassification, TSRegression, infer_target
 
@@ -133,7 +133,7 @@ def from_series(cls:TSDataLoaders,
     kwargs.setdefault('times', data.times)
     splits = split_series(data, valid_pct, valid_idx, valid_groups, test_pct, seed)
     dls = get_ts_dls(data.X, data.y, splits=splits, tfms=tfms, batch_tfms=batch_tfms, bs=bs, channels=data.channels, **kwargs)
-    for dl in dls.loaders: dl.dataset.recording, dl.dataset.columns = data.recording, data.columns
+    for dl in dls.loaders: describe_series(dl.dataset, data)
     return dls
 
 def _check_names(kwargs, names): # before anything is read

@@ -80,7 +80,9 @@ def _read_long(df, cols, y, window, stride, label, freq, fill, name):
     settings = RecordingSettings(id=[str(c) for c in cols.id], time=None if cols.time is None else str(cols.time), freq=freq, window=window,
                                  stride=None if window is None else stride or window, fill=_as_text(fill))
     data = cut_recordings(parts, ids, groups, settings, labels=labels, times=times, even=even, label=label, name=name)
-    return replace(data, channels=[str(c) for c in cols.channels], notes=[*cols.notes, *data.notes])
+    return replace(data, channels=[str(c) for c in cols.channels], targets=_several(cols), notes=[*cols.notes, *data.notes])
+
+def _several(cols): return [str(c) for c in cols.y] if len(cols.y) > 1 else None
 
 def _as_text(fill): return {str(k): v for k, v in fill.items()} if isinstance(fill, dict) else fill
 
@@ -155,7 +157,7 @@ def _read_wide(df, cols, y, window, stride, label, freq, fill, name):
     as_array = lambda o, dtype: np.stack([o[c].to_numpy(dtype, na_value=np.nan) for c in steps], axis=1)
     warn_lost_digits(as_array(df.iloc[sample], np.float64), names=None if names == [None] else names)
     data = SeriesData(as_array(df, np.float32), None, None if names == [None] else [str(c) for c in names], ids, groups,
-                      columns=step_names(chain(*steps)), notes=cols.notes)
+                      columns=step_names(chain(*steps)), targets=_several(cols), notes=cols.notes)
     if window is not None: return _windows_of_rows(data, targets, window, stride, name)
     return data if targets is None else with_targets(data, targets, targets.values, None, name)
 
@@ -174,7 +176,7 @@ def _windows_of_rows(data, targets, window, stride, name):
     ids = np.arange(len(data)) if data.ids is None else data.ids
     settings = RecordingSettings(window=window, stride=stride or window)
     out = cut_recordings(parts, ids, ids if data.groups is None else data.groups, settings, labels=labels, name=name)
-    return replace(out, channels=data.channels, notes=data.notes)
+    return replace(out, channels=data.channels, targets=data.targets, notes=data.notes)
 
 def _repeated(targets, parts): # one target for each recording, for its steps
     return [targets.take(np.full(len(p), i)) for i, p in enumerate(parts)]

@@ -10,7 +10,7 @@ __all__ = ['MATRIX', 'POINTS', 'is_forecast', 'last_values', 'scored', 'summary'
 import numpy as np
 import torch
 from ..interpret.calibration import expected_calibration_error
-from .data import ROWS, channel_names
+from .data import ROWS, channel_names, output_names
 from .evidence import (VALUES, Evidence, LeftOut, class_numbers, label_matrix, n_not_finite, number_arrays, some_of,
                                     training_targets)
 from .page import cell, count, decimal, figure, figures, number, pairs, shaded, shown, table
@@ -239,7 +239,7 @@ def _number_parts(ev):
         by_channel = zip(*(o.reshape(-1, *d).swapaxes(0, 1) for o in (true, pred)))
         rows = [(name, *number_scores(*o).values()) for name, o in zip(channel_names(ev), by_channel)]
         return [table('Scores of each channel, over all steps ahead', head('channel'), rows[:ROWS]), figures(_ahead(ev, true, pred))]
-    names = [f'output {i}' for i in range(k)] if d is None else [f'output {i}' for i in np.ndindex(*d)]
+    names = output_names(ev, k)
     parts = [_scatters(ev, true, pred, names)]
     if k == 1: return parts
     rows = [(names[i], *number_scores(true[:, i], pred[:, i]).values()) for i in range(min(k, ROWS))]

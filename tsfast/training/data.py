@@ -19,7 +19,7 @@ from ..data.archive import find_set as set_here, set_channels
 from ..data.core import TSDataLoaders, TSDatasets
 from ..data.external import get_regression_data, get_UCR_data, list_UCR
 from ..data.factories import split_series
-from ..data.series_data import SeriesData
+from ..data.series_data import SeriesData, describe_series
 from ..data.sources import sourced
 from ..data.splits import get_splits
 from ..data.targets import TSClassification, TSRegression
@@ -43,6 +43,7 @@ class RunData:
     notes:list = field(default_factory=list) # what was understood or done without being asked for, in words
     digest:str|None = None # of the content of the files that the series come from
     columns:list|None = None # names of the columns of a wide table, channel after channel
+    targets:list|None = None # names of several numbers to predict
 
     def __post_init__(self):
         self.X = sourced(self.X)
@@ -178,8 +179,7 @@ def run_loaders(
 ) -> TSDataLoaders: # training split first; an empty one follows if there is no other
     "Loaders over the splits of a run"
     ds = TSDatasets(data.X, data.y, tfms=[None, data.target], splits=data.splits, channels=data.channels)
-    ds.recording = data.recording
-    if data.columns is not None: ds.columns = data.columns
+    describe_series(ds, data)
     parts = [ds.subset(i) for i in range(ds.n_subsets)]
     if len(parts) == 1:
         parts.append(ds[torch.arange(0)])    # type: ignore[index]   # `__getitem__` is patched in

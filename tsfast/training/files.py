@@ -42,7 +42,7 @@ def from_series(cls:RunData,
     if splits is None:
         splits = parts_of(data, rows, test_size, seed)
         if in_time(data, rows): data.notes.append(_split_in_time(len(rows) - sum(map(len, splits))))
-    more = {k: getattr(data, k) for k in ('channels', 'columns', 'recording', 'ids', 'groups', 'starts', 'ends', 'notes')}
+    more = {k: getattr(data, k) for k in ('channels', 'columns', 'targets', 'recording', 'ids', 'groups', 'starts', 'ends', 'notes')}
     return RunData(data.X, y, splits, target, name, **more)
 
 def task_of(
