@@ -554,3 +554,22 @@ def test_rows_that_a_longer_step_leaves_out_are_noted(fill, steps, words):
     data = read_frame(fast, id='rec', time='t', channels=channels, y='kind', window=5, freq=5., fill=fill)
     assert any(o.startswith(f'freq=5.0 made {steps} steps of 400 rows in 2 of 2 recordings: ') and words in o for o in data.notes)
     assert not any('made' in o for o in read_frame(fast, id='rec', time='t', channels=channels, y='kind', window=5, freq=.5, fill=fill).notes)
+
+def test_a_stated_target_leaves_y_a_channel(tmp_path):
+    "x and y are axes where the target is named otherwise; without a target y is asked about, and other names of targets in any case"
+    df = long[['rec', 't', 'ax', 'ay', 'kind']].rename(columns=dict(ax='x', ay='y'))
+    kinds = df.groupby('rec').kind.first()
+    for y in ('kind', kinds.to_dict()): assert read_frame(df.drop(columns=[] if y == 'kind' else 'kind'), id='rec', time='t', y=y).channels == ['x', 'y']
+    for i, g in df.groupby('rec'): g[['t', 'x', 'y']].to_csv(tmp_path/f'{i}.csv', index=False)
+    kinds.rename_axis('file').rename('label').to_csv(tmp_path/'labels.csv')
+    assert TSDataLoaders.from_folder(tmp_path, time='t', bs=2, valid_pct=2, batch_tfms=TSNan2Value()).channels == ['x', 'y']
+    with pytest.raises(ValueError, match="'y' is the target by its name"): read_frame(df.drop(columns='kind'), id='rec', time='t')
+    with pytest.raises(ValueError, match="'label' is the target by its name"): read_frame(df.rename(columns=dict(y='label')), id='rec', time='t', y='kind')
+
+def test_messages_name_the_target_that_was_named():
+    "A channel or an id that was taken for the target leaves the true one over, and what was named is likely the mistake"
+    df = long[['rec', 't', 'ax', 'ay', 'kind']]
+    with pytest.raises(ValueError, match="column 'kind' holds text.* The target was named as y='ax', which holds numbers, 163 different ones in 163 rows"): read_frame(df, id='rec', time='t', y='ax', label='last')
+    wide = pd.DataFrame(np.zeros((8, 6))).add_prefix('t').assign(id=list('abcdefgh'), label=list('uv')*4)
+    with pytest.raises(ValueError, match="'label' is no time step.*named as y='id', which holds text, 8 different ones in 8 rows") as e: read_frame(wide, y='id')
+    assert "named as --label id, which holds text" in as_options(str(e.value))

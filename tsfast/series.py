@@ -35,7 +35,8 @@ def channels_last_message(
     name:str='X', # how to call the series
 ) -> str:
     "The warning for series of few steps and many channels"
-    mend = f"pass {name}.transpose(0, 2, 1)" if name.isidentifier() else "transpose it and write it again: X.transpose(0, 2, 1), or x.T for a file with one series"
+    mend = f"pass {name}.transpose(0, 2, 1)" if name.isidentifier() else \
+           "write it transposed: X.transpose(0, 2, 1), or x.T for a file with one series"
     return (f"{name} has shape {tuple(shape)}, and is read as series of {shape[2]} step{'s'*(shape[2] > 1)} "
             f"with {shape[1]} channels. If it is channels-last, (n_series, length, n_channels), {mend}.")
 

@@ -71,7 +71,9 @@ class WindowPredictions(_Windowed):
     ): # data frame: start and end (first and last step, or their times), label or prediction, and p(class)
         """Predictions for the windows of a recording, or of each recording of a frame.
 
-        Rows of a frame are sorted by time within each recording. Windows begin at the first step, as those of `SlidingWindow`. With `average=True` a row has `step` (or `time`); a step that no
+        Rows of a frame are sorted by time within each recording. Windows begin at the first step, as those of `SlidingWindow`.
+
+        With `average=True` a row has `step` (or `time`); a step that no
         window holds has no row. A model that gives a label for each step always has rows for steps"""
         import pandas as pd
         plan = self._plan(stride, window, average, last, bs, inputs)

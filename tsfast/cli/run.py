@@ -94,7 +94,8 @@ def _taken(out, names):
 def _is_whole(run):
     "Are all settings there? Older versions have no `patience`, `data` and `standardize_targets`"
     from tsfast.settings import DEFAULTS
-    return isinstance(run, dict) and isinstance(run.get('settings'), dict) and {*DEFAULTS} - {'patience', 'data', 'standardize_targets'} <= {*run['settings']}
+    if not isinstance(run, dict) or not isinstance(run.get('settings'), dict): return False
+    return {*DEFAULTS} - {'patience', 'data', 'standardize_targets'} <= {*run['settings']}
 
 def check_out(
     out:Path, # folder of the run
@@ -139,7 +140,8 @@ def _introduce(run):
     import torch
     from tsfast.models.utils import count_parameters
     s, dls, n = run.settings, run.dls(), [len(o) for o in run.data.splits]
-    kind = f"{dls.c} classes" if run.data.classes else f"numbers as targets{', standardized'*getattr(run.data.target, 'standardize', False)}"
+    scaled = ', standardized'*getattr(run.data.target, 'standardize', False)
+    kind = f"{dls.c} classes" if run.data.classes else f"numbers as targets{scaled}"
     held_out = f', {n[1]} held-out' if s.valid_size else ''
     if run.added_fill: print(_filled_with(s.batch_tfms))
     if s.data is None:

@@ -122,7 +122,7 @@ def _by_group(valid_groups, codes, names, labels):
 def from_series(cls:TSDataLoaders,
     data:SeriesData, # what `read_frame`, `read_data` or `read_arrays` gives
     valid_pct:float|int=0.2, valid_idx=None, valid_groups=None, test_pct:float|int=0., seed:int|None=23, # as for `split_series`
-    tfms=None, # [transforms of X, transform of y]; default: text and whole numbers are classes, other numbers TSRegression(standardize=True)
+    tfms=None, # [transforms of X, transform of y]; default: text and whole numbers are classes, others TSRegression(standardize=True)
     batch_tfms=None, # batch transforms, such as TSStandardize(): fitted on the training split
     bs:int=64, # batch size
     **kwargs, # of `get_ts_dls`

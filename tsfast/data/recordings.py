@@ -33,7 +33,7 @@ def read_frame(
     stride:int|None=None, # steps from the start of a window to that of the next; default: `window`, so that windows do not overlap
     label=None, # target of a series: 'majority', 'last', 'step' (one for each step), or a function of the labels of its steps
     freq:str|float|None=None, # time between two steps, '1s' or a number: brings recordings to even steps
-    fill:str|dict='none', # how a step without rows is filled, or 'mean' of the rows in each; for all channels or by channel: see `even_steps`
+    fill:str|dict='none', # how a step without rows is filled, or 'mean' of the rows in each; also by channel: see `even_steps`
     wide:bool|None=None, # True: a row is a series. False: a row is a time step. None: found out from the columns
     name:str='The data frame', # how to call it in messages
 ) -> SeriesData:
@@ -47,7 +47,8 @@ def read_frame(
     df, y, of_rows = with_row_targets(df, y, index, channels, name)
     targets = None if isinstance(y, (dict, pd.Series)) else y
     asks = window is not None or freq is not None or label is not None
-    cols = find_columns(df, id, time, channels, targets, group, levels=levels, long=asks, wide=wide, name=name)
+    cols = find_columns(df, id, time, channels, targets, group, levels=levels, long=asks, wide=wide,
+                        targets=y is not None, name=name)
     if of_rows is not None and cols.id: check_row_or_id(of_rows, *row_keys(df, cols.id, name))
     read = _read_wide if cols.wide else _read_long
     return read(df, cols, y, window, stride, label, as_freq(freq), fill, name)
@@ -139,7 +140,8 @@ def _added(added, freq, n): return f"freq={freq!r} added {sum(added)} steps in {
 def _fewer(fewer, freq, n, ways):
     steps, rows = map(sum, zip(*fewer))
     how = "a step has the mean of its rows" if ways == {'mean'} else "rows between the steps are left out"
-    mend = '' if ways == {'mean'} else " for channels without fill='mean'" if 'mean' in ways else "; fill='mean' takes the mean of the rows of a step"
+    mend = " for channels without fill='mean'" if 'mean' in ways else "; fill='mean' takes the mean of the rows of a step"
+    if ways == {'mean'}: mend = ''
     return f"freq={freq!r} made {steps} steps of {rows} rows in {len(fewer)} of {n} recordings: {how}{mend}"
 
 # %% ../../nbs/data/13_recordings.ipynb #f5fefff1

@@ -40,8 +40,8 @@ class SeriesData:
     def summary(self) -> dict: # what -> a short text
         "What the data holds, for a look before training"
         n, c, _ = self.X.shape
-        names, comma = self.channels or [], '; ' if any(',' in o for o in self.channels or ()) else ', '
-        names = f": {comma.join(names[:8])}{f'{comma}…' if c > 8 else ''}" if names else ''
+        comma = '; ' if any(',' in o for o in self.channels or ()) else ', '
+        names = '' if self.channels is None else f": {comma.join(self.channels[:8])}{f'{comma}…' if c > 8 else ''}"
         lengths, missing = _ends(self.X)
         out = dict(series=f"{n}{self._origin()}", channels=f"{c}{names}", steps=_steps_of(lengths), missing=_missing_of(lengths*c, missing))
         if self.y is not None: out['targets'] = _targets_of(self.y)

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import torch
 from fastcore.xml import Li, Td, Ul
+from ..core import natural_order
 from ..data.series_data import task_words
 from ..models.scaling import padding_mask
 from ..series import series_lengths
@@ -101,7 +102,7 @@ def _class_table(ev):
     what = 'labels' if many else 'classes'
     more = '' if len(ev.classes) <= ROWS else f', the first {ROWS} of {len(ev.classes):,}'
     unit = 'steps' if ev.target.by_step else 'series'
-    rows = [(c, *(int(n[i]) for n in by_split.values())) for i, c in enumerate(ev.classes[:ROWS])]
+    rows = [(ev.classes[i], *(int(n[i]) for n in by_split.values())) for i in natural_order(ev.classes)[:ROWS]]
     return table(f'The {what}{more}: number of {unit}', ['label' if many else 'class', *by_split], rows), by_split
 
 def _range(y): # least, mean, median and greatest of the known numbers, and the share of the others

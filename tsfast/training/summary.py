@@ -7,6 +7,7 @@ __all__ = ['data_summary', 'task_text', 'class_counts', 'split_names', 'summary_
 
 # %% ../../nbs/training/01b_summary.ipynb #09e5ec38
 import numpy as np
+from ..core import natural_order
 from ..data.drawing import MAX_NAMES, MAX_PANELS, add_legend, draw_channels, draw_panels
 from ..data.series_data import SeriesData, task_words
 from .data import RunData
@@ -38,7 +39,8 @@ def class_counts(
     y, splits = np.asarray(data.y), (data.train,) if data.splits is None else data.splits
     classes = np.unique(y)
     counts = [dict(zip(*(o.tolist() for o in np.unique(y[rows], return_counts=True)))) for rows in splits]
-    return {c: [o.get(c, 0) for o in counts] for c in classes.tolist()}
+    classes = classes[natural_order(classes.tolist())].tolist()
+    return {c: [o.get(c, 0) for o in counts] for c in classes}
 
 # %% ../../nbs/training/01b_summary.ipynb #523d03e3
 def split_names(
