@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import matplotlib.pyplot as plt
 import pytest
 import torch
 
 from tsfast.bundle import check_config
 from tsfast.data.core import get_ts_dl, get_ts_dls
 from tsfast.data.inputs import channel_numbers, short_list
+from tsfast.data.files import read_data
 from tsfast.data.panels import frame_channels, named_series, ordered_channels, panel_frames
 from tsfast.data.preprocessing import TSNan2Value, TSStandardize
 from tsfast.data.steps import RecordingSettings
@@ -19,6 +21,9 @@ from tsfast.estimators import TSNetClassifier
 from tsfast.inference import CONFIG, Predictor
 from tsfast.learner import load_learner, ts_learner
 from tsfast.models.fcn import FCN
+from tsfast.settings import RunSettings
+from tsfast.training import RunData, archive_data
+from tsfast.training.summary import data_summary, draw_series
 import tsfast.interpret  # noqa: F401
 
 root = Path(__file__).resolve().parents[1]
@@ -309,3 +314,47 @@ def test_a_tensor_knows_its_names_but_no_pickle_its_data():
     assert x.source[0] is dls.train.dataset and torch.equal(x[3:5].source[1], x.source[1][3:5])
     again = pickle.loads(pickle.dumps(x))
     assert type(again) is TSTensor and again.source is None and torch.equal(again, x) and copy.deepcopy(x).source is None
+
+
+# ---- sets of the archives, and pictures of many channels
+
+HEAD = """#1. Hand left, X
+#2. Hand left, Y
+#  3) Hand right, X
+#
+#The classes:
+#1: up
+#2: down
+@problemName Gesture
+@dimensions 3
+@classLabel true a b
+@data
+"""
+
+def write_set(folder, head=HEAD):
+    (folder/'Gesture').mkdir(exist_ok=True)
+    for part in ('TRAIN', 'TEST'):
+        rows = ''.join(':'.join(','.join(f'{o:.2f}' for o in rng.normal(size=8)) for _ in range(3)) + f':{"ab"[i % 2]}\n' for i in range(8))
+        (folder/'Gesture'/f'Gesture_{part}.ts').write_text(head + rows)
+
+def test_names_in_the_comments_of_a_set(tmp_path):
+    "A numbered list with an entry for each channel; other lists, and one that may be of the classes, are none"
+    write_set(tmp_path)
+    names = ['Hand left, X', 'Hand left, Y', 'Hand right, X']
+    data = archive_data(RunSettings(dsid='gesture', path=str(tmp_path)))
+    assert data.channels == names == read_data(tmp_path/'Gesture'/'Gesture_TRAIN.ts').channels and 'Hand left, X' in data_summary(data)['channels']
+    assert read_data(tmp_path/'Gesture'/'Gesture_TRAIN.ts', channels=list('abc')).channels == ['a', 'b', 'c']
+    for head in (HEAD.replace('#2. Hand left, Y\n', ''), HEAD.replace('Y\n', 'X\n'), HEAD.replace('true a b', 'true a b c'), HEAD.split('#\n')[1]):
+        write_set(tmp_path, head)
+        assert archive_data(RunSettings(dsid='gesture', path=str(tmp_path))).channels is None
+
+@pytest.mark.parametrize('C, named', [(3, True), (3, False), (14, True), (14, False)])
+def test_channels_of_a_picture_of_data_are_told(C, named):
+    "By a legend, or by a panel for each of many channels"
+    names = [f'c{i} $' for i in range(C)] if named else None
+    fig = draw_series(RunData(rng.normal(size=(12, C, 20)), np.array(list('ab')*6), channels=names))
+    if C == 3: assert [o.get_text() for o in fig.legends[0].get_texts()] == (['c0 \\$', 'c1 \\$', 'c2 \\$'] if named else ['0', '1', '2'])
+    else:
+        assert not fig.legends and [len(o.child_axes) for o in fig.axes[:3]] == [C]*3
+        assert [o.get_ylabel() for o in fig.axes[0].child_axes][:2] == (['c0 \\$', 'c1 \\$'] if named else ['0', '1'])
+    plt.close(fig)

@@ -1,5 +1,5 @@
 "`tsfast train` and `tsfast data` on files of one's own: what is understood, what is refused, what is left behind"
-import json, os, shutil
+import json, os, re, shutil
 
 import msgspec
 import numpy as np
@@ -8,12 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tsfast.bundle import check_config
 from tsfast.cli import main
 from tsfast.cli import run as room
 from tsfast.cli.files import as_options
+from tsfast.cli.given import run_settings
 from tsfast.data.recordings import read_frame
 from tsfast.inference import Predictor
-from tsfast.settings import FileSettings, settings_from
+from tsfast.settings import DEFAULTS, FileSettings, settings_from
 from tsfast.training import RunData, RunSettings, TrainingRun, data_name, file_data, file_digest, run_key, run_once
 from tsfast.training.summary import class_counts, data_summary
 
@@ -549,3 +551,85 @@ def test_files_with_gaps_and_windows_of_rows(tmp_path, capsys):
         assert main(['data', str(tmp_path/argv[0]), *argv[1:]]) == code
         said = ''.join(capsys.readouterr())
         for o in texts: assert o in said, said
+
+# ---- numbers to predict
+
+def machines(n=24, steps=60):
+    "A row for each step: the target, in hundreds, is told by the frequency of a channel"
+    rng = np.random.default_rng(5)
+    f = rng.uniform(.1, 1, n)
+    t, i = np.tile(np.arange(steps), n), np.repeat(np.arange(n), steps)
+    return pd.DataFrame(dict(machine=i, t=t, temp=np.sin(t*f[i]), rul=(1000*f[i]).round(1) + .05))
+
+def test_numbers_are_standardized(tmp_path, capsys):
+    "Said first; predictions, figures and bundles stay in the user's units; `--no-standardize-targets` leaves them as they are"
+    machines().to_csv(tmp_path/'m.csv', index=False)
+    argv = ['train', str(tmp_path/'m.csv'), *'--id machine --time t --label rul --window 20 --epochs 20 --arch FCN --device cpu --no-report'.split()]
+    mae = {}
+    for out, more in (('on', []), ('off', ['--no-standardize-targets'])):
+        assert main([*argv, *more, '--out', str(tmp_path/out)]) == 0
+        said = capsys.readouterr().out
+        assert ('; standardized for training' in said.split('epoch ')[0]) == (out == 'on')
+        mae[out] = json.loads((tmp_path/out/'results.json').read_text())['test']['mae']
+        assert settings_of(tmp_path/out)['standardize_targets'] == (out == 'on') == Predictor(tmp_path/out/'model').target.scaled
+    y = machines().groupby('machine').rul.first()
+    assert mae['on'] < .6*(y - y.mean()).abs().mean() and mae['off'] > 1.5*mae['on']
+    p = Predictor(tmp_path/'on'/'model').predict_windows(machines().drop(columns='rul'))
+    assert y.min() - 200 < p.prediction.min() < p.prediction.max() < y.max() + 200
+
+def test_an_older_run_goes_on_without_standardized_targets():
+    "It was begun without"
+    stored = {k: v for k, v in DEFAULTS.items() if k != 'standardize_targets'}
+    assert run_settings({}, stored, 'runs/x')['standardize_targets'] is False and run_settings({}, None, 'runs/x')['standardize_targets'] is True
+    assert room._is_whole(dict(settings=stored))
+
+
+# ---- what predictions and reports call series and targets
+
+@pytest.mark.parametrize('suffix', ['csv', 'parquet'])
+def test_predictions_are_called_by_the_ids(tmp_path, capsys, suffix):
+    "Of a table with a row for each series, as they are written there; with --shard, too"
+    df = wide().rename(columns=lambda c: f't{c}' if c.isdigit() else c).assign(patient=[f'{i:03}' for i in range(40)])
+    write = lambda df, name: (df.to_csv if suffix == 'csv' else df.to_parquet)(tmp_path/f'{name}.{suffix}', index=False)
+    write(df, 'w')
+    assert run(tmp_path/f'w.{suffix}', '--id', 'patient', '--label', 'label', out=tmp_path/'o') == 0
+    write(df[::-1].drop(columns='label'), 'new')
+    for more, rows in (([], slice(None)), (['--shard', '2/2', '--bs', '16'], slice(16, 32))):
+        assert main(['predict', str(tmp_path/'o'), str(tmp_path/f'new.{suffix}'), '--out', str(tmp_path/'p.csv'), *more]) == 0
+        p = pd.read_csv(tmp_path/'p.csv', dtype={'patient': str})
+        assert list(p.columns[:2]) == ['patient', 'prediction'] and p.patient.tolist() == df.patient[::-1].tolist()[rows]
+    write(df.drop(columns=['patient', 'label']), 'bare')
+    assert main(['predict', str(tmp_path/'o'), str(tmp_path/f'bare.{suffix}'), '--out', str(tmp_path/'p.csv')]) == 0
+    assert pd.read_csv(tmp_path/'p.csv').series.tolist() == list(range(40))
+
+def test_several_targets_keep_their_names(tmp_path, capsys):
+    "In predictions of series and of windows, by the bundle alone, and in the report"
+    df = machines().assign(wear=lambda o: o.rul/100, start=lambda o: -o.rul)
+    df.to_csv(tmp_path/'m.csv', index=False)
+    argv = ['train', str(tmp_path/'m.csv'), *'--id machine --time t --label rul wear start --channels temp --window 20'.split(), *[o for o in TINY if o != '--no-report']]
+    assert main([*argv, '--out', str(tmp_path/'o')]) == 0
+    shutil.copytree(tmp_path/'o'/'model', tmp_path/'b')
+    p = Predictor(tmp_path/'b')
+    assert p.target.names == ['rul', 'wear', 'start'] and p.config['format_version'] == 6
+    table = p.predict_windows(df)
+    assert list(table.columns) == ['machine', 'start', 'end', 'rul', 'wear', 'prediction_start']
+    assert np.allclose(table[['rul', 'wear', 'prediction_start']], p.predict(file_data(settings_from(settings_of(tmp_path/'o'))).X), rtol=1e-4)
+    text = (tmp_path/'o'/'report.html').read_text()
+    assert 'output 0' not in text and 'of wear' in text
+    np.save(tmp_path/'x.npy', file_data(settings_from(settings_of(tmp_path/'o'))).X[:5])
+    assert main(['predict', str(tmp_path/'b'), str(tmp_path/'x.npy'), '--out', str(tmp_path/'p.csv')]) == 0
+    assert list(pd.read_csv(tmp_path/'p.csv').columns) == ['series', 'rul', 'wear', 'prediction_start']
+    cfg = json.loads((tmp_path/'b'/'config.json').read_text())
+    with pytest.raises(ValueError, match='targets is .* 3 names, each once'): check_config({**cfg, 'targets': ['rul', 'wear']})
+
+@pytest.mark.parametrize('times, words', [(lambda t: t, r'\(\d+, from \d+\)'), (lambda t: pd.Timestamp('2024') + pd.to_timedelta(t, unit='h'), r'\(\d+, from 2024-01-0\d \d\d:00:00\)'), (None, r'\(\d+, from step \d+\)')])
+def test_a_report_names_windows(tmp_path, capsys, times, words):
+    "By their recording and their first step"
+    df = machines(8)
+    df = df.drop(columns='t') if times is None else df.assign(t=times(df.t))
+    df.to_csv(tmp_path/'m.csv', index=False)
+    time = [] if times is None else ['--time', 't']
+    argv = ['train', str(tmp_path/'m.csv'), *'--id machine --label rul --window 20'.split(), *time, *[o for o in TINY if o != '--no-report']]
+    assert main([*argv, '--out', str(tmp_path/'o')]) == 0
+    said = re.findall(r'Series \d+ [^:]*(?::\d\d:\d\d)?[^:]*:', (tmp_path/'o'/'report.html').read_text())
+    assert said and all(re.search(words, o) for o in said)

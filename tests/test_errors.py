@@ -1,4 +1,6 @@
 "Bad inputs, each with the message it gets: what was seen, what was expected, how to mend it. `nbs/explanations/10_errors.ipynb` shows them to readers"
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -339,3 +341,14 @@ def test_frames_of_other_libraries(kind):
     with pytest.raises(ValueError, match="from_df.*id='id', time='time'"): check_series(kind(long))
     assert np.array_equal(SlidingWindow(4)(kind(days))[0], SlidingWindow(4)(days)[0])
     with pytest.raises(ValueError, match='not in time order'): SlidingWindow(4)(kind(days[::-1]))
+
+def test_channels_last_of_many_steps():
+    "A few steps of far more channels; many channels of an EEG are none, nor are features"
+    for shape, warns in [((20, 300, 3), True), ((20, 160, 16), True), ((20, 128, 16), False), ((20, 3, 300), False), ((20, 400, 1), False), ((20, 400, 40), False)]:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter('always')
+            check_series(np.zeros(shape, np.float32))
+            check_series(np.zeros(shape, np.float32), 'a/b.npy')
+        said = [str(o.message) for o in seen]
+        assert bool(said) == warns
+        if warns: assert 'pass X.transpose(0, 2, 1)' in said[0] and 'a/b.npy.transpose' not in said[1] and 'x.T for a file with one series' in said[1]

@@ -244,14 +244,22 @@ def test_ids_with_leading_zeros(tmp_path):
     assert read_table(tmp_path/'text.tsv').to_dict('list') == dict(subject=['007', '007'], v=[12, 13])
 
 @pytest.mark.parametrize('word', ['None', 'NA', 'N/A', 'null'])
-def test_classes_that_pandas_takes_for_missing(tmp_path, word):
+def test_labels_that_pandas_takes_for_missing(tmp_path, word):
+    "They are missing from a file, too, and the warning says how they would be a class; elsewhere such a word is text among other text"
     for i, p in enumerate(parts): write(p, tmp_path/f'{i}.csv')
-    (tmp_path/'labels.csv').write_text('file,label\n' + ''.join(f'{i},{[word, "ab"][i % 2]}\n' for i in range(4)))
-    assert read_data(tmp_path, time='t').y.tolist() == [word, 'ab']*2
+    (tmp_path/'labels.csv').write_text('file,label\n' + ''.join(f'{i},{[word, "ab", "cd"][i % 3]}\n' for i in range(4)))
+    with pytest.warns(UserWarning) as seen: assert read_data(tmp_path, time='t').y.tolist() == ['ab', 'cd']
+    said = [str(o.message) for o in seen]
+    assert any(f"column 'label' holds '{word}' in 2 of 4 rows" in o and 'keep_default_na=False' in o for o in said)
+    assert any("2 of 4 files have no label in column 'label'" in o and 'the first is 0.csv' in o for o in said)
     df = long.assign(state=long.state.replace('broken', word), note=1.)
-    df.loc[3, 'note'] = None
-    data = read_data(write(df, tmp_path/'long.csv'), **{**roles, 'y': 'state'})
-    assert data.y.tolist() == ['ok', word]*2 and np.isnan(data.X).sum() == np.isnan(want.X).sum() + 31*4 - len(long) + 1
+    file = write(df, tmp_path/'long.csv')
+    with pytest.warns(UserWarning) as seen: data = read_data(file, **{**roles, 'y': 'state'})
+    assert f"'{word}' in " in str(seen[0].message) and 'read as a missing value' in str(seen[0].message) and '2 of 4 series have no target' in str(seen[1].message)
+    with pytest.warns(UserWarning, match='2 of 4 series have no target'): other = read_frame(pd.read_csv(file), **{**roles, 'y': 'state'})
+    assert data.y.tolist() == other.y.tolist() == ['ok']*2 and data.ids.tolist() == other.ids.tolist()
+    kept = read_frame(pd.read_csv(file, keep_default_na=False, na_values=['']), **{**roles, 'y': 'state'})
+    assert kept.y.tolist() == ['ok', word]*2
     (tmp_path/'gap.csv').write_text(f'label,0,1\n{word},1.5,2\n,1,{word}\nx,1,2\n')
     assert read_table(tmp_path/'gap.csv').isna().to_numpy().tolist() == [[False]*3, [True, False, True], [False]*3]
 
@@ -296,7 +304,7 @@ def test_whole_numbers_with_a_gap_are_classes(tmp_path, suffix):
 def test_whole_numbers_with_a_gap_in_a_table_of_labels(tmp_path):
     for i, p in enumerate(parts): write(p, tmp_path/f'{i}.csv')
     (tmp_path/'labels.csv').write_text('file,label\n0,1\n1,2\n2,\n3,2\n')
-    with pytest.warns(UserWarning, match='1 of 4 series have no target in y, and are left out'): data = read_data(tmp_path, time='t')
+    with pytest.warns(UserWarning, match="1 of 4 files have no label in column 'label' of .*, and are left out; the first is 2.csv"): data = read_data(tmp_path, time='t')
     assert data.y.dtype.kind == 'i' and data.y.tolist() == [1, 2, 2] and data.ids.tolist() == ['0.csv', '1.csv', '3.csv']
     (tmp_path/'labels.csv').write_text('file,label\n0,1.0\n1,2.5\n2,\n3,2\n')
     with pytest.warns(UserWarning, match='left out'): assert read_data(tmp_path, time='t').y.tolist() == [1, 2.5, 2]

@@ -518,3 +518,58 @@ def test_messages_show_values_without_numpy():
     for call in calls:
         with pytest.raises(ValueError) as e: call()
         assert 'np.' not in str(e.value)
+
+# ---------------------------------------------------------------- numbers to predict have units of their own
+
+@pytest.mark.parametrize('y', [['load'], ['load', 'height']])
+def test_numbers_are_standardized_by_the_training_split(y):
+    "Every way in does so, and gives predictions back in the user's units; transforms that are given are taken as they are"
+    df = make((30,)*12).assign(load=lambda o: 500 + 40*o.load, height=lambda o: o.load*2)
+    dls = TSDataLoaders.from_df(df, id='rec', time='t', channels=channels, y=y, window=10, bs=8)
+    target, data = dls.train_ds.target, read_frame(df, id='rec', time='t', channels=channels, y=y, window=10)
+    trained = data.y[dls.train_ds.idxs.numpy()]
+    assert np.allclose(target.statistics[0], trained.mean(0)) and np.allclose(target.statistics[1], trained.std(0))
+    assert np.allclose(target.decode(target.inverse(target.encode(trained))), trained, rtol=1e-4)
+    plain = TSDataLoaders.from_series(data, tfms=[None, TSRegression()]).train_ds.target
+    assert not plain.scaled and TSDataLoaders.from_arrays(data.X, data.y, data.groups).train_ds.target.scaled
+
+def test_seeds_have_draws_of_their_own():
+    "Where groups are balanced by trying, neighbouring seeds do not try the same splits; one seed gives one split"
+    df = make((40,)*20).assign(load=0.)
+    data = read_frame(df, id='rec', time='t', channels=channels, y='act', window=5)
+    split = lambda seed: tuple(sorted(set(data.groups[split_series(data, .3, seed=seed)[1]])))
+    found = [split(seed) for seed in range(30)]
+    assert len(set(found)) >= 28 and found[:3] == [split(seed) for seed in range(3)]
+
+def test_fill_needs_freq():
+    "Otherwise nothing would be filled, and a bundle would hold it without effect"
+    for y in (long, pd.DataFrame(np.zeros((20, 5))).add_prefix('t')):
+        with pytest.raises(ValueError, match="fill='linear' without freq="): read_frame(y, fill='linear')
+    with pytest.raises(ValueError, match="fill=.*without freq="): TSDataLoaders.from_df(long, id='rec', time='t', channels=channels, fill=dict(ax='linear'))
+
+@pytest.mark.parametrize('fill, steps, words', [('none', 42, "rows between the steps are left out; fill='mean' takes the mean"), ('mean', 40, 'a step has the mean of its rows'),
+                                         (dict(ax='mean'), 42, "left out for channels without fill='mean'")])
+def test_rows_that_a_longer_step_leaves_out_are_noted(fill, steps, words):
+    fast = make((200, 200))
+    data = read_frame(fast, id='rec', time='t', channels=channels, y='kind', window=5, freq=5., fill=fill)
+    assert any(o.startswith(f'freq=5.0 made {steps} steps of 400 rows in 2 of 2 recordings: ') and words in o for o in data.notes)
+    assert not any('made' in o for o in read_frame(fast, id='rec', time='t', channels=channels, y='kind', window=5, freq=.5, fill=fill).notes)
+
+def test_a_stated_target_leaves_y_a_channel(tmp_path):
+    "x and y are axes where the target is named otherwise; without a target y is asked about, and other names of targets in any case"
+    df = long[['rec', 't', 'ax', 'ay', 'kind']].rename(columns=dict(ax='x', ay='y'))
+    kinds = df.groupby('rec').kind.first()
+    for y in ('kind', kinds.to_dict()): assert read_frame(df.drop(columns=[] if y == 'kind' else 'kind'), id='rec', time='t', y=y).channels == ['x', 'y']
+    for i, g in df.groupby('rec'): g[['t', 'x', 'y']].to_csv(tmp_path/f'{i}.csv', index=False)
+    kinds.rename_axis('file').rename('label').to_csv(tmp_path/'labels.csv')
+    assert TSDataLoaders.from_folder(tmp_path, time='t', bs=2, valid_pct=2, batch_tfms=TSNan2Value()).channels == ['x', 'y']
+    with pytest.raises(ValueError, match="'y' is the target by its name"): read_frame(df.drop(columns='kind'), id='rec', time='t')
+    with pytest.raises(ValueError, match="'label' is the target by its name"): read_frame(df.rename(columns=dict(y='label')), id='rec', time='t', y='kind')
+
+def test_messages_name_the_target_that_was_named():
+    "A channel or an id that was taken for the target leaves the true one over, and what was named is likely the mistake"
+    df = long[['rec', 't', 'ax', 'ay', 'kind']]
+    with pytest.raises(ValueError, match="column 'kind' holds text.* The target was named as y='ax', which holds numbers, 163 different ones in 163 rows"): read_frame(df, id='rec', time='t', y='ax', label='last')
+    wide = pd.DataFrame(np.zeros((8, 6))).add_prefix('t').assign(id=list('abcdefgh'), label=list('uv')*4)
+    with pytest.raises(ValueError, match="'label' is no time step.*named as y='id', which holds text, 8 different ones in 8 rows") as e: read_frame(wide, y='id')
+    assert "named as --label id, which holds text" in as_options(str(e.value))

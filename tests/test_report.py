@@ -23,6 +23,7 @@ from tsfast.report.page import cell, number, page, section, shown, table
 from tsfast.report.reasons import deadline, importances
 from tsfast.report.results import MATRIX, last_values, scored, summary
 from tsfast.training import RESULTS, RunData, RunSettings, TrainingRun, run_key, run_many, run_once
+from tsfast.training.summary import class_counts
 
 TINY = dict(arch='FCN', arch_args=dict(layers=[4, 4, 4]), epochs=2, bs=16, lr=1e-2, device='cpu')
 N, C, L = 60, 2, 30
@@ -485,3 +486,44 @@ def test_in_a_browser(tmp_path, kind):
             assert o['width'] <= o['inner'] and o['height'] > 1000 and o['dark'] == dark
             assert o['least'] >= 4.5, o['which']
             assert o['drawn'] >= 3 and o['svgs'] >= 8, o['colour']
+
+
+# ---- order of classes, settings, wide tables
+
+def numbered(folder, classes, **settings):
+    "The report of a run on classes that are called so"
+    y = np.array(classes)[np.arange(N) % len(classes)]
+    run = TrainingRun(RunSettings(**{**TINY, 'epochs': 1, **settings}), RunData(X, y, SPLITS, name='long'))
+    with run.learner().no_bar(), run.learner().no_logging(): run.train()
+    return run.report(folder/'report.html', seconds=0).read_text()
+
+@pytest.mark.parametrize('classes, want', [(['0', '1', '10', '2', '11'], ['0', '1', '2', '10', '11']), (['1.0', '10.0', '2.0'], ['1.0', '2.0', '10.0']), (['b', '10', '2'], ['10', '2', 'b'])])
+def test_whole_numbers_are_in_their_order(tmp_path, classes, want):
+    "In all tables of classes; the counts are those of the class"
+    text = numbered(tmp_path, classes)
+    tables = [t for t in re.findall(r'<table>.*?</table>', text, re.S) if re.search(r'The classes|Confusion|Scores of each class', t)]
+    rows = [re.findall(r'<th scope="row">([^<]*)</th>', t) for t in tables]
+    assert len(rows) == 3 and rows == [want]*3
+    confusion = next(t for t in tables if 'Confusion' in t)
+    assert [o for o in re.findall(r'<th scope="col"[^>]*>([^<]*)</th>', confusion)][1:] == want
+    counts = [int(t.split('</td>')[0].rpartition('>')[2]) for t in next(t for t in tables if 'The classes' in t).split('scope="row">')[1:]]
+    assert counts == [int((np.array(classes)[np.arange(40) % len(classes)] == c).sum()) for c in want]
+    summary = data_summary_classes(np.array(classes)[np.arange(N) % len(classes)])
+    assert summary == want
+
+def data_summary_classes(y): return list(class_counts(RunData(X, y, SPLITS)))
+
+def test_settings_of_files_are_readable(tmp_path):
+    "No dict, no digest, and no name of files as that of a data set"
+    data = dict(path='/data/long.csv', y='lab', id=['a', 'b'], window=20, freq='1s', fill=dict(hr='linear'), digest='0123456789abcdef'*2)
+    text = numbered(tmp_path, ['a', 'b'], data=data)
+    settings = re.search(r'<table><caption>Settings of the run.*?</table>', text, re.S)[0]
+    said = dict(re.findall(r'<th scope="row">([^<]*)</th><td>([^<]*)</td>', settings))
+    assert said['data: path'] == '/data/long.csv' and said['data: id'] == 'a, b' and said['data: fill'] == 'hr=linear' and said['data: y'] == 'lab'
+    assert 'digest' not in settings and '{' not in settings and 'dsid' not in said and 'data' not in said and said['lr'] == '0.01'
+    assert 'dsid' in re.search(r'<table><caption>Settings of the run.*?</table>', numbered(tmp_path, ['a', 'b']), re.S)[0]
+
+def test_a_wide_table_shows_that_it_goes_on():
+    "Shadows at the edges of the frame, which the ground of the table covers where nothing is hidden"
+    style = re.search(r'\.scroll\{[^}]*\}', page('t', 'l', []))[0]
+    assert style.count('local') == 2 and style.count('no-repeat scroll') == 2 and style.count('var(--edge)') == 2

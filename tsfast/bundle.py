@@ -25,9 +25,9 @@ from .models.registry import get_arch
 from .models.scaling import SelectSeries, SeriesModule
 
 # %% ../nbs/29_bundle.ipynb #8b3d0006
-FORMAT, VERSION = 'tsfast-bundle', 5
+FORMAT, VERSION = 'tsfast-bundle', 6
 # version 1: as the first; 2: float64 statistics, shape before a selection; 3: named inputs; 4: names of channels, settings of recordings;
-# 5: names of the columns of a wide table
+# 5: names of the columns of a wide table; 6: names of several numbers to predict
 CONFIG, WEIGHTS = 'config.json', 'model.safetensors'
 
 def read_bundle(
@@ -174,6 +174,8 @@ def _check_target(conf):
     except (TypeError, ValueError, OverflowError) as e: raise ValueError(f"{CONFIG}: architecture.arguments.d: {e}") from None
     want = tuple(target.output_shape)
     if got != want: raise ValueError(f"{CONFIG}: the architecture gives outputs of shape {('B', *got)}; the target needs {('B', *want)}.")
+    if conf.targets is not UNSET and not len(conf.targets) == len(set(conf.targets)) == math.prod(want):
+        _refuse('targets', conf.targets, f'{math.prod(want)} names, each once')
 
 # %% ../nbs/29_bundle.ipynb #8b3d0009
 Count = Annotated[int, Meta(ge=1, le=2**24)]
@@ -219,6 +221,7 @@ class _Config(_Closed):
     weights:_Weights
     inputs:Annotated[list[_Input], Meta(max_length=100)]|UnsetType = UNSET
     recording:Any = UNSET
+    targets:Annotated[list[_Text], Meta(max_length=2**16)]|UnsetType = UNSET    # names of several numbers to predict
 
 # %% ../nbs/29_bundle.ipynb #8b3d0010
 def _refuse(where, seen, expected): raise ValueError(f"{CONFIG}: {where} is {str(seen)[:80]!r}. Expected {expected}.")

@@ -113,7 +113,8 @@ def learner_config(
     target, series, more = _target(learn).to_config(), _series(learn, pipeline), _more(learn, pipeline)
     far = pipeline.mean is not None and pipeline.mean.dtype == torch.float64
     old = 3 if 'inputs' in more else 2 if 'input' in series or far else 1
-    needs = 5 if 'columns' in series else 4 if 'names' in series or 'recording' in more else old      # the oldest version that can read it
+    if 'names' in series or 'recording' in more: old = 4
+    needs = 6 if 'targets' in more else 5 if 'columns' in series else old       # the oldest version that can read it
     versions = dict(tsfast=tsfast.__version__, torch=torch.__version__.split('+')[0], numpy=_version('numpy'), fastai=_version('fastai'),
                     python=platform.python_version())
     return dict(format=FORMAT, format_version=needs, architecture=_arch(pipeline.model), series=series,
@@ -170,6 +171,8 @@ def _more(learn, pipeline):
     "The sections that only some models need"
     inputs, recording = _inputs(learn, pipeline), getattr(learn.dls.loaders[-1].dataset, 'recording', None)
     res = dict(inputs=inputs) if inputs else {}
+    names = _target(learn).names
+    if names and len(names) == math.prod(_target(learn).output_shape): res['targets'] = list(names)
     return res if recording is None else {**res, 'recording': msgspec.to_builtins(recording)}
 
 def _inputs(learn, pipeline):

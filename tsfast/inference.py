@@ -40,6 +40,7 @@ class _Served:
         _check_bs(bs)
         self.config, self.bs, self.shape, self.pipeline = cfg, int(bs), (cfg['series']['channels'], cfg['series']['length']), pipeline
         self.target = TSTarget.from_config(cfg['target'], (pipeline.mean, pipeline.std))
+        self.target.names = cfg.get('targets')
         self._bound = _bound_to_length(pipeline, self.target, self.shape[1])
         self._fills = any(o.fills_missing for o in pipeline.preprocessing)
         self.classes = None if self.target.vocab is None else as_labels(self.target.vocab)
@@ -79,7 +80,7 @@ class _Batches(_Served):
     def _series(self, X):
         "The series in one array or tensor, and the selection of the model"
         if by_channel(X): X = stacked_columns(X, self.channels, self.input_shape[0] or len(X))
-        raw = named_steps(named_series(as_frame(X), self.channels), self.columns, self.input_shape[0] or 1)
+        raw = named_steps(named_series(as_frame(X), self.channels, self.recording), self.columns, self.input_shape[0] or 1)
         X = as_long(raw, self.input_shape[1] or 0 if self._fills else 0)
         if not len(X): raise ValueError(f"X has shape {tuple(X.shape)}: no series to predict.")
         select = next((o for o in self.pipeline.preprocessing if isinstance(o, SelectSeries)), _ALL)

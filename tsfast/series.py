@@ -23,16 +23,22 @@ def check_series(
 
     Series of different lengths in a list are padded by `pad_series`."""
     X = _shaped(X, name)
-    if warn and 1 < X.shape[2] < min(3, X.shape[1]): warnings.warn(channels_last_message(X.shape, name), stacklevel=3)
+    if warn and _like_channels_last(*X.shape[1:]): warnings.warn(channels_last_message(X.shape, name), stacklevel=3)
     return X
+
+def _like_channels_last(channels, steps):
+    "Two steps, or a few beside far more channels. One step may be features, `(n, features, 1)`"
+    return 1 < steps < min(3, channels) or 1 < steps <= 16 and channels >= 10*steps
 
 def channels_last_message(
     shape, # (n_series, n_channels, length), as it is read
     name:str='X', # how to call the series
 ) -> str:
-    "The warning for series of few steps and many channels. One step is not warned of: it may be features, `(n, features, 1)`"
+    "The warning for series of few steps and many channels"
+    mend = f"pass {name}.transpose(0, 2, 1)" if name.isidentifier() else \
+           "write it transposed: X.transpose(0, 2, 1), or x.T for a file with one series"
     return (f"{name} has shape {tuple(shape)}, and is read as series of {shape[2]} step{'s'*(shape[2] > 1)} "
-            f"with {shape[1]} channels. If it is channels-last, (n_series, length, n_channels), pass {name}.transpose(0, 2, 1).")
+            f"with {shape[1]} channels. If it is channels-last, (n_series, length, n_channels), {mend}.")
 
 # %% ../nbs/02_series.ipynb #046de6e4
 def as_series(

@@ -88,7 +88,7 @@ class FileSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     stride:WholeNumber|None = None # steps from the start of a window to that of the next; None: `window`
     label:Literal['majority', 'last', 'step']|None = None # target of a window; None: the most frequent class
     freq:Positive|str|None = None # time between two steps, a number or such as '1s': brings recordings to even steps
-    fill:Fill|dict[str, Fill] = 'none' # how steps that are missing are filled, for all channels or by channel
+    fill:Fill|dict[str, Fill] = 'none' # how a step without rows is filled, or 'mean' of the rows in each; also by channel
     wide:bool|None = None # True: a row of a table is a series. False: a row is a step. None: found out
     labels:str|None = None # table of files and their labels; None: labels.csv in the folder
     sep:str|None = None # between the cells of text files; None: found out
@@ -131,6 +131,7 @@ class RunSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True)
     wd:NotNegative|None = None # weight decay
     label_smoothing:Share|None = None # share of each target that is spread over all classes
     batch_tfms:list[str] = msgspec.field(default_factory=lambda: ['standardize']) # batch transforms, in the words of `batch_transform`
+    standardize_targets:bool = True # train on numbers with mean 0 and deviation 1 over the training split; not of data that is given
     valid_size:Share = 0. # share of the training split to hold out for validation
     patience:WholeNumber|None = None # epochs without a lower validation loss that end the training, at the best weights
     ridge:bool = False # solve the linear head in closed form instead of training

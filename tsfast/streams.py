@@ -71,7 +71,9 @@ class WindowPredictions(_Windowed):
     ): # data frame: start and end (first and last step, or their times), label or prediction, and p(class)
         """Predictions for the windows of a recording, or of each recording of a frame.
 
-        Windows begin at the first step, as those of `SlidingWindow`. With `average=True` a row has `step` (or `time`); a step that no
+        Rows of a frame are sorted by time within each recording. Windows begin at the first step, as those of `SlidingWindow`.
+
+        With `average=True` a row has `step` (or `time`); a step that no
         window holds has no row. A model that gives a label for each step always has rows for steps"""
         import pandas as pd
         plan = self._plan(stride, window, average, last, bs, inputs)
@@ -193,14 +195,18 @@ def outcome(
     target, # `TSTarget`, or None for numbers
     out:Tensor, # (n, …): probabilities, or numbers in the user's units
 ) -> dict: # name of a column -> its values, (n,)
-    "The columns of a table of predictions: label and p(class), or prediction"
+    "The columns of a table of predictions: label and p(class), or prediction; several numbers by their names"
     if target is None or target.activation == 'identity':
         flat, places = out.reshape(len(out), -1).numpy(), np.ndindex(*out.shape[1:])
         if flat.shape[1] == 1: return dict(prediction=flat[:, 0])
+        names = getattr(target, 'names', None)
+        if names and len(names) == flat.shape[1]: return {f'prediction_{k}' if k in _BESIDE else k: v for k, v in zip(names, flat.T)}
         return {f"prediction_{'_'.join(map(str, o))}": v for o, v in zip(places, flat.T)}
     label, probas = target.decode(out), out.numpy()
     if isinstance(label, list): label = np.fromiter(label, dtype=object, count=len(label))
     return dict(label=label, **{f'p({c})': v for c, v in zip(target.vocab, probas.T)})
+
+_BESIDE = ('start', 'end', 'time', 'step')     # columns of the table that tell where a prediction belongs
 
 def _joined(parts): return parts[0].append(parts[1:]) if len(parts) > 1 else parts[0]
 

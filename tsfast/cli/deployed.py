@@ -64,8 +64,10 @@ _PART = 2**18     # values of a file that are read at a time; at least one batch
 
 def _columns(p, out):
     "The predictions `out` of the predictor `p`, as columns"
+    from tsfast.streams import outcome
     if p.target.activation == 'identity':
         numbers = out.numpy().reshape(len(out), -1)
+        if p.target.names: return outcome(p.target, out)
         return dict(prediction=list(numbers) if numbers.shape[1] > 1 else numbers[:, 0])
     probabilities = zip(p.classes, out.numpy().T) if out.ndim == 2 and p.classes is not None else ()     # one vector for each series
     return dict(prediction=p.decode(out), **{f'p({c})': v for c, v in probabilities})
@@ -74,34 +76,48 @@ def _series_tables(p, args, agreement):
     "The predictions for the series of a file, some at a time; batches are dealt to shards in turn"
     import numpy as np
     from tsfast.core import as_series
+    ids = _ids(args)
     first, per_row = 0, (p.input_shape[0] or 1)*(p.input_shape[1] or 1)
     for X, y in _series(p, args, args.bs*max(1, _PART//per_row//args.bs)):
         n, rows = len(X), np.arange(first, first + len(X))
+        names = {k: np.fromiter(v, dtype=object, count=n) for k, v in ids.items()}
         if args.shard: rows = rows[rows//args.bs % args.shard[1] == args.shard[0] - 1]
         if len(rows) < n: X, y = X[rows - first], None if y is None else y[rows - first]
         if len(rows) or not n:      # no series at all are an error
             out = p(as_series(X) if first else X, args.bs)      # the first part tells whether float32 loses digits
             columns = _columns(p, out)
             if y is not None and p.target.activation == 'softmax' and out.ndim == 2: agreement.add(columns['prediction'], y)
-            yield dict(series=rows, **columns, **({} if y is None else dict(label=y)))
+            by_id = {k: v[rows - first] for k, v in names.items()}
+            yield dict(**(by_id or dict(series=rows)), **columns, **({} if y is None else dict(label=y)))
         first += n
 
 # %% ../../nbs/cli/04_deployed.ipynb #e6012808
-def _known_columns(p, path):
-    "What the columns of the table of training were, as the bundle and the folder of the run say; None where they do not"
+def _run_of(path):
+    "What the folder of the run says that a bundle is from; empty where there is none"
     import json
-    from tsfast.data.file_parts import names_of_columns
-    from tsfast.data.tables import KnownColumns
     path = Path(path).expanduser()
     bundle = bundle_of(path)
     file = next((o/'args.json' for o in (path, path.parent) if bundle and bundle_of(o) == bundle and (o/'args.json').exists()), None)
-    run = {} if file is None else json.loads(file.read_text(encoding='utf-8'))
+    return {} if file is None else json.loads(file.read_text(encoding='utf-8'))
+
+def _listed(v): return [] if v is None else [str(o) for o in (v if isinstance(v, list) else [v])]
+
+def _ids(args):
+    "Generators of the ids of series, by the name of their column in the table of training; empty where it had none, or they are not there"
+    from tsfast.data.file_parts import column_values
+    names = _listed((_run_of(args.model).get('settings', {}).get('data') or {}).get('id'))
+    return {k: v for k in names if (v := column_values(args.data, k)) is not None}
+
+def _known_columns(p, path):
+    "What the columns of the table of training were, as the bundle and the folder of the run say; None where they do not"
+    from tsfast.data.file_parts import names_of_columns
+    from tsfast.data.tables import KnownColumns
+    run = _run_of(path)
     data = run.get('settings', {}).get('data')
     if not data or not isinstance(data['path'], str): return KnownColumns(tuple(p.columns)) if p.columns else None
-    listed = lambda v: [] if v is None else [str(o) for o in (v if isinstance(v, list) else [v])]
-    y, others = listed(data['y']), [o for k in ('id', 'group', 'time') for o in listed(data[k])]
+    y, others = _listed(data['y']), [o for k in ('id', 'group', 'time') for o in _listed(data[k])]
     columns = run.get('columns') or names_of_columns(data['path'])
-    steps = listed(data['channels']) or [o for o in columns if o not in (*y, *others) and o != 'Unnamed: 0']
+    steps = _listed(data['channels']) or [o for o in columns if o not in (*y, *others) and o != 'Unnamed: 0']
     wide = not p.channels and None not in p.input_shape and len(steps) == p.input_shape[0]*p.input_shape[1]
     label = y[0] if len(y) == 1 else None
     return KnownColumns(tuple(p.columns or (steps if wide else ())), label, (*others, *([] if label else y)))

@@ -55,7 +55,8 @@ def _add_more(g, add, kinds, fills):
     test, rows = g.add_mutually_exclusive_group(), g.add_mutually_exclusive_group()
     add(g, '--freq', type=setting('freq'), metavar='STEP', help="bring recordings to even steps, such as 1s, 15min or 0.02")
     add(g, '--fill', nargs='+', metavar='HOW',
-        help=f"fill steps that --freq adds: {', '.join(fills)}; or by channel, as in hr=previous acc=linear")
+        help=f"value of a step of --freq: {', '.join(fills)}. mean is that of the rows in a step, the others fill steps without "
+             "rows; or by channel, as in hr=previous acc=linear")
     add(rows, '--wide', dest='wide', action='store_true', help="each row of a table is a series; default: found out")
     add(rows, '--long', dest='wide', action='store_false', help="each row of a table is a time step")
     add(g, '--label-file', dest='labels', metavar='FILE', help="table with the label of each file of a folder; default: labels.csv in it")

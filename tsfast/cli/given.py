@@ -81,6 +81,7 @@ def run_settings(
     if stored is None:
         s = {**DEFAULTS, **given}
         return {**s, 'batch_tfms': words(s['batch_tfms'], True)}
+    stored = {'standardize_targets': False, **stored}     # an older version had no such setting
     elsewhere = {k: v for k, v in given.items() if k in ('device', 'path')}     # a run may go on there
     if 'data' in given: elsewhere['data'] = _same_files(given['data'], stored, out)
     for k, v in given.items():

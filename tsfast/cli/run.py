@@ -40,6 +40,8 @@ def _train_args(p):
     add('--seed', type=setting('seed'), metavar='N',
         help=f"reproduces the run, to the bit on the same CPU with the same number of threads; default {d['seed']}")
     add('--batch-tfms', nargs='+', metavar='TFM', help=_TFMS.format(', '.join(TRANSFORMS), ' '.join(d['batch_tfms'])))
+    add('--no-standardize-targets', dest='standardize_targets', action='store_false',
+        help="train on numbers to predict as they are; default: with mean 0 and deviation 1 over the training split, and back for results")
     add('--valid-size', type=setting('valid_size'), metavar='X', help=_VALID)
     add('--ridge', action='store_true', help="solve the head in closed form instead of training it (for MiniRocket, MultiRocket and Hydra)")
     add('--path', metavar='DIR', help="a folder that holds NAME/NAME_TRAIN.ts or .tsv, looked in first for a data set")
@@ -90,9 +92,10 @@ def _taken(out, names):
     if taken: return f"{out} holds a {taken[0]}, which would be replaced. Choose another --out, or add --overwrite."
 
 def _is_whole(run):
-    "Are all settings there? Older versions have no `patience`, and no `data`"
+    "Are all settings there? Older versions have no `patience`, `data` and `standardize_targets`"
     from tsfast.settings import DEFAULTS
-    return isinstance(run, dict) and isinstance(run.get('settings'), dict) and {*DEFAULTS} - {'patience', 'data'} <= {*run['settings']}
+    if not isinstance(run, dict) or not isinstance(run.get('settings'), dict): return False
+    return {*DEFAULTS} - {'patience', 'data', 'standardize_targets'} <= {*run['settings']}
 
 def check_out(
     out:Path, # folder of the run
@@ -137,7 +140,8 @@ def _introduce(run):
     import torch
     from tsfast.models.utils import count_parameters
     s, dls, n = run.settings, run.dls(), [len(o) for o in run.data.splits]
-    kind = f"{dls.c} classes" if run.data.classes else "numbers as targets"
+    scaled = ', standardized'*getattr(run.data.target, 'standardize', False)
+    kind = f"{dls.c} classes" if run.data.classes else f"numbers as targets{scaled}"
     held_out = f', {n[1]} held-out' if s.valid_size else ''
     if run.added_fill: print(_filled_with(s.batch_tfms))
     if s.data is None:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['cache_dir', 'archive_kinds', 'find_set', 'sets_here', 'data_folders', 'set_files', 'set_name', 'load_set',
-           'cached_set', 'read_set', 'download_set', 'fetch']
+           'set_channels', 'cached_set', 'read_set', 'download_set', 'fetch']
 
 # %% ../../nbs/data/10_archive.ipynb #2e4a8f0f
 import hashlib, importlib.util, json, os, runpy, shutil, subprocess, sys, tempfile, time, warnings, zlib
@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from ..core import atomic_write
-from .readers import READERS
+from .readers import READERS, numbered_channels
 
 # %% ../../nbs/data/10_archive.ipynb #27fb58ff
 def cache_dir() -> Path|None: # the folder, which need not exist yet; None where the user has no home directory
@@ -149,6 +149,14 @@ def load_set(
         if on_disk: warnings.warn(_no_cache())
         return data
     return (_read_cache(file, stamp, True) or data) if on_disk else data
+
+def set_channels(
+    files:list, # [train file, test file]
+    n:int, # number of channels
+) -> list|None: # of texts; None where they are not told
+    "The names of the channels, which comments of some `.ts` files number"
+    if files[0].suffix.lower() != '.ts': return None
+    with open(files[0], encoding='utf-8-sig', errors='replace') as f: return numbered_channels(f, n)
 
 def cached_set(
     files:list, # [train file, test file]

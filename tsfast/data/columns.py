@@ -34,6 +34,7 @@ def find_columns(
     levels=(), # columns that were levels of the index
     long:bool=False, # do other arguments ask for rows that are steps?
     wide:bool|None=None, # True: a row is a series. False: a row is a step. None: found out
+    targets:bool=False, # are the targets given otherwise than by `y`?
     name:str='The data frame', # how to call it in messages
 ) -> FrameColumns:
     "Find the role of each column; a `ValueError` for what cannot be known"
@@ -51,7 +52,12 @@ def find_columns(
     if cols.wide and channels is None and (named := _named_steps(rest, name)):
         channels, rest = named, []
         cols.notes.append(f"names of columns tell channels: {', '.join(named)}")
-    cols.channels = _wide_channels(df, channels, rest, name) if cols.wide else _long_channels(df, listed, rest, name)
+    try:
+        if cols.wide: cols.channels = _wide_channels(df, channels, rest, name)
+        else: cols.channels = _long_channels(df, listed, rest, targets or bool(y), name)
+    except ValueError as e:
+        if not y or channels is not None: raise
+        raise ValueError(f"{e}{_named_target(df, y[0])}") from None
     return cols
 
 # %% ../../nbs/data/12_columns.ipynb #62445678
@@ -156,12 +162,12 @@ def _wide_channels(df, channels, rest, name):
     if len(set(sizes.values())) > 1: raise ValueError(f"{name}: channels have different numbers of steps, {sizes}. Expected the same.")
     return by_name
 
-def _long_channels(df, listed, rest, name):
+def _long_channels(df, listed, rest, targets, name):
     "Columns that are channels"
     channels = listed or rest
     if not channels: raise ValueError(f"{name} has no columns that are channels. It has {list(df.columns)[:20]}.")
     _check_numbers(df, channels, name, wide=False)
-    axes = {'x', 'y', 'z'} <= {str(c).lower() for c in channels}     # of an accelerometer
+    axes = targets or {'x', 'y', 'z'} <= {str(c).lower() for c in channels}     # y is an axis, not the target
     unclear = [] if listed else [c for c in channels if has_name(c, ID_NAMES | TIME_NAMES | LABEL_NAMES | INDEX_NAMES)
                                  and not (axes and str(c).lower() == 'y')]
     if unclear: raise ValueError(_unclear(unclear[0], channels, name))
@@ -247,6 +253,11 @@ def _no_steps(words, steps, name):
             f"{'; '.join(roles if names_series else roles[::-1])}; if rows are time steps, wide=False. channels=[…] names the steps.")
 
 # %% ../../nbs/data/12_columns.ipynb #283f678f
+def _named_target(df, c):
+    "What the column is that was named as the target: another one may have been meant"
+    kind = 'numbers' if pd.api.types.is_numeric_dtype(df[c]) else 'text'
+    return f" The target was named as y={c!r}, which holds {kind}, {df[c].nunique()} different ones in {len(df)} rows."
+
 def _unclear(c, channels, name):
     if has_name(c, INDEX_NAMES):
         return f"{name}: column {c!r} is a stored index by its name, and would become a channel. Drop it, df.drop(columns={c!r})."

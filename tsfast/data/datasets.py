@@ -33,6 +33,7 @@ class TSDatasets:
     columns = None     # names of the columns of a wide table, channel after channel, where X was one
     recording = None   # `RecordingSettings`: how the series were made from recordings, where they were
     times = None   # times of the steps of each series, for pictures
+    origins = None # recording of each series, and the time or number of its first step, or None: two arrays (n,), for reports
 
     def __init__(self,
         X, # (n, C, L), or (n, L) for one channel: array, tensor, wide data frame; path, memory map or other source
@@ -363,11 +364,11 @@ def new(self:TSDatasets,
     X = sourced(X)
     refuse_other_order(X, y)
     given = getattr(self, 'given_shape', None)     # older pickles do not say
-    X = named_steps(named_series(as_frame(X), self._channels), self.columns, given[0] if given else 1)
+    X = named_steps(named_series(as_frame(X), self._channels, self.recording), self.columns, given[0] if given else 1)
     X = as_long(X, given[1] if pad and given else 0)
     if given and len(X) and X.shape[1] != given[0]: raise ValueError(_other_channels(X, given))
     res = copy.copy(self)
-    res.y, res.times, res._ready = None, None, not is_source(X)
+    res.y, res.times, res.origins, res._ready = None, None, None, not is_source(X)
     res.X = res._prepare(X) if res._ready else X
     res._placed, res._scan, res.splits, res.split_idx, res.idxs = {}, None, None, 1, torch.arange(len(X))
     res.side = inputs_like(inputs, self.side, len(X))

@@ -17,9 +17,9 @@ from .files import read_data
 from .labels import almost_unique
 from .loader import LOADER_ARGS
 from .recordings import read_arrays, read_frame
-from .series_data import SeriesData
+from .series_data import SeriesData, describe_series
 from .splits import get_splits
-from .targets import TSClassification, TSRegression
+from .targets import TSClassification, TSRegression, infer_target
 
 # %% ../../nbs/data/15_factories.ipynb #070240ac
 def split_series(
@@ -72,8 +72,8 @@ def _random(codes, names, labels, valid_pct, test_pct, seed):
 def _balanced(counts, sizes, seed, n_draws=100):
     "Of several random splits of groups the one whose validation part has most nearly the classes of all. Training has each class"
     share, best, parts = counts.sum(0)/counts.sum(), np.inf, None
-    for k in range(n_draws):
-        drawn = get_splits(len(counts), stratify=False, random_state=None if seed is None else seed + k, **sizes)
+    for draw in np.random.default_rng(seed).integers(2**63, size=n_draws):      # no other seed draws the same
+        drawn = get_splits(len(counts), stratify=False, random_state=int(draw), **sizes)
         if not counts[drawn[0]].any(0).all(): continue
         off = sum(np.abs(counts[o].sum(0)/counts[o].sum() - share).sum() for o in drawn[1:])
         if off < best: best, parts = off, drawn
@@ -122,7 +122,7 @@ def _by_group(valid_groups, codes, names, labels):
 def from_series(cls:TSDataLoaders,
     data:SeriesData, # what `read_frame`, `read_data` or `read_arrays` gives
     valid_pct:float|int=0.2, valid_idx=None, valid_groups=None, test_pct:float|int=0., seed:int|None=23, # as for `split_series`
-    tfms=None, # [transforms of X, transform of y]; default: text and whole numbers are classes, other numbers are targets of regression
+    tfms=None, # [transforms of X, transform of y]; default: text and whole numbers are classes, others TSRegression(standardize=True)
     batch_tfms=None, # batch transforms, such as TSStandardize(): fitted on the training split
     bs:int=64, # batch size
     **kwargs, # of `get_ts_dls`
@@ -133,7 +133,7 @@ def from_series(cls:TSDataLoaders,
     kwargs.setdefault('times', data.times)
     splits = split_series(data, valid_pct, valid_idx, valid_groups, test_pct, seed)
     dls = get_ts_dls(data.X, data.y, splits=splits, tfms=tfms, batch_tfms=batch_tfms, bs=bs, channels=data.channels, **kwargs)
-    for dl in dls.loaders: dl.dataset.recording, dl.dataset.columns = data.recording, data.columns
+    for dl in dls.loaders: describe_series(dl.dataset, data)
     return dls
 
 def _check_names(kwargs, names): # before anything is read
@@ -141,12 +141,13 @@ def _check_names(kwargs, names): # before anything is read
     if unknown: raise ValueError(_no_such_argument(unknown[0]))
 
 def _target_of(data):
-    "The transform of targets that have several dimensions; None where it is inferred"
+    "The transform of targets: numbers are standardized, since their units are unknown; None where it is inferred"
     y = data.y
     if y is None: return None
     if almost_unique(y): raise ValueError(_like_numbers(y))
-    if y.ndim == 1 and y.dtype.kind != 'f': return None
-    return None if y.ndim == 1 else [None, TSRegression() if y.dtype.kind == 'f' else TSClassification()]
+    if y.dtype.kind != 'f': return None if y.ndim == 1 else [None, TSClassification()]
+    if y.ndim == 1: infer_target(y)         # warns of numbers that look like classes
+    return [None, TSRegression(standardize=True)]
 
 _READ_NAMES = [k for k in inspect.signature(read_data).parameters if k != 'path']
 _SPLIT_NAMES = ['valid_pct', 'valid_idx', 'valid_groups', 'test_pct', 'seed', 'tfms', 'batch_tfms', 'bs']
@@ -174,7 +175,7 @@ def from_df(cls:TSDataLoaders,
     seed:int|None=23, # of the random split
     label=None, # target of a window: 'majority', 'last', 'step' or a function of its labels; None: the most frequent class
     freq=None, # time between two steps, '1s' or a number: brings recordings to even steps
-    fill='none', # how steps that are missing are filled, for all channels or by channel: see `even_steps`
+    fill='none', # how a step without rows is filled, or 'mean' of the rows in each; for all channels or by channel: see `even_steps`
     wide:bool|None=None, # True: a row is a series. False: a row is a time step. None: found out from the columns
     **kwargs, # of `from_series` and `get_ts_dls`: `tfms`, `batch_tfms`, `bs`, `test_pct`, …
 ):

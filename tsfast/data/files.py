@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from ..core import suggest
 from ..frames import ID_NAMES, TIME_NAMES, has_name, word_columns
+from .archive import set_channels
 from .label_files import labels_of_files
 from .plain_frames import as_table
 from .readers import read_arff, read_ts
@@ -226,6 +227,7 @@ def _read_set(files, y, group, args):
     if len(files) > 1: raise ValueError(f"There are {len(files)} files like {files[0]}. Expected one; get_UCR_data reads train and test.")
     if y is not None: raise ValueError(f"y={y!r}, and the targets of {files[0]} are in the file. Leave y out.")
     X, y = (read_arff if files[0].suffix.lower() == '.arff' else read_ts)(files[0])
+    if args['channels'] is None: args = {**args, 'channels': set_channels(files, X.shape[1])}
     return read_arrays(X, y, _array_of(group, 'group', files[0], len(X)), **args, name=str(files[0]))
 
 def _refuse_table_args(file, args):

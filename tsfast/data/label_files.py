@@ -9,6 +9,7 @@ __all__ = ['labels_of_files']
 import warnings
 from collections import Counter
 from pathlib import Path
+import numpy as np
 from ..core import suggest
 from ..frames import LABEL_NAMES, has_name
 from .table_files import read_table
@@ -43,6 +44,10 @@ def labels_of_files(
     if twice is not None: raise ValueError(f"{file} has several lines for {twice!r}. Expected one for each file.")
     left = [n for n in names if n not in set(found)]
     if left: warnings.warn(_without_line(left, names, file), stacklevel=4)
+    bad = df[y].isna().to_numpy()
+    if bad.all(): raise ValueError(f"{file}: column {y!r} holds no label.")
+    if bad.any(): warnings.warn(_without_label(np.array(found)[bad], len(names), y, file), stacklevel=4)
+    df, found = df[~bad], [n for n, o in zip(found, bad) if not o]
     by_file = lambda c: dict(zip(found, df[c].tolist()))
     return by_file(y), None if group is None else by_file(group)
 
@@ -59,6 +64,9 @@ def _which_label(file, rest):
 
 def _without_line(left, names, file):
     return f"{len(left)} of {len(names)} files have no line in {file}, and are left out; the first is {left[0]}."
+
+def _without_label(left, n, y, file):
+    return f"{len(left)} of {n} files have no label in column {y!r} of {file}, and are left out; the first is {left[0]}."
 
 def _no_such_file(file, unknown, names):
     return (f"{file} names {len(unknown)} files that are not there, such as {unknown[0]!r}.{suggest(unknown[0], names)} The folder has "

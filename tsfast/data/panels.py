@@ -118,12 +118,15 @@ def frame_channels(
 def named_series(
     X, # series of any kind
     names:list|None, # of the channels; None: they have none
+    recording=None, # `RecordingSettings`, whose columns of times and ids are left out
 ): # for a panel with named columns, a list of arrays (C, l), float64; whatever else as it is
     "The series of frames with a column per channel, by the names of the columns; a `ValueError` for channels that are missing or unknown"
     if names is None: return X
     kind, frames = panel_kind(X), _frames_in(X)
     if frames is None and kind not in ('pd-multiindex', 'nested_univ'): return X
     if frames is None: frames = panel_frames(X)
+    beside = [] if recording is None else [c for c in (*recording.id, recording.time) if c not in names]
+    frames = [o.drop(columns=beside, errors='ignore') for o in frames]
     cols = list(frames[0].columns)
     if not all(isinstance(o, str) for o in cols) or not set(cols) & set(names) and not rows_are_steps(frames): return X
     names = list(map(str, names))

@@ -78,7 +78,8 @@ def _missing_time(i, where) -> str: # the message
 
 def _not_later(a, b, where) -> str: # the message
     if a == b: return f"{where} has the time {a} twice. Expected one row for each time: drop or average the others first."
-    return f"{where} is not in time order: {b} comes after {a}. Sort the rows first, with sort_values or sort_index."
+    return f"{where} is not in time order: {b} comes after {a}. Rows that come in parts cannot be sorted: sort them " \
+           "first, with sort_values or sort_index, or give the whole frame to predict_windows, which does so."
 
 # %% ../../nbs/data/14_pieces.ipynb #ade33a2c
 class ArrayReader:

@@ -33,7 +33,7 @@ def read_frame(
     stride:int|None=None, # steps from the start of a window to that of the next; default: `window`, so that windows do not overlap
     label=None, # target of a series: 'majority', 'last', 'step' (one for each step), or a function of the labels of its steps
     freq:str|float|None=None, # time between two steps, '1s' or a number: brings recordings to even steps
-    fill:str|dict='none', # how steps that are missing are filled, for all channels or by channel: see `even_steps`
+    fill:str|dict='none', # how a step without rows is filled, or 'mean' of the rows in each; also by channel: see `even_steps`
     wide:bool|None=None, # True: a row is a series. False: a row is a time step. None: found out from the columns
     name:str='The data frame', # how to call it in messages
 ) -> SeriesData:
@@ -41,12 +41,14 @@ def read_frame(
 
     Without `label`, all steps of a series must have one label; windows of classes may have several, of which the most frequent counts."""
     check_windows(window, stride)
+    if freq is None and fill != 'none': raise ValueError(_fill_without_freq(fill))
     index = df.index if isinstance(df, pd.DataFrame) else None
     df, levels = as_table(df, name)
     df, y, of_rows = with_row_targets(df, y, index, channels, name)
     targets = None if isinstance(y, (dict, pd.Series)) else y
     asks = window is not None or freq is not None or label is not None
-    cols = find_columns(df, id, time, channels, targets, group, levels=levels, long=asks, wide=wide, name=name)
+    cols = find_columns(df, id, time, channels, targets, group, levels=levels, long=asks, wide=wide,
+                        targets=y is not None, name=name)
     if of_rows is not None and cols.id: check_row_or_id(of_rows, *row_keys(df, cols.id, name))
     read = _read_wide if cols.wide else _read_long
     return read(df, cols, y, window, stride, label, as_freq(freq), fill, name)
@@ -79,7 +81,9 @@ def _read_long(df, cols, y, window, stride, label, freq, fill, name):
     settings = RecordingSettings(id=[str(c) for c in cols.id], time=None if cols.time is None else str(cols.time), freq=freq, window=window,
                                  stride=None if window is None else stride or window, fill=_as_text(fill))
     data = cut_recordings(parts, ids, groups, settings, labels=labels, times=times, even=even, label=label, name=name)
-    return replace(data, channels=[str(c) for c in cols.channels], notes=[*cols.notes, *data.notes])
+    return replace(data, channels=[str(c) for c in cols.channels], targets=_several(cols), notes=[*cols.notes, *data.notes])
+
+def _several(cols): return [str(c) for c in cols.y] if len(cols.y) > 1 else None
 
 def _as_text(fill): return {str(k): v for k, v in fill.items()} if isinstance(fill, dict) else fill
 
@@ -115,14 +119,16 @@ def _channel_values(df, channels, order, window, dtype):
 # %% ../../nbs/data/13_recordings.ipynb #106b7936
 def _even(parts, labels, times, cols, freq, ways, ids):
     "Each recording in even steps; the label of a step is the one recorded nearest to it"
-    out, added = ([], [], []), []
+    out, added, fewer = ([], [], []), [], []
     for i, (v, t) in enumerate(zip(parts, times)):
         lab = np.empty((len(v), 0)) if labels is None else labels[i].values.reshape(len(v), -1).astype(np.float64)
         where = 'The recording' if ids is None else f"Recording {ids[i]!r}"
         even, grid = even_steps(v, t, freq, dict(zip(cols.channels, ways)), cols.channels, where)
         for o, new in zip(out, (even.astype(np.float32), nearest_steps(lab, t, freq, len(grid), where), grid)): o.append(new)
         if len(even) > len(v): added.append(len(even) - len(v))
+        if len(even) < len(v): fewer.append((len(even), len(v)))
     if added: cols.notes.append(_added(added, freq, len(parts)))
+    if fewer: cols.notes.append(_fewer(fewer, freq, len(parts), set(ways)))
     return out[0], None if labels is None else [_as_before(l, v) for l, v in zip(labels, out[1])], out[2]
 
 def _as_before(labels, values): # they stood beside the channels
@@ -130,6 +136,13 @@ def _as_before(labels, values): # they stood beside the channels
     return replace(labels, values=values if labels.classes is None else values.astype(np.int64))
 
 def _added(added, freq, n): return f"freq={freq!r} added {sum(added)} steps in {len(added)} of {n} recordings"
+
+def _fewer(fewer, freq, n, ways):
+    steps, rows = map(sum, zip(*fewer))
+    how = "a step has the mean of its rows" if ways == {'mean'} else "rows between the steps are left out"
+    mend = " for channels without fill='mean'" if 'mean' in ways else "; fill='mean' takes the mean of the rows of a step"
+    if ways == {'mean'}: mend = ''
+    return f"freq={freq!r} made {steps} steps of {rows} rows in {len(fewer)} of {n} recordings: {how}{mend}"
 
 # %% ../../nbs/data/13_recordings.ipynb #f5fefff1
 def _read_wide(df, cols, y, window, stride, label, freq, fill, name):
@@ -146,7 +159,7 @@ def _read_wide(df, cols, y, window, stride, label, freq, fill, name):
     as_array = lambda o, dtype: np.stack([o[c].to_numpy(dtype, na_value=np.nan) for c in steps], axis=1)
     warn_lost_digits(as_array(df.iloc[sample], np.float64), names=None if names == [None] else names)
     data = SeriesData(as_array(df, np.float32), None, None if names == [None] else [str(c) for c in names], ids, groups,
-                      columns=step_names(chain(*steps)), notes=cols.notes)
+                      columns=step_names(chain(*steps)), targets=_several(cols), notes=cols.notes)
     if window is not None: return _windows_of_rows(data, targets, window, stride, name)
     return data if targets is None else with_targets(data, targets, targets.values, None, name)
 
@@ -165,7 +178,7 @@ def _windows_of_rows(data, targets, window, stride, name):
     ids = np.arange(len(data)) if data.ids is None else data.ids
     settings = RecordingSettings(window=window, stride=stride or window)
     out = cut_recordings(parts, ids, ids if data.groups is None else data.groups, settings, labels=labels, name=name)
-    return replace(out, channels=data.channels, notes=data.notes)
+    return replace(out, channels=data.channels, targets=data.targets, notes=data.notes)
 
 def _repeated(targets, parts): # one target for each recording, for its steps
     return [targets.take(np.full(len(p), i)) for i, p in enumerate(parts)]
@@ -241,6 +254,10 @@ def _two_groups(i, groups, cols, name):
 
 def _no_time_for_freq(freq, df, name):
     return f"freq={freq!r} needs the times of rows. Name their column, time=…. {name} has {list(df.columns)[:20]}."
+
+def _fill_without_freq(fill):
+    return (f"fill={fill!r} without freq=, and steps are filled where freq= brings recordings to even steps. Pass freq= as well, the time "
+            "between two steps, such as '1s' or 0.02; or leave fill out: TSNan2Value() replaces the values that are missing in a batch.")
 
 def _no_steps_in_rows(arg, v, name):
     return f"{name} has a row for each series, and {arg}={v!r} is for rows that are time steps. Leave it out, or pass wide=False."

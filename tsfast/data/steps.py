@@ -24,7 +24,7 @@ class RecordingSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields
     window:_Steps|None = None   # steps of a series; None: each recording is one series
     stride:_Steps|None = None   # steps from the start of a window to that of the next; None without windows
     freq:str|float|None = None  # time between two steps, as pandas writes it ('1s', '15min') or as a number; None: as recorded
-    fill:str|dict[str, str] = 'none' # how steps that are missing are filled, for all channels or by channel
+    fill:str|dict[str, str] = 'none' # how a step without rows is filled, or 'mean' of the rows in each; also by channel
 
 # %% ../../nbs/data/11_steps.ipynb #4133c684
 def as_times(

@@ -6,6 +6,7 @@
 __all__ = ['TABLES', 'read_table', 'read_column', 'read_npy']
 
 # %% ../../nbs/data/14_table_files.ipynb #f99eade2
+import warnings
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ def read_table(
     sep:str|None=None, # between the cells of a text file; None: found out
     dtype=None, # of the columns of a text file, as for `pandas.read_csv`
     names=(), # columns of a text file that name something, such as ids: 007 and 1.50 stay text. Those called so by `ID_NAMES` are, too
-    labels=(), # columns of a text file that hold targets: 007 stays text, and whole numbers with a gap are no floats
+    labels=(), # columns of a text file that hold targets: 007 stays text, whole numbers with a gap are no floats, NA is missing
     header:bool|None=None, # does a text file begin with a line of names? None: found out
 ) -> pd.DataFrame: # columns '0', '1', … where a text file has no line of names
     "A file as a data frame; a `ValueError` with its name says what cannot be read"
@@ -93,20 +94,35 @@ def _other_count(name, seen, n, header):
             "that names them.")
 
 def _as_written(df, file, keep, labels, how):
-    "Words such as None and NA among other text are text; ids stay text where numbers would lose how they are written"
+    """Words such as None and NA among other text are text, and missing values among labels, as in pandas.
+
+    Ids stay text where numbers would lose how they are written"""
     number = {c: pd.api.types.is_numeric_dtype(df[c]) for c in df}
     words = [c for c in df if not number[c] and df[c].isna().any() and df[c].notna().any()]
     ids = [c for c in df if number[c] and (str(c) in keep or has_name(c, ID_NAMES))]
+    targets = [c for c in words if str(c) in labels and str(c) not in keep]
     labels = [c for c in df if number[c] and str(c) in labels and c not in ids]
     if not words and not ids and not labels: return df
     text = pd.read_csv(file, usecols=[*words, *ids, *labels], dtype=str, keep_default_na=False, **{**how, 'na_values': _MISSING})
     known = {c: df[c].notna() for c in (*ids, *labels)}
     same = {c: (df[c][known[c]].astype(str) == text[c][known[c]]).all() for c in ids}
     same |= {c: not text[c].str.fullmatch(r'0\d+').any() for c in labels}
+    for c in targets: text[c] = _without_words(text[c], df[c].notna(), file)
     for c in (*words, *(c for c in same if not same[c])): df[c] = text[c]
     for c in labels:
         if same[c] and not known[c].all() and text[c][known[c]].str.fullmatch(r'[+-]?\d+').all(): df[c] = df[c].astype('Int64')
     return df
+
+def _without_words(text, known, file):
+    "Labels as text, where NA and the like are missing"
+    words = text[~known].dropna()
+    if len(words): warnings.warn(_no_labels(words, text, file), stacklevel=7)
+    return text.where(known)
+
+def _no_labels(words, text, file):
+    shown = ', '.join(repr(o) for o in words.unique()[:3])
+    return (f"{file}: column {text.name!r} holds {shown} in {len(words)} of {len(text)} rows, which is read as a missing value. If it is a "
+            "class, write it otherwise in the file, such as 'none'; or pass the frame that pd.read_csv(file, keep_default_na=False) gives.")
 
 _MISSING = ['', '?', 'nan', 'NaN', 'NaT', '<NA>']
 

@@ -96,8 +96,8 @@ class TableReader(_Columns):
     def whole(self,
         table, # frame or dict of columns
     ) -> list: # of `Piece`, one for each recording, in the order of their first rows
-        "All recordings of a table, whose rows may be mixed; in even steps, if those of training are"
-        pieces = self.pieces(table, _groups)
+        "All recordings of a table, whose rows may be mixed, by time; in even steps, if those of training are"
+        pieces = [_by_time(o) for o in self.pieces(table, _groups)]
         if self.freq is not None: return [even_piece(o, self) for o in pieces]
         for o in pieces: check_times(o)
         if pieces[0].times is not None: _warn_of_holes(pieces, self.roles.time or 'index')
@@ -117,6 +117,11 @@ def _warn_of_holes(pieces, column):
     times = pieces[0].times.append([o.times for o in pieces[1:]])
     bounds = np.cumsum([0, *(len(o.times) for o in pieces)])
     warn_uneven(utc_times(times), bounds, [' '.join(str(v) for _, v in o.key) or 0 for o in pieces], column)
+
+def _by_time(piece):
+    if piece.times is None or piece.times.hasnans or piece.times.is_monotonic_increasing: return piece
+    order = piece.times.argsort(kind='stable')
+    return Piece(piece.key, piece.x[:, order], piece.times[order])
 
 def _runs(number): return np.split(np.arange(len(number)), np.flatnonzero(np.diff(number)) + 1)
 

@@ -112,6 +112,7 @@ class TSTarget(Described):
     c:Any = None                # number of outputs
     d:Any = None                # shape of one target; None: a single value
     vocab:Any = None            # classes
+    names:Any = None            # of several numbers, such as the columns that they were read from; None: they have none
     dtype = torch.float32
 
     def setup(self, y:np.ndarray): raise NotImplementedError

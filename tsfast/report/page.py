@@ -72,7 +72,7 @@ def table(
     head, # names of the columns
     rows, # each: name of the row, then its cells
 ) -> FT:
-    "A table whose columns and rows have names. Where it is wider than the page, it scrolls in a frame of its own"
+    "A table whose columns and rows have names. A wider one than the page scrolls in a frame, with a shadow at the edge that hides more"
     rows = list(rows)
     right = [any('n' in (cell(r[i]).get('class') or '').split() for r in rows)
              for i in range(1, len(head))]
@@ -139,9 +139,9 @@ def bar(
 
 # %% ../../nbs/report/01_page.ipynb #a33a9996
 _LIGHT = dict(ink='#1b1d22', soft='#565c67', line='#c9cdd4', bg='#ffffff', card='#f5f6f8', bad='#b3261e', heat='70 140 220',
-              c0='#1f66ad', c1='#b3500b', c2='#24784a', c3='#8a3fa0')
+              edge='#1b1d2266', c0='#1f66ad', c1='#b3500b', c2='#24784a', c3='#8a3fa0')
 _DARK = dict(ink='#e6e8ec', soft='#a9b0bc', line='#454b56', bg='#15171b', card='#1e2126', bad='#ff9a90', heat='70 140 220',
-             c0='#6fb1f2', c1='#f0a35c', c2='#6cc793', c3='#d193e6')
+             edge='#e6e8ec66', c0='#6fb1f2', c1='#f0a35c', c2='#6cc793', c3='#d193e6')
 
 def _variables(colours): return ''.join(f'--{k}:{v};' for k, v in colours.items())
 
@@ -160,7 +160,11 @@ p,ul{{margin:.5rem 0;max-width:46rem;overflow-wrap:anywhere}}
 header p{{font-size:1.1rem}}
 nav ul{{list-style:none;display:flex;flex-wrap:wrap;gap:.3rem 1.1rem;padding:0}}
 a{{color:var(--c0)}} .soft,figcaption,caption,footer{{color:var(--soft)}} .bad{{color:var(--bad)}}
-.scroll{{overflow-x:auto;max-width:100%;margin:1rem 0}}
+.scroll{{overflow-x:auto;max-width:100%;margin:1rem 0;
+background:linear-gradient(90deg,var(--bg) 35%,transparent) 0/3rem 100% no-repeat local,
+linear-gradient(270deg,var(--bg) 35%,transparent) 100%/3rem 100% no-repeat local,
+linear-gradient(90deg,var(--edge),transparent) 0/1.1rem 100% no-repeat scroll,
+linear-gradient(270deg,var(--edge),transparent) 100%/1.1rem 100% no-repeat scroll}}
 :focus-visible{{outline:2px solid var(--c0);outline-offset:2px}}
 table{{border-collapse:collapse;min-width:min(100%,24rem);font-size:.94rem;font-variant-numeric:tabular-nums}}
 caption{{text-align:left;padding:.2rem 0 .4rem;position:sticky;left:0;max-width:min(46rem,calc(100vw - 2.5rem))}}

@@ -10,9 +10,11 @@ __all__ = ['SAMPLE', 'LEAST', 'REPEATS', 'CHANNELS', 'DRAWN', 'deadline', 'judge
 import copy, time
 from contextlib import contextmanager
 import numpy as np
+import pandas as pd
 import torch
 from fastcore.xml import P, Span
 import tsfast.interpret.importance      # it gives the learner its methods
+from ..core import plain
 from ..data.tensor import show_target
 from .data import channel_names
 from .evidence import VALUES, Evidence, LeftOut, predicted, some_of
@@ -160,6 +162,15 @@ def _said(ev, i):
     return f'true {t}, predicted {p}{sure}, {loss}'
 
 # %% ../../nbs/report/07_reasons.ipynb #506a9bf4
+def _origin(ds, row):
+    "The recording of a series, and where in it a window begins; empty where this is not known"
+    ids, starts = getattr(ds, 'origins', None) or (None, None)
+    if ids is None: return ''
+    if starts is None: return f' ({shown(plain(ids[row]))})'
+    kind, start = starts.dtype.kind, starts[row]
+    since = shown(pd.Index([start])[0]) if kind in 'mM' else f'{start:g}'
+    return f" ({shown(plain(ids[row]))}, from {'' if ds.recording.time else 'step '}{since})"
+
 def _example(ev, i, x, channels, k):
     "A series with its caption"
     _, targs, decoded, _ = (o[i] for o in ev.outputs)
@@ -167,7 +178,7 @@ def _example(ev, i, x, channels, k):
     if ev.target.by_step: kwargs = dict(bands=dict(true=targs.numpy(), predicted=decoded.numpy()))
     if is_forecast(ev): kwargs = {k: np.asarray(ev.target.decode(o[None])[0])[channels] for k, o in (('true', targs), ('pred', decoded))}
     row = int(ev.ds.idxs[ev.rows[i]])
-    said = f'Series {row:,}: {_said(ev, i)}'
+    said = f'Series {row:,}{_origin(ev.ds, row)}: {_said(ev, i)}'
     known = x[torch.isfinite(x)]
     span = f', values from {number(known.min(), 3)} to {number(known.max(), 3)}' if len(known) else ''
     label = f"{said}. {count(len(channels), 'channel')}{span}"

@@ -43,12 +43,18 @@ def model_facts(
              'seed': getattr(learn, 'seed', None), 'epochs': 0 if rows is None else len(rows), 'device': str(learn.dls.device)}
     return {k: 'none' if v is None else v for k, v in facts.items()}
 
+def _words(v):
+    if isinstance(v, dict): return ', '.join(f'{k}={o}' for k, o in v.items()) or '–'
+    return '–' if v is None else ', '.join(map(str, v)) if isinstance(v, list) else str(v)
+
 def settings_section(
     ev:Evidence, # any
 ) -> list: # parts of the section
     "All settings, the model, and versions"
-    words = lambda v: '–' if v is None or v == {} else ', '.join(map(str, v)) if isinstance(v, list) else str(v)
-    plain = {k: words(v) for k, v in ev.about.settings.items()}
+    plain = {k: _words(v) for k, v in ev.about.settings.items() if k != 'data'}
+    if data := ev.about.settings.get('data'):       # files of one's own; `dsid` is their name alone
+        plain.pop('dsid', None)
+        plain |= {f'data: {k}': _words(v) for k, v in data.items() if v is not None and k != 'digest'}
     where = {**ev.about.record, 'threads': torch.get_num_threads()}
     parts = [pairs('Settings of the run; – where nothing was asked for', plain)] if plain else []
     return parts + [pairs('The model', model_facts(ev.learn)), pairs('Where it was made', {**where, **versions()})]

@@ -10,7 +10,8 @@ __all__ = ['MATRIX', 'POINTS', 'is_forecast', 'last_values', 'scored', 'summary'
 import numpy as np
 import torch
 from ..interpret.calibration import expected_calibration_error
-from .data import ROWS, channel_names
+from ..core import natural_order
+from .data import ROWS, channel_names, output_names
 from .evidence import (VALUES, Evidence, LeftOut, class_numbers, label_matrix, n_not_finite, number_arrays, some_of,
                                     training_targets)
 from .page import cell, count, decimal, figure, figures, number, pairs, shaded, shown, table
@@ -173,15 +174,16 @@ MATRIX = 20     # classes of a confusion matrix at most; of more, the most frequ
 
 def _confusion(ev, true, pred, unit):
     "The confusion matrix as a table with coloured cells"
-    c, names = ev.target.c, ev.classes
-    n = np.bincount(true*c + pred, minlength=c*c).reshape(c, c)
+    c, order = ev.target.c, natural_order(ev.classes)
+    names = [ev.classes[i] for i in order]
+    n = np.bincount(true*c + pred, minlength=c*c).reshape(c, c)[np.ix_(order, order)]
     rows = [(names[i], *(shaded(int(v), v/max(n[i].sum(), 1)) for v in n[i])) for i in range(c)]
     caption = f'Confusion matrix: number of {unit}. A row is a true class, a column a predicted one; the colour is the share of the row'
     return table(caption, ['true \\ predicted', *names], rows)
 
 def _scores_table(caption, first, names, df):
     "A row for each class; of many, those with the lowest F1"
-    places = range(len(df)) if len(df) <= ROWS else np.argsort(df.F1.fillna(2).to_numpy(), kind='stable')[:ROWS]
+    places = natural_order(names) if len(df) <= ROWS else np.argsort(df.F1.fillna(2).to_numpy(), kind='stable')[:ROWS]
     more = '' if len(df) <= ROWS else f', the {ROWS} of {len(df):,} with the lowest F1'
     rows = [(names[i], *(int(v) if k == 'count' else decimal(v) for k, v in df.iloc[i].items())) for i in places]
     return table(caption + more, [first, *df.columns], rows)
@@ -239,7 +241,7 @@ def _number_parts(ev):
         by_channel = zip(*(o.reshape(-1, *d).swapaxes(0, 1) for o in (true, pred)))
         rows = [(name, *number_scores(*o).values()) for name, o in zip(channel_names(ev), by_channel)]
         return [table('Scores of each channel, over all steps ahead', head('channel'), rows[:ROWS]), figures(_ahead(ev, true, pred))]
-    names = [f'output {i}' for i in range(k)] if d is None else [f'output {i}' for i in np.ndindex(*d)]
+    names = output_names(ev, k)
     parts = [_scatters(ev, true, pred, names)]
     if k == 1: return parts
     rows = [(names[i], *number_scores(true[:, i], pred[:, i]).values()) for i in range(min(k, ROWS))]

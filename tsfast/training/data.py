@@ -15,10 +15,11 @@ import torch
 from fastcore.basics import listify
 from ..core import as_device, is_source, pick_name
 from ..data import preprocessing
+from ..data.archive import find_set as set_here, set_channels
 from ..data.core import TSDataLoaders, TSDatasets
 from ..data.external import get_regression_data, get_UCR_data, list_UCR
 from ..data.factories import split_series
-from ..data.series_data import SeriesData
+from ..data.series_data import SeriesData, describe_series
 from ..data.sources import sourced
 from ..data.splits import get_splits
 from ..data.targets import TSClassification, TSRegression
@@ -42,6 +43,7 @@ class RunData:
     notes:list = field(default_factory=list) # what was understood or done without being asked for, in words
     digest:str|None = None # of the content of the files that the series come from
     columns:list|None = None # names of the columns of a wide table, channel after channel
+    targets:list|None = None # names of several numbers to predict
 
     def __post_init__(self):
         self.X = sourced(self.X)
@@ -76,7 +78,9 @@ def archive_data(
     name, kind = find_set(settings.dsid, settings.path)
     numbers = kind == 'regression'
     X, y, splits = (get_regression_data if numbers else get_UCR_data)(name, path=settings.path, split_data=False)
-    return RunData(X, y, splits, TSRegression() if numbers else TSClassification(), name)
+    found = set_here(name, settings.path)
+    channels = found and set_channels(found[1], X.shape[1])
+    return RunData(X, y, splits, TSRegression(settings.standardize_targets) if numbers else TSClassification(), name, channels or None)
 
 # %% ../../nbs/training/01_data.ipynb #fd5529ee
 def hold_out(
@@ -175,8 +179,7 @@ def run_loaders(
 ) -> TSDataLoaders: # training split first; an empty one follows if there is no other
     "Loaders over the splits of a run"
     ds = TSDatasets(data.X, data.y, tfms=[None, data.target], splits=data.splits, channels=data.channels)
-    ds.recording = data.recording
-    if data.columns is not None: ds.columns = data.columns
+    describe_series(ds, data)
     parts = [ds.subset(i) for i in range(ds.n_subsets)]
     if len(parts) == 1:
         parts.append(ds[torch.arange(0)])    # type: ignore[index]   # `__getitem__` is patched in

@@ -32,22 +32,24 @@ def from_series(cls:RunData,
     task:str|None=None, # 'classes' or 'numbers'; None: text and whole numbers are classes
     splits=None, # (train, test): numbers of series; None: a random choice of whole groups, or the end of a single recording
     name:str|None=None, # of the data, also for messages
+    standardize:bool=True, # train on numbers with mean 0 and standard deviation 1 over the training split
 ) -> RunData:
     "The data of a run from series that have been read"
     if data.y is None: raise ValueError("The series have no targets. Pass y= where they are read.")
-    y, target = task_of(data.y, task, name or 'The data')
+    y, target = task_of(data.y, task, name or 'The data', standardize)
     rows = np.arange(len(data))
     data = replace(data, y=y, notes=list(data.notes))
     if splits is None:
         splits = parts_of(data, rows, test_size, seed)
         if in_time(data, rows): data.notes.append(_split_in_time(len(rows) - sum(map(len, splits))))
-    more = {k: getattr(data, k) for k in ('channels', 'columns', 'recording', 'ids', 'groups', 'starts', 'ends', 'notes')}
+    more = {k: getattr(data, k) for k in ('channels', 'columns', 'targets', 'recording', 'ids', 'groups', 'starts', 'ends', 'notes')}
     return RunData(data.X, y, splits, target, name, **more)
 
 def task_of(
     y:np.ndarray, # targets as they were read
     task:str|None=None, # 'classes', 'numbers', or None to find out
     name:str='The data', # how to call them in messages
+    standardize:bool=True, # of the `TSTarget` for numbers
 ) -> tuple: # targets, and the `TSTarget` that encodes them
     "What is to be predicted: text and whole numbers are classes, other numbers are numbers"
     if task is None and almost_unique(y): raise ValueError(_like_numbers(y, name))
@@ -57,7 +59,7 @@ def task_of(
     if task == 'classes' and y.dtype.kind == 'f':
         if (y != y.round()).any(): raise ValueError(_no_classes(y, name))
         y = y.astype(np.int64)
-    return y, TSRegression() if y.dtype.kind == 'f' else TSClassification()
+    return y, TSRegression(standardize) if y.dtype.kind == 'f' else TSClassification()
 
 # %% ../../nbs/training/01a_files.ipynb #78a4a438
 def with_test(
@@ -208,17 +210,17 @@ def file_data(
         test = None if s.test is None else _read_test(s, train)
     except PermissionError as e: raise PermissionError(_no_permission(e.filename)) from None
     where = _shown(s.path) + (f", column {s.y!r}" if isinstance(s.y, str) else '')
-    try: data = _split(train, test, s, seed, where)
+    try: data = _split(train, test, s, seed, where, settings.standardize_targets)
     except ValueError as e:
         if not look: raise
         data = _without_splits(train, e)
     return replace(data, name=data_name(s.path), digest=digest)
 
-def _split(train, test, s, seed, where):
+def _split(train, test, s, seed, where, standardize):
     if train.y is None: raise ValueError(_no_target(s.path, train))
-    if test is None: return RunData.from_series(train, s.test_size or TEST_SIZE, seed, s.task, name=where)
+    if test is None: return RunData.from_series(train, s.test_size or TEST_SIZE, seed, s.task, name=where, standardize=standardize)
     splits = np.arange(len(train)), np.arange(len(train), len(train) + len(test))
-    return RunData.from_series(with_test(train, test, s), task=s.task, splits=splits, name=where)
+    return RunData.from_series(with_test(train, test, s), task=s.task, splits=splits, name=where, standardize=standardize)
 
 def _without_splits(data, why):
     "Data to look at"

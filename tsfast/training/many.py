@@ -50,7 +50,7 @@ def run_key(
     "A digest of settings, data and version. Of files the content counts, and not the folder that they are in"
     run = TrainingRun(settings, data)
     whole = msgspec.to_builtins(run.fill())
-    for k in ('device', 'path'): whole.pop(k)
+    for k in ('device', 'path', *(('standardize_targets',) if run.data.classes else ())): whole.pop(k)
     if whole['data'] is None: whole.pop('data')
     else: whole['data'] = {k: _without_folder(v) for k, v in whole['data'].items() if k not in PATHS}
     parts = msgspec.json.encode([whole, data_digest(run.data), tsfast.__version__], order='deterministic')

@@ -7,6 +7,8 @@ __all__ = ['data_summary', 'task_text', 'class_counts', 'split_names', 'summary_
 
 # %% ../../nbs/training/01b_summary.ipynb #09e5ec38
 import numpy as np
+from ..core import natural_order
+from ..data.drawing import MAX_NAMES, MAX_PANELS, add_legend, draw_channels, draw_panels
 from ..data.series_data import SeriesData, task_words
 from .data import RunData
 
@@ -18,7 +20,7 @@ def data_summary(
     series = SeriesData(data.X, None, data.channels, data.ids, data.groups, recording=data.recording).summary()
     res = dict(task=task_text(data), **series)
     if data.groups is not None and data.splits is not None and _are_apart(data): res['groups'] += ', each in one split alone'
-    if not data.classes and data.y is not None: res['targets'] = _range(data)
+    if not data.classes and data.y is not None: res['targets'] = _range(data) + _scaling(data)
     if data.splits is not None: res['splits'] = _splits_text(data)
     return {**res, 'notes': list(data.notes)}
 
@@ -37,7 +39,8 @@ def class_counts(
     y, splits = np.asarray(data.y), (data.train,) if data.splits is None else data.splits
     classes = np.unique(y)
     counts = [dict(zip(*(o.tolist() for o in np.unique(y[rows], return_counts=True)))) for rows in splits]
-    return {c: [o.get(c, 0) for o in counts] for c in classes.tolist()}
+    classes = classes[natural_order(classes.tolist())].tolist()
+    return {c: [o.get(c, 0) for o in counts] for c in classes}
 
 # %% ../../nbs/training/01b_summary.ipynb #523d03e3
 def split_names(
@@ -57,6 +60,8 @@ def _splits_text(data):
         n = 0 if groups is None else len(set(groups[rows].tolist()))
         return f" ({n} group{'s'*(n > 1)})" if n else ''
     return ', '.join(f"{len(o)} {name}{of(o)}" for name, o in zip(split_names(data), data.splits))
+
+def _scaling(data): return '; standardized for training' if getattr(data.target, 'standardize', False) else ''
 
 def _range(data):
     y = np.asarray(data.y, dtype=np.float64)
@@ -88,18 +93,21 @@ def draw_series(
     data:RunData, # any
     most:int=9, # series to draw
 ): # matplotlib figure
-    "Draw some series with their targets"
+    "Draw some series with their targets; with many channels three series, with a panel for each channel"
     import matplotlib.pyplot as plt
-    rows = _some_series(data, most)
+    C = data.X.shape[1]
+    rows = _some_series(data, most if C <= MAX_NAMES else min(most, 3))
     ncols = min(3, len(rows))
     nrows = -(-len(rows)//ncols)
-    fig, axs = plt.subplots(nrows, ncols, figsize=(4*ncols, 2.2*nrows), squeeze=False, constrained_layout=True)
+    height = 2.2*nrows if C <= MAX_NAMES else .5*min(C, MAX_PANELS) + .5
+    fig, axs = plt.subplots(nrows, ncols, figsize=(4*ncols, height), squeeze=False, constrained_layout=True)
     for ax in axs.flat[len(rows):]: ax.set_axis_off()
     for ax, i in zip(axs.flat, rows):
-        for c, x in enumerate(np.asarray(data.X[i], dtype=np.float32)):
-            ax.plot(x, lw=1, label=None if data.channels is None else data.channels[c])
+        x = np.asarray(data.X[i], dtype=np.float32)
+        if C <= MAX_NAMES: draw_channels(ax, x, data.channels, lw=1)
+        else: draw_panels(ax, x, data.channels if ax is axs[0, 0] else ['']*C, lw=1)       # named once, at the left
         ax.set_title(_target_text(data, i), fontsize=9)
-    if data.channels is not None and len(data.channels) <= 10: fig.legend(*axs[0, 0].get_legend_handles_labels(), loc='outside right upper')
+    if 1 < C <= MAX_NAMES: add_legend(axs, outside=True)
     return fig
 
 def _some_series(data, most):
