@@ -481,7 +481,7 @@ def test_path_or_name(tmp_path, capsys, monkeypatch):
     from tsfast.data.archive import find_set
     monkeypatch.chdir(tmp_path)
     (tmp_path/'sets'/'Mine').mkdir(parents=True)
-    for part, file in zip(('TRAIN', 'TEST'), find_set('ItalyPowerDemand')[1]): shutil.copy(file, tmp_path/'sets'/'Mine'/f'Mine_{part}.ts')
+    for part, file in zip(('TRAIN', 'TEST'), find_set('ItalyPowerDemand')[1]): shutil.copy(file, tmp_path/'sets'/'Mine'/f'Mine_{part}{file.suffix}')
     assert run('sets/Mine', out=tmp_path/'a') == 0
     by_path = capsys.readouterr().out
     assert run('Mine', '--path', 'sets', out=tmp_path/'b') == 0
