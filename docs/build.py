@@ -104,7 +104,9 @@ def find_symbols(page, nb):
         for n in defined(c.source):
             try: resolve(n, mod)
             except AttributeError: continue
-            page.symbols[n] = f'{page.module}.{n}'
+            label = f'{page.module}.{n}'
+            # Sphinx takes Conv1d and conv1d for the same label
+            page.symbols[n] = label + '-2'*any(o.lower() == label.lower() for o in page.symbols.values())
 
 
 def write_site(pages, nbs):
