@@ -527,3 +527,12 @@ def test_a_wide_table_shows_that_it_goes_on():
     "Shadows at the edges of the frame, which the ground of the table covers where nothing is hidden"
     style = re.search(r'\.scroll\{[^}]*\}', page('t', 'l', []))[0]
     assert style.count('local') == 2 and style.count('no-repeat scroll') == 2 and style.count('var(--edge)') == 2
+
+@pytest.mark.parametrize('values', [(1., .001), (.5, .2), (300., 20.)])
+def test_numbers_of_logarithmic_axes(values):
+    "They are plain numbers: the pictures of a page read no formulas"
+    from tsfast.report.pictures import line_figure, picture
+    fig = line_figure([1, 2, 3], dict(training=[*values, values[-1]]), 'epoch', 'loss', log=True)
+    fig.canvas.draw()
+    shown = [t.get_text() for t in [*fig.axes[0].get_yticklabels(), *fig.axes[0].get_yticklabels(minor=True)] if t.get_text()]
+    assert shown and all(float(t) > 0 for t in shown) and '$' not in picture(fig, 'losses', 'a')

@@ -112,7 +112,13 @@ def line_figure(
         v = np.asarray(v, dtype=float)
         ax.plot(x, v, ls=dash, color=colour, lw=1.6, label=name, marker='o' if len(v) < 3 else None, ms=4)
     ax.set_xlabel(xlabel, fontsize=9); ax.set_ylabel(ylabel, fontsize=9)
-    if log: ax.set_yscale('log')
+    if log:
+        from matplotlib.ticker import NullFormatter, StrMethodFormatter
+        ax.set_yscale('log')
+        low, high = ax.get_ylim()
+        plain = StrMethodFormatter('{x:g}')     # `picture` reads no formulas
+        ax.yaxis.set_major_formatter(plain)
+        ax.yaxis.set_minor_formatter(plain if high < 10*low else NullFormatter())
     if len(lines) > 1: ax.legend(frameon=False, fontsize=9)
     ax.xaxis.get_major_locator().set_params(integer=True)
     return fig
