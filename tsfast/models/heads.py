@@ -320,11 +320,14 @@ def takes_head_args(
 # %% ../../nbs/models/02_heads.ipynb #68970038
 def other_defaults(
     init:Callable, # `__init__` of an architecture
-    **defaults, # arguments of `init` that are passed by keyword alone, with their new defaults
+    **defaults, # arguments of `init`, with their new defaults
 ) -> Callable: # an `__init__` for a subclass
     "The same `__init__` with other defaults, for an architecture that is a setting of another one"
     sig = inspect.signature(init)
-    def __init__(self, *args, **kwargs): init(self, *args, **(defaults | kwargs))
+    def __init__(self, *args, **kwargs):
+        bound = sig.bind(self, *args, **kwargs)
+        for k, v in defaults.items(): bound.arguments.setdefault(k, v)
+        init(*bound.args, **bound.kwargs)
     __init__.__signature__ = sig.replace(parameters=[p.replace(default=defaults.get(k, p.default)) for k, p in sig.parameters.items()])
     __init__.__delwrap__ = init     # where fastcore's `docments` looks for comments
     return __init__

@@ -6,8 +6,7 @@
 __all__ = ['MiniRocketHydraFeatures', 'MiniRocketHydra']
 
 # %% ../../nbs/models/25_minirocket_hydra.ipynb #c142a9b0
-import torch
-from .heads import takes_head_args
+from .heads import other_defaults
 from .minirocket import MiniRocketFeatures
 from .multirocket_hydra import RocketHydraFeatures, _RocketHydra
 from .registry import register_model
@@ -22,24 +21,4 @@ class MiniRocketHydraFeatures(RocketHydraFeatures):
 class MiniRocketHydra(_RocketHydra):
     "MiniRocket's and Hydra's features and a linear head: `(B, c_in, seq_len)` to `(B, c_out)`; call `fit` on the training series first"
     min_len, features_type = 9, MiniRocketHydraFeatures
-    @takes_head_args
-    def __init__(self,
-        c_in:int, # channels of the series
-        c_out:int, # classes, or targets
-        seq_len:int, # length of the series, at least 9
-        num_features:int=10_000, # MiniRocket's features; rounded down to a multiple of 84
-        max_dilations_per_kernel:int=32, # MiniRocket's largest number of dilations
-        k:int=8, # Hydra's kernels in each group
-        g:int=64, # Hydra's groups for each dilation
-        max_c_in:int=8, # largest number of channels that a group of Hydra adds up
-        random_state:int|torch.Generator|None=None, # seed of everything that is drawn
-        bn:bool=True, # normalise the features in the head
-        fc_dropout:float=0., # dropout before the linear layer
-        zero_init:bool=True, # start the linear layer from 0: at first all classes have equal scores
-        *,
-        backend:str='auto', # 'torch', 'numba' (CPU), or 'auto': the fastest for the input
-        kept:list|None=None, # features of MiniRocket and of Hydra that are left after `prune_features`; None: all
-        **head, # options of the head: see `TSModule.reset_head`
-    ):
-        super().__init__(c_in, c_out, seq_len, num_features, max_dilations_per_kernel, k, g, max_c_in, random_state, bn, zero_init, backend,
-                         kept, fc_dropout=fc_dropout, **head)
+    __init__ = other_defaults(_RocketHydra.__init__, num_features=10_000)

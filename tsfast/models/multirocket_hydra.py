@@ -99,28 +99,13 @@ class _RocketHydra(FeatureModel):
     "Features of a ROCKET and of Hydra, and a linear head"
     scaled_features = True      # a ridge regression need not scale them again
     features_type:Any           # class of the features, a `RocketHydraFeatures`
-    def __init__(self, c_in, c_out, seq_len, num_features, max_dilations_per_kernel, k, g, max_c_in, random_state, bn, zero_init, backend,
-                 kept, **head):
-        gen = None if random_state is None else generator(random_state)
-        backbone = self.features_type(c_in, seq_len, num_features, max_dilations_per_kernel, k, g, max_c_in, gen, backend=backend,
-                                      kept=kept)
-        super().__init__(c_in, backbone, backbone.num_features, seq_len, bn=bn, zero_init=zero_init)
-        self.seq_len = seq_len
-        self.seeded_head(c_out, None if gen is None else draw_seed(gen), **head)
-
-    def keep_columns(self, index:Tensor) -> list[int]: return self.backbone.keep(index)
-
-@register_model
-class MultiRocketHydra(_RocketHydra):
-    "MultiRocket's and Hydra's features and a linear head: `(B, c_in, seq_len)` to `(B, c_out)`; call `fit` on the training series first"
-    min_len, features_type = 10, MultiRocketHydraFeatures
     @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series
         c_out:int, # classes, or targets
-        seq_len:int, # length of the series, at least 10
-        num_features:int=50_000, # MultiRocket's features; rounded down to a multiple of 672
-        max_dilations_per_kernel:int=32, # MultiRocket's largest number of dilations
+        seq_len:int, # length of the series, at least `min_len`: 10 for MultiRocket, 9 for MiniRocket
+        num_features:int=50_000, # features of the ROCKET; rounded down to a multiple of 672 for MultiRocket, of 84 for MiniRocket
+        max_dilations_per_kernel:int=32, # largest number of dilations of the ROCKET
         k:int=8, # Hydra's kernels in each group
         g:int=64, # Hydra's groups for each dilation
         max_c_in:int=8, # largest number of channels that a group of Hydra adds up
@@ -130,8 +115,20 @@ class MultiRocketHydra(_RocketHydra):
         zero_init:bool=True, # start the linear layer from 0: at first all classes have equal scores
         *,
         backend:str='auto', # 'torch', 'numba' (CPU), or 'auto': the fastest for the input
-        kept:list|None=None, # features of MultiRocket and of Hydra that are left after `prune_features`; None: all
+        kept:list|None=None, # features of the ROCKET and of Hydra that are left after `prune_features`; None: all
         **head, # options of the head: see `TSModule.reset_head`
     ):
-        super().__init__(c_in, c_out, seq_len, num_features, max_dilations_per_kernel, k, g, max_c_in, random_state, bn, zero_init, backend,
-                         kept, fc_dropout=fc_dropout, **head)
+        gen = None if random_state is None else generator(random_state)
+        backbone = self.features_type(c_in, seq_len, num_features, max_dilations_per_kernel, k, g, max_c_in, gen, backend=backend,
+                                      kept=kept)
+        super().__init__(c_in, backbone, backbone.num_features, seq_len, bn=bn, zero_init=zero_init)
+        self.seq_len = seq_len
+        self.seeded_head(c_out, None if gen is None else draw_seed(gen), fc_dropout=fc_dropout, **head)
+
+    def keep_columns(self, index:Tensor) -> list[int]: return self.backbone.keep(index)
+
+@register_model
+class MultiRocketHydra(_RocketHydra):
+    "MultiRocket's and Hydra's features and a linear head: `(B, c_in, seq_len)` to `(B, c_out)`; call `fit` on the training series first"
+    min_len, features_type = 10, MultiRocketHydraFeatures
+
