@@ -76,9 +76,10 @@ def _series_tables(p, args, agreement):
     "The predictions for the series of a file, some at a time; batches are dealt to shards in turn"
     import numpy as np
     from tsfast.core import as_series
-    ids = _ids(args)
+    run = _run_of(args.model)
+    ids = _ids(args.data, run)
     first, per_row = 0, (p.input_shape[0] or 1)*(p.input_shape[1] or 1)
-    for X, y in _series(p, args, args.bs*max(1, _PART//per_row//args.bs)):
+    for X, y in _series(p, args, run, args.bs*max(1, _PART//per_row//args.bs)):
         n, rows = len(X), np.arange(first, first + len(X))
         names = {k: np.fromiter(v, dtype=object, count=n) for k, v in ids.items()}
         if args.shard: rows = rows[rows//args.bs % args.shard[1] == args.shard[0] - 1]
@@ -102,17 +103,16 @@ def _run_of(path):
 
 def _listed(v): return [] if v is None else [str(o) for o in (v if isinstance(v, list) else [v])]
 
-def _ids(args):
+def _ids(file, run):
     "Generators of the ids of series, by the name of their column in the table of training; empty where it had none, or they are not there"
     from tsfast.data.file_parts import column_values
-    names = _listed((_run_of(args.model).get('settings', {}).get('data') or {}).get('id'))
-    return {k: v for k in names if (v := column_values(args.data, k)) is not None}
+    names = _listed((run.get('settings', {}).get('data') or {}).get('id'))
+    return {k: v for k in names if (v := column_values(file, k)) is not None}
 
-def _known_columns(p, path):
+def _known_columns(p, run):
     "What the columns of the table of training were, as the bundle and the folder of the run say; None where they do not"
     from tsfast.data.file_parts import names_of_columns
     from tsfast.data.tables import KnownColumns
-    run = _run_of(path)
     data = run.get('settings', {}).get('data')
     if not data or not isinstance(data['path'], str): return KnownColumns(tuple(p.columns)) if p.columns else None
     y, others = _listed(data['y']), [o for k in ('id', 'group', 'time') for o in _listed(data[k])]
@@ -122,10 +122,10 @@ def _known_columns(p, path):
     label = y[0] if len(y) == 1 else None
     return KnownColumns(tuple(p.columns or (steps if wide else ())), label, (*others, *([] if label else y)))
 
-def _series(p, args, rows):
+def _series(p, args, run, rows):
     "The parts of a file of series; an error says so if the file is a recording"
     from tsfast.data.file_parts import names_of_columns, series_parts
-    try: yield from series_parts(args.data, *p.input_shape, rows, p.channels, _known_columns(p, args.model))
+    try: yield from series_parts(args.data, *p.input_shape, rows, p.channels, _known_columns(p, run))
     except ValueError as e:
         if not p.channels or not set(p.channels) <= set(names_of_columns(args.data)): raise
         more = "The columns are the channels of the model: for a recording, with one row per step, pass --windows."
