@@ -31,15 +31,9 @@ from tsfast.estimators import BestWeights, TSNetClassifier, TSNetRegressor, pane
 from tsfast.learner import ts_learner
 from tsfast.losses import FocalLoss
 from tsfast.models.fcn import FCN
+from waves import C, L, N, X, kind, numbers, y
 
 FAST = dict(arch='FCN', arch_params=dict(layers=[8, 8, 8]), epochs=4, bs=8, lr=1e-2, device='cpu', random_state=0)
-N, C, L = 48, 2, 20
-rng = np.random.default_rng(0)
-kind, height = rng.integers(0, 3, N), rng.uniform(1, 3, N)
-# noise, with a wave whose frequency is that of its class and whose height is the number to predict
-X = (height[:, None, None] * np.sin(np.arange(L) * (0.4 + 0.6*kind[:, None]))[:, None] + 0.1*rng.normal(size=(N, C, L))).astype(np.float32)
-y = np.array(['a', 'b', 'c'])[kind]
-numbers = 5 - 2*height
 
 
 # the checks of the libraries

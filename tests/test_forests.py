@@ -17,14 +17,9 @@ from tsfast.core import rng_state
 from tsfast.estimators import TSForestClassifier, TSForestRegressor, TSNetClassifier
 from tsfast.estimator_checks import seeds_from
 from tsfast.models.quant import QuantFeatures
+from waves import L, N, X, numbers, y
 
 FAST = dict(n_estimators=20, device='cpu', random_state=0)
-N, C, L = 48, 2, 20
-rng = np.random.default_rng(0)
-kind, height = rng.integers(0, 3, N), rng.uniform(1, 3, N)
-X = (height[:, None, None] * np.sin(np.arange(L) * (0.4 + 0.6*kind[:, None]))[:, None] + 0.1*rng.normal(size=(N, C, L))).astype(np.float32)
-y = np.array(['a', 'b', 'c'])[kind]
-numbers = 5 - 2*height
 BOTH = [TSForestClassifier(**FAST), TSForestRegressor(**FAST)]
 
 
