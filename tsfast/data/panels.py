@@ -187,8 +187,8 @@ def named_steps(
 # %% ../../nbs/data/08_panels.ipynb #40aad163
 def _missing_steps(missing, unknown, names) -> str: # the message
     more = f" It has {unknown[:5]}, which training had not.{suggest(missing[0], unknown)}" if unknown else ''
-    return (f"X lacks {len(missing)} of the {len(names)} columns of training: {missing[:5]}.{more} Expected {names[:10]}{' …'*(len(names) > 10)}, "
-            "in any order. Write NaN for values that are missing, or pass series of another length as an array, X.to_numpy().")
+    return (f"X lacks {len(missing)} of the {len(names)} columns of training: {missing[:5]}.{more} Expected {names[:10]}"
+            f"{' …'*(len(names) > 10)}, in any order. Write NaN for values that are missing, or pass series of another length as an array, X.to_numpy().")
 
 def _unknown_steps(unknown, names) -> str: # the message
     return (f"X has the columns {unknown[:5]}, which are no steps of training. Leave them out: X.drop(columns={unknown[:5]}); or pass "

@@ -164,7 +164,8 @@ def _offset(freq, name):
     from pandas.tseries.frequencies import to_offset
     if isinstance(freq, str):
         with suppress(ValueError): return to_offset(freq)
-    raise ValueError(f"{name} has times that are dates or durations, and freq={freq!r}. Expected what pandas knows: '1s', '15min', 'MS', …")
+    raise ValueError(f"{name} has times that are dates or durations, and freq={freq!r}. Expected what pandas knows: '1s', '15min', 'MS', "
+                     "…")
 
 # %% ../../nbs/data/11_steps.ipynb #c4d90b17
 def nearest_steps(

@@ -167,7 +167,8 @@ def describe(self:TrainingRun) -> dict: # plain data, for `args.json`
     path = getattr(self.settings.data, 'path', None)
     columns = names_of_columns(path) if isinstance(path, str) else []     # of a table, for predictions by name
     return dict(settings=msgspec.to_builtins(self.settings), **({'columns': columns} if columns else {}),
-                command=shlex.join(['tsfast', *sys.argv[1:]]), started=time.strftime('%Y-%m-%dT%H:%M:%S%z'), versions=versions(), threads=torch.get_num_threads())
+                command=shlex.join(['tsfast', *sys.argv[1:]]), started=time.strftime('%Y-%m-%dT%H:%M:%S%z'), versions=versions(),
+                threads=torch.get_num_threads())
 
 # %% ../../nbs/training/03_report.ipynb #c0a1e5f2
 def _about(run, p, facts, bundle):
