@@ -32,8 +32,11 @@ def trained(X, y, splits, arch, seed, tfms=(), cbs=None, arch_args=None, ridge=F
     run = TrainingRun(s, RunData(X, y, splits), tfms=tfms, cbs=cbs)
     learn = run.learner()
     with learn.no_bar(), learn.no_logging(): run.train(cbs=train_cbs, validate=False)
-    losses = [] if ridge else learn.recorder.losses[-len(learn.dls.train):]
-    return run, '' if ridge else round(float(np.mean([float(o) for o in losses])), 5)     # predictions empty the recorder
+    return run, '' if ridge else last_loss(learn)       # predictions empty the recorder
+
+def last_loss(learn):
+    "Mean training loss of the last epoch"
+    return round(float(np.mean([float(o) for o in learn.recorder.losses[-len(learn.dls.train):]])), 5)
 
 def fit(*args, **kw):
     "Train on the first split, once, and predict the second, once: (predictions, training loss of the last epoch)"
@@ -54,7 +57,8 @@ def run(dataset, arch, seed, done=(), ridge=False, out=RESULTS/'accuracy.csv', s
     s = settings(len(splits[0]), X.shape[-1], arch, ridge, **changes)
     row = dict(dataset=dataset, arch=arch, seed=seed, **s, n_train=len(splits[0]), n_test=len(splits[1]))
     if key_of(row) in done: return None
-    args = dict(bs=s['bs'], ridge=True, arch_args=dict(random_state=seed)) if ridge else {k: v for k, v in s.items() if k != 'recipe'}
+    if ridge: args = dict(bs=s['bs'], ridge=True, arch_args=dict(random_state=seed))
+    else: args = {k: v for k, v in s.items() if k != 'recipe'} | dict(second_cycle=s['recipe'] == 'recipe')
     start = time.perf_counter()
     p, train_loss = fit(X, y, splits, arch, seed, **args)
     probs, targs = p.probs.numpy(), p.targs.numpy()

@@ -1,5 +1,5 @@
 """What the benchmarks share: peers in environments of their own, contenders that take turns, medians, CSV rows and a table"""
-import csv, json, os, platform, statistics, subprocess, sys, time
+import csv, json, os, platform, re, statistics, subprocess, sys, time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -103,16 +103,31 @@ def ratio(a, b, i=0):
 
 # ---- results
 
-def machine(): return f"{platform.machine()} {platform.system()}, {os.cpu_count()} cores"
+def processor():
+    "Maker of the processor and its widest vectors"
+    try: info = Path('/proc/cpuinfo').read_text()
+    except OSError: return platform.processor()
+    made = re.search(r'vendor_id\s*: (\w+)', info)
+    wide = [k for k in ('amx_bf16', 'avx512_bf16', 'avx512f', 'avx2') if k in info]
+    return ' '.join(([made[1]] if made else []) + wide[:1])
 
-def write(name, rows, **same):
-    "`results/<name>.csv`, made anew; columns in `same` are the same in all rows. Prints the table too"
+def machine(): return ', '.join(filter(None, [f"{platform.machine()} {platform.system()}", f"{os.cpu_count()} cores", processor()]))
+
+def write(name, rows, keep_others=False, **same):
+    """`results/<name>.csv`, made anew; columns in `same` are the same in all rows. Prints the table too.
+
+    With `keep_others` the rows of other machines stay"""
     RESULTS.mkdir(parents=True, exist_ok=True)
     rows = [{**r, **same, 'machine': machine(), 'date': time.strftime('%Y-%m-%d')} for r in rows]
+    others = []
+    if keep_others and (RESULTS/f'{name}.csv').exists():
+        with open(RESULTS/f'{name}.csv', newline='', encoding='utf-8') as f:
+            others = [r for r in csv.DictReader(f) if r['machine'] != machine()]
+    new, rows = rows, others + rows
     fields = list(dict.fromkeys(k for r in rows for k in r))
     with open(RESULTS/f'{name}.csv', 'w', newline='', encoding='utf-8') as f:
         w = csv.DictWriter(f, fields, lineterminator='\n', restval=''); w.writeheader(); w.writerows(rows)
-    print(markdown([{k: r[k] for k in r if k not in ('machine', 'date', *same)} for r in rows]), flush=True)
+    print(markdown([{k: r[k] for k in r if k not in ('machine', 'date', *same)} for r in new]), flush=True)
 
 def markdown(rows):
     "Rows as a Markdown table"

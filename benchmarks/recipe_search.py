@@ -9,12 +9,15 @@ series tells little, since one series is worth 5 points. Therefore sets with a l
 to train on, and all the others to judge by. Long series are thinned to about 150 steps, so that a run takes a minute or two.
 
 A run gives several rows: its last weights under the name of the settings, and other weights of the same training under the names of
-`WEIGHTS`, such as `base ema`. Rows of `MEANS` average the probabilities of networks that other rows have measured."""
+`WEIGHTS`, such as `base ema`. Where the training loss of the last epoch is above a share `UNFINISHED` of log(classes), a second cycle of
+`MORE` times the epochs follows, and its weights give the row `base on`. Rows of `MEANS` average the probabilities of networks that other
+rows have measured."""
 import argparse, itertools, math, time
 from pathlib import Path
 
+import msgspec
 import numpy as np
-from benchmarks.accuracy import trained
+from benchmarks.accuracy import last_loss, trained
 from benchmarks.rows import CACHE, RESULTS, append_row, read_rows, scores, versions
 
 SETS = dict(ItalyPowerDemand=24, SyntheticControl=24, ECG200=32, SwedishLeaf=45, Plane=28,    # series to train on
@@ -31,7 +34,7 @@ CONFIGS = dict(
     s1500=LONGER, s3000=dict(BASE, steps=3000), bs4s1500=dict(LONGER, bs=4), wd1s1500=dict(LONGER, wd=0.1),
     plateau1500=dict(LONGER, schedule='plateau'),
     # networks that fit their training series more slowly
-    **{f'{arch} {k}': dict(v, arch=arch) for arch in ('XceptionTime', 'FCN') for k, v in
+    **{f'{arch} {k}': dict(v, arch=arch) for arch in ('XceptionTime', 'FCN', 'ResNet', 'LITE') for k, v in
        dict(base=BASE, s1500=LONGER, s3000=dict(BASE, steps=3000), lr3=dict(BASE, lr=3e-3)).items()},
     # half of the series each, with the papers' magnitudes
     **{k: dict(BASE, tfms=[k]) for k in ('TSNoise', 'TSRandomScale', 'TSMagWarp', 'TSTimeWarp', 'TSWindowSlice')},
@@ -41,6 +44,7 @@ CONFIGS = dict(
     **{f'MiniRocket 0.001 {k}': dict(BASE, arch='MiniRocket', **v) for k, v in dict(wd1=dict(wd=1.), e25=dict(epochs=25)).items()})
 FIXED = [k for k in CONFIGS if k.startswith('MiniRocket')]
 WEIGHTS = ('ema', 'swa', 'best')
+UNFINISHED, MORE = 0.2, 2
 MEANS = {'s1500 and bs4s1500': ('s1500', 'bs4s1500')}
 FIELDS = ['dataset', 'config', 'seed', 'n_train', 'n_valid', 'accuracy', 'balanced_accuracy', 'log_loss', 'seconds',
           'tsfast', 'torch', 'fastai', 'date', 'epochs', 'bs', 'steps', 'train_accuracy', 'train_loss', 'classes']
@@ -104,13 +108,22 @@ def run(name, config, seed):
                   bs=s['bs'], steps=other.steps, seconds=round(time.perf_counter() - start, 1), **versions())
     learn = done.learner()
     states = [('', {k: v.clone() for k, v in learn.model.state_dict().items()}, loss), *((k, v, '') for k, v in other.states())]
-    for key, state, train_loss in reversed(states):
-        learn.model.load_state_dict(state)
+    def scored(key, train_loss):
         p = done.predict()
         with learn.no_bar(): fitted = scores(*(o.numpy() for o in learn.get_preds(ds_idx=0)))['accuracy']
         row = dict(common, config=f'{config} {key}'.strip(), **scores(p.probs.numpy(), p.targs.numpy()), train_accuracy=fitted,
                    train_loss=train_loss)
-        yield row, p.probs.numpy(), p.targs.numpy()
+        return row, p.probs.numpy(), p.targs.numpy()
+    rows = []
+    for key, state, train_loss in reversed(states):
+        learn.model.load_state_dict(state)
+        rows.append(scored(key, train_loss))
+    if loss > UNFINISHED*math.log(common['classes']):
+        done.settings = msgspec.structs.replace(done.settings, epochs=MORE*s['epochs'])
+        with learn.no_bar(), learn.no_logging(): done.train(validate=False)
+        common.update(epochs=(1 + MORE)*s['epochs'], steps=(1 + MORE)*other.steps, seconds=round(time.perf_counter() - start, 1))
+        rows.insert(0, scored('on', last_loss(learn)))
+    return rows
 
 def mean_row(name, config, seed, targs):
     "The row of averaged probabilities, if its networks are there"
@@ -122,7 +135,7 @@ def mean_row(name, config, seed, targs):
 def measure(name, config, seed):
     "Train and append all rows; the row of the last weights comes last but for means, so that a search that was cut short trains anew"
     CACHE.mkdir(parents=True, exist_ok=True)
-    for row, probs, targs in [*run(name, config, seed)]:
+    for row, probs, targs in run(name, config, seed):
         append_row(row, OUT, FIELDS)
     np.save(kept(name, config, seed), probs)
     for mean in [k for k, parts in MEANS.items() if config in parts]:

@@ -7,7 +7,7 @@ network, optimiser and batches:
 
 - torch: the loop by hand, where each layer is torch's own
 - by hand: the same loop with the layers of tsfast, which keep the channels of a time step together
-- tsfast: the learner; tsfast bf16: after `learn.to_bf16()`
+- tsfast: the learner; tsfast bf16: after `learn.to_bf16()`, on processors with instructions for it
 
 Their ratios are to `torch`. A contender of tsai is compared with the loop by hand over tsai's own network, in its own environment. The
 `ratio` is the median over turns; `cpu_ratio` counts only the time that the process had a core, which is the fairer figure on a busy
@@ -15,7 +15,7 @@ machine.
 """
 import argparse, sys
 
-from benchmarks.common import Worker, in_turns, median, peer, ratio, write
+from benchmarks.common import Worker, in_turns, median, peer, processor, ratio, write
 
 QUICK = ['--repeats', '2', '--n', '64', '--cases', 'InceptionTime-32x1x50', 'FCN-32x3x50']
 
@@ -69,8 +69,9 @@ def of_torch(m):
         if isinstance(l, (layers.Conv1d, layers.BatchNorm1d, layers.MaxPool1d)): l.__class__ = getattr(nn, type(l).__name__)
     return m
 def learner(): return ts_learner(dls, copy.deepcopy(net), metrics=accuracy)
-serve({'torch': ByHand(of_torch(net)), 'by hand': ByHand(copy.deepcopy(net)), 'tsfast': fastai_epoch(learner()),
-       'tsfast bf16': fastai_epoch(learner().to_bf16())})
+contenders = {'torch': ByHand(of_torch(net)), 'by hand': ByHand(copy.deepcopy(net)), 'tsfast': fastai_epoch(learner())}
+if config['bf16']: contenders['tsfast bf16'] = fastai_epoch(learner().to_bf16())
+serve(contenders)
 '''
 TSAI = COMMON + '''
 from fastai.metrics import accuracy
@@ -88,7 +89,7 @@ def config_of(case, n):
     "A case as a dictionary"
     arch, shape = case.split('-')
     bs, channels, length = map(int, shape.split('x'))
-    return dict(arch=arch, bs=bs, channels=channels, length=length, n=n)
+    return dict(arch=arch, bs=bs, channels=channels, length=length, n=n, bf16='bf16' in processor())
 
 def run_case(case, a):
     "Rows of the contenders"
@@ -120,7 +121,7 @@ def main(argv=None):
     p.add_argument('--cases', nargs='+', default=list(CASES), help='architecture-batch x channels x steps')
     p.add_argument('--threads', type=int, default=1); p.add_argument('--no-peers', action='store_true')
     a = p.parse_args(argv)
-    write('training', [row for case in a.cases for row in run_case(case, a)], n=a.n, threads=a.threads, repeats=a.repeats)
+    write('training', [row for case in a.cases for row in run_case(case, a)], keep_others=True, n=a.n, threads=a.threads, repeats=a.repeats)
 
 
 if __name__ == '__main__': main()

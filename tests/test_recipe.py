@@ -108,11 +108,12 @@ def test_search_keeps_other_weights_of_a_run(monkeypatch, tmp_path):
     monkeypatch.setattr(search, 'MEANS', {'a and b': ('a', 'b')})
     for _ in range(2): search.main(['--datasets', 'ItalyPowerDemand', '--configs', 'a', 'b', '--seeds', '0'])    # the second does nothing
     found = {r['config']: r for r in rows.read_rows(search.OUT)}
-    assert len(rows.read_rows(search.OUT)) == len(found) == 9 and set(found) == {
-        'a', 'a ema', 'a swa', 'a best', 'b', 'b ema', 'b swa', 'b best', 'a and b'}
+    assert len(rows.read_rows(search.OUT)) == len(found) == 11 and set(found) == {
+        'a', 'a on', 'a ema', 'a swa', 'a best', 'b', 'b on', 'b ema', 'b swa', 'b best', 'a and b'}
     assert found['a']['steps'] == '36' and 0 < float(found['a']['train_loss']) and 0.4 < float(found['a best']['train_accuracy'])
-    losses = {found[k]['log_loss'] for k in ('a', 'a ema', 'a swa')}
-    assert len(losses) == 3                                                      # different weights
+    assert found['a on']['steps'] == '108' and float(found['a on']['train_loss']) < float(found['a']['train_loss'])     # its loss was high
+    losses = {found[k]['log_loss'] for k in ('a', 'a on', 'a ema', 'a swa')}
+    assert len(losses) == 4                                                      # different weights
     assert found['a and b']['log_loss'] not in (found['a']['log_loss'], found['b']['log_loss'])
 
 

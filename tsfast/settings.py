@@ -128,6 +128,7 @@ class RunSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True)
     bs:BatchSize|None = None # batch size
     seed:Seed|None = 0 # reproduces the run; None: a different one each time
     schedule:Schedule = 'one_cycle' # course of the learning rate
+    second_cycle:bool|None = None # after the first cycle, another one where the training loss is still high; None: if epochs is left open
     wd:NotNegative|None = None # weight decay
     label_smoothing:Share|None = None # share of each target that is spread over all classes
     batch_tfms:list[str] = msgspec.field(default_factory=lambda: ['standardize']) # batch transforms, in the words of `batch_transform`
@@ -189,4 +190,6 @@ def filled(
     from tsfast.recipe import recipe
     usual = recipe(n_train, length, settings.arch if arch is None else arch)
     if not classes: usual['label_smoothing'] = 0.
+    cycle = settings.epochs is None and classes and settings.schedule == 'one_cycle' and settings.patience is None and not settings.ridge
+    usual['second_cycle'] = cycle and not settings.label_smoothing      # which raises the loss
     return msgspec.structs.replace(settings, **{k: v for k, v in usual.items() if getattr(settings, k) is None})

@@ -139,6 +139,7 @@ def _introduce(run):
     "Say what is trained on what"
     import torch
     from tsfast.models.utils import count_parameters
+    from tsfast.recipe import FEW_STEPS, MORE_EPOCHS
     s, dls, n = run.settings, run.dls(), [len(o) for o in run.data.splits]
     scaled = ', standardized'*getattr(run.data.target, 'standardize', False)
     kind = f"{dls.c} classes" if run.data.classes else f"numbers as targets{scaled}"
@@ -150,6 +151,8 @@ def _introduce(run):
     threads = f" with {count(torch.get_num_threads(), 'thread')}" if dls.device.type == 'cpu' else ''
     how = "head solved in closed form" if s.ridge else \
           f"{count(s.epochs, 'epoch')}, {s.schedule} at {s.lr:g}, batch size {min(dls.train.bs, n[0])}"
+    if s.second_cycle and s.epochs*len(dls.train) < FEW_STEPS:
+        how += f" (and {MORE_EPOCHS*s.epochs} more if the training loss stays high)"
     print(f"{s.arch}: {count_parameters(run.learner().model):,} parameters, on {dls.device}{threads}; {how}, seed {s.seed}")
     if s.ridge: return
     if s.valid_size: print("Each epoch is reported on the held-out series; the test split waits for the end.")
