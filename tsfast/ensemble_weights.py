@@ -11,8 +11,8 @@ import torch
 from scipy.optimize import minimize_scalar, nnls
 from .models.combined import log_shares
 
-# %% ../nbs/35b_ensemble_weights.ipynb #2f83d7d4
-TEMPERED, PSEUDO = 5., 5.      # strength of the penalty on a temperature; series that are added for each member
+# %% ../nbs/35b_ensemble_weights.ipynb #3b10cfab
+TEMPERED, PSEUDO = 5., 2.      # strength of the penalty on a temperature; series that are added for each member
 
 def find_temperature(
     p:np.ndarray, # (n, C): held-back probabilities

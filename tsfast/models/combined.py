@@ -42,9 +42,15 @@ class Ensemble(nn.Module):
 
     def forward(self, x:Tensor) -> Tensor:
         # each pipeline gets its own copy: a module of the user's own may work in place
-        outs = [torch.stack([f(x.clone()).cpu().double() for f in member]).mean(0) for member in self.members]
+        outs = [torch.stack([f.finish(f.outputs(x.clone()).cpu()).double() for f in member]).mean(0) for member in self.members]
         res = combined(outs, self.weights, self.temperatures)
         return res if self.temperatures is None else res.log()
+
+    def _apply(self, fn, recurse=True):
+        # the statistics of targets stay on the CPU, where predictions end: not every device has float64
+        for f in (f for member in self.members for f in member):
+            for o in (f.preprocessing, f.model): o._apply(fn)
+        return self
 
     def extra_repr(self): return ', '.join(f'{w:.2f}' for w in self.weights)
 
