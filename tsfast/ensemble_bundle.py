@@ -52,7 +52,8 @@ def check_ensemble(
     if type(v) is int and v > ENSEMBLE_VERSION:
         raise ValueError(f"This ensemble has format version {v}; this tsfast reads up to {ENSEMBLE_VERSION}. Update tsfast.")
     conf = converted(cfg, _Ensemble)
-    if own_digest(cfg) != conf.sha256: raise ValueError(f"{CONFIG} of the ensemble has been changed since it was written: its checksum differs.")
+    if own_digest(cfg) != conf.sha256:
+        raise ValueError(f"{CONFIG} of the ensemble has been changed since it was written: its checksum differs.")
     check_names(conf.series)
     weights, folders = [o.weight for o in conf.members], [m.folder for o in conf.members for m in o.models]
     if abs(math.fsum(weights) - 1) > 1e-6: refuse_value('members', weights, 'weights with the sum 1')
@@ -68,7 +69,8 @@ def _read_model(path, cfg, o):
     folder = path/o['folder']
     if folder.is_symlink(): raise ValueError(f"{folder} is a link. A bundle reads nothing outside its folder: copy the folder.")
     if hashlib.sha256(read_file(folder, CONFIG, 2**26)).hexdigest() != o['sha256']:
-        raise ValueError(f"{folder/CONFIG} is not the file that was written: its checksum differs from the one of the ensemble. Copy it again.")
+        raise ValueError(f"{folder/CONFIG} is not the file that was written: its checksum differs from the one of the ensemble. "
+                         "Copy the bundle again.")
     own, pipeline = read_bundle(folder)
     for k in ('channels', 'length'):
         if own['series'][k] != cfg['series'][k]: raise ValueError(_other(folder, k, own['series'][k], cfg['series'][k]))
@@ -84,7 +86,8 @@ def read_ensemble(
     members = [[_read_model(path, cfg, o) for o in m['models']] for m in cfg['members']]
     classes = TSTarget.kinds[cfg['target']['kind']].activation == 'softmax'
     temperatures = [m['temperature'] for m in cfg['members']]
-    if any((t is None) == classes for t in temperatures): refuse_value('temperature', temperatures, 'numbers for classes, and null for numbers')
+    if any((t is None) == classes for t in temperatures):
+        refuse_value('temperature', temperatures, 'a number for classes, and null for numbers')
     weights = [m['weight'] for m in cfg['members']]
     pipeline = EnsemblePipeline(members, weights, temperatures if classes else None, cfg['series']['length'])
     return {**cfg, 'architecture': dict(name='Ensemble', arguments={})}, pipeline.eval()
