@@ -26,7 +26,7 @@ def named(values, digits=3): return ' '.join(f'{k}={round(float(v), digits)}' fo
 def measure(name, preset, seed):
     "One row: fit on the training split, predict the test split"
     from tsfast.data.external import get_UCR_data, published_accuracy
-    from tsfast.estimators import TSEnsembleClassifier
+    from tsfast.estimator_ensembles import TSEnsembleClassifier
     X, y, X_test, y_test = get_UCR_data(name)
     start = time.perf_counter()
     clf = TSEnsembleClassifier(preset, random_state=seed, device='cpu').fit(X, y)

@@ -367,7 +367,7 @@ def test_errors(clf, tmp_path):
     with pytest.raises(NotFittedError): classifier().save_bundle(tmp_path/'b')
     with pytest.raises(ValueError, match='one class only'): classifier().fit(X, ['a']*N)
     with pytest.raises(ValueError, match='1 channels'): clf.predict(X[:, :1])
-    with pytest.raises(ValueError, match='takes numbers'): regressor().fit(X, y.astype(object))
+    with pytest.raises(ValueError, match='takes numbers'): regressor().fit(X, y)
     before = clf.weights_
     with pytest.raises(ValueError): clf.fit(X, ['a']*N)
     assert clf.weights_ is before       # a fit that fails leaves the estimator as it was

@@ -266,9 +266,10 @@ class TSEnsembleRegressor(RegressorMixin, TSEnsemble):
         return tags
 
     def _targets(self, y, n):
-        self._true = y = np.asarray(self._check_y(y, n, multi_output=True, y_numeric=True))
+        y = self._check_y(y, n, multi_output=True, y_numeric=True)
+        y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
         if y.dtype.kind not in 'biuf': raise ValueError(f"y has values such as {plain(y.flat[0])!r}. TSEnsembleRegressor takes numbers.")
-        self.target_shape_ = y.shape[1:]
+        self._true, self.target_shape_ = y, y.shape[1:]
         return y
 
     def _weigh(self, held, y, w, usual):
