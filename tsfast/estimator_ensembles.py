@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from fastcore.basics import patch
 from fastcore.meta import delegates
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import ClassifierMixin, RegressorMixin, clone
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
@@ -102,8 +102,7 @@ def _set_seeds(est, seed):
 # %% ../nbs/40_estimator_ensembles.ipynb #5ae5bcb7
 def _threads(n_jobs, tasks):
     "Threads of each process, so that they do not fight"
-    jobs = min(abs(n_jobs or 1), tasks) if n_jobs != -1 else tasks
-    return torch.get_num_threads() if jobs <= 1 else max(1, torch.get_num_threads()//jobs)
+    return max(1, torch.get_num_threads()//min(effective_n_jobs(n_jobs), tasks))
 
 def _fit_alone(threads, *args):
     "In a process of its own"

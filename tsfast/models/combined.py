@@ -26,7 +26,7 @@ def combined(
 ) -> Tensor: # (n, …, C) or (n, …), float64
     "The weighted mean of what the members predict"
     qs = outputs if temperatures is None else [(log_shares(p)/t).softmax(-1) for p, t in zip(outputs, temperatures)]
-    return sum(w*q.double() for w, q in zip(weights, qs))    # type: ignore[return-value]
+    return sum(w*q.double() for w, q in zip(weights, qs))
 
 # %% ../../nbs/models/07a_combined.ipynb #cffeedad
 class Ensemble(nn.Module):

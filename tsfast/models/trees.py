@@ -75,8 +75,8 @@ class Trees(nn.Module):
     def from_forest(cls, forest) -> 'Trees':
         "The trees of a fitted forest of scikit-learn"
         arrays = {k: torch.from_numpy(v) for k, v in forest_arrays(forest).items()}
-        sizes = [len(arrays[k]) for k in ('roots', 'feature', 'leaves')]
-        res = cls(forest.n_features_in_, arrays['leaves'].shape[1], *sizes, shares=hasattr(forest, 'classes_'))
+        trees, nodes, leaves = (len(arrays[k]) for k in ('roots', 'feature', 'leaves'))
+        res = cls(forest.n_features_in_, arrays['leaves'].shape[1], trees, nodes, leaves, hasattr(forest, 'classes_'))
         res.load_state_dict(arrays)
         return res
 
@@ -151,7 +151,7 @@ class QuantForest(nn.Module):
     ) -> 'QuantForest': # in evaluation mode
         "A fitted forest with the transform before it"
         trees = Trees.from_forest(forest)
-        sizes = dict(trees=len(trees.roots), nodes=len(trees.feature), leaves=len(trees.leaves))
+        sizes:dict = dict(trees=len(trees.roots), nodes=len(trees.feature), leaves=len(trees.leaves))
         res = cls(c_in, c_out, seq_len, **sizes, classes=trees.shares, **kwargs)
         res.trees = trees
         return res.eval()

@@ -64,7 +64,8 @@ class EnsembleRun:
         if self.data.channels: X = {k: X[:, i] for i, k in enumerate(self.data.channels)}
         if not self.data.classes:
             p = est.predict(X)
-            return Predictions(*map(torch.as_tensor, (p, y.astype(float), p)), ((p - y)**2).reshape(len(y), -1).mean(1), y.astype(float), p)
+            y, out = y.astype(float), torch.as_tensor(p)
+            return Predictions(out, torch.as_tensor(y), out, ((p - y)**2).reshape(len(y), -1).mean(1), y, p)
         p, true = est.predict_proba(X), np.searchsorted(est.classes_, y)
         losses = -np.log(np.maximum(p[np.arange(len(y)), true], 1e-300))
         return Predictions(torch.as_tensor(p), torch.as_tensor(true), torch.as_tensor(p.argmax(1)), losses, y, est.classes_[p.argmax(1)])
