@@ -63,12 +63,16 @@ class EnsemblePipeline(Pipeline):
         length:int=1, # of the training series
     ):
         super().__init__([], Ensemble(members, weights, temperatures), 'identity' if temperatures is None else 'softmax')
-        pipelines = [f for member in members for f in member]
-        steps = [o for f in pipelines for o in f.preprocessing]
-        fill = all(any(o.fills_missing for o in f.preprocessing) for f in pipelines)
-        # to be asked, not to be run: missing values are filled only if all members do so
-        self.preprocessing = nn.ModuleList(o for o in steps if fill or not o.fills_missing)
-        bound = [takes_length(f.model, length) for f in pipelines]
+        bound = [takes_length(f.model, length) for f in self.pipelines]
         self.model.seq_len = next((o for o in bound if o is not None), None)
+
+    @property
+    def pipelines(self) -> list: return [f for member in self.model.members for f in member]
+
+    @property
+    def preprocessing(self) -> nn.ModuleList:   # to be asked and moved, not to be run; and no part of this module a second time
+        fill = all(any(o.fills_missing for o in f.preprocessing) for f in self.pipelines)
+        # missing values are filled only if all members do so
+        return nn.ModuleList(o for f in self.pipelines for o in f.preprocessing if fill or not o.fills_missing)
 
     def preprocess(self, x:Tensor) -> Tensor: return x      # each member has its own
