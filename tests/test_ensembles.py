@@ -266,6 +266,31 @@ def test_command_line(clf, bundle, tmp_path, capsys):
     assert [o.split(',')[1] for o in rows[1:]] == clf.predict(X).tolist()
 
 
+def test_train_from_the_command_line(tmp_path, capsys):
+    "A preset leaves the files of a run; options of networks are refused beside it"
+    from tsfast.cli import main
+    np.save(tmp_path/'X.npy', X[..., :8]); np.save(tmp_path/'y.npy', y)
+    train = ['train', str(tmp_path/'X.npy'), '--y', str(tmp_path/'y.npy'), '--preset', 'fast', '--device', 'cpu', '--out', str(tmp_path/'run')]
+    assert not main(train)
+    assert 'quantiles' in capsys.readouterr().out
+    assert {'args.json', 'confusion_matrix.png', 'model', 'results.json', 'weights.csv'} == {o.name for o in (tmp_path/'run').iterdir()}
+    r = json.loads((tmp_path/'run/results.json').read_text())
+    assert r['preset'] == 'fast' and sum(r['weights'].values()) == pytest.approx(1) and r['test']['accuracy'] > .5
+    assert not main(['predict', str(tmp_path/'run'), str(tmp_path/'X.npy'), '--out', str(tmp_path/'out.csv')])
+    assert not main([*train, '--overwrite'])
+    for more, text in ((['--epochs', '3'], '--epochs is for a network'), (['--resume'], '--resume'), ([], 'finished run')):
+        assert main([*train, *more]) != 0
+        assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('member', ['ensemble', 'forest'])
+def test_programs(bundle, member):
+    "Forests and ensembles become graphs of torch, for any number of series"
+    from tsfast.deploy import export_program
+    p = load_bundle(bundle if member == 'ensemble' else bundle/'member-1-0')
+    np.testing.assert_allclose(export_program(p).module()(torch.from_numpy(X)).detach().numpy(), p(X).numpy(), atol=1e-5)
+
+
 def signed(cfg): return {**cfg, 'sha256': own_digest(cfg)}
 
 @pytest.mark.parametrize('change,match', [
