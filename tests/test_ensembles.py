@@ -52,7 +52,7 @@ LEFT_OUT = {'check_sample_weight_equivalence_on_dense_data':
 
 @pytest.mark.parametrize('make', [classifier, regressor])
 def test_sklearn_check(make):
-    res = check_estimator(make(net=False), expected_failed_checks=LEFT_OUT, on_skip=None)
+    res = check_estimator(make(net=False).set_params(forest__n_estimators=5), expected_failed_checks=LEFT_OUT, on_skip=None)
     assert {o['check_name'] for o in res if o['status'] == 'xfail'} <= set(LEFT_OUT)
     assert {o['check_name'] for o in res if o['status'] == 'skipped'} <= {'check_array_api_input'}
 
@@ -236,6 +236,15 @@ def test_default_on_short_series():
     assert set(est.weights_) == {'quantiles', 'forest'}
 
 
+def test_best(monkeypatch, tmp_path):
+    "The preset with networks, which are trained for one epoch here"
+    from tsfast import ensemble_presets
+    monkeypatch.setattr(ensemble_presets, 'preset_network', lambda n, length: ('LITE', 1))
+    est = TSEnsembleClassifier('best', cv=2, device='cpu', random_state=0).fit(X[..., :8], y)
+    assert list(est.weights_) == ['quantiles', 'forest', 'network'] and len(est.members_['network']) == 2
+    np.testing.assert_allclose(load_bundle(est.save_bundle(tmp_path/'b')).predict_proba(X[..., :8]), est.predict_proba(X[..., :8]), atol=1e-5)
+
+
 # bundles
 
 def test_bundle(clf, bundle):
@@ -283,11 +292,10 @@ def test_train_from_the_command_line(tmp_path, capsys):
         assert text in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('member', ['ensemble', 'forest'])
-def test_programs(bundle, member):
-    "Forests and ensembles become graphs of torch, for any number of series"
+def test_program(bundle):
+    "An ensemble, with its forest, becomes a graph of torch, for any number of series"
     from tsfast.deploy import export_program
-    p = load_bundle(bundle if member == 'ensemble' else bundle/'member-1-0')
+    p = load_bundle(bundle)
     np.testing.assert_allclose(export_program(p).module()(torch.from_numpy(X)).detach().numpy(), p(X).numpy(), atol=1e-5)
 
 
