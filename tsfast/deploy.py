@@ -27,6 +27,7 @@ from .models.heads import NotPlain, runs_where
 from .models.pipeline import Pipeline
 from .models.registry import get_arch
 from .models.scaling import SelectSeries, SeriesModule
+from .models.trees import Trees
 
 # %% ../nbs/31_deploy.ipynb #9d6f1001
 def learner_pipeline(
@@ -255,10 +256,11 @@ def _check_folder(folder):
                           "which is replaced.")
 
 def _tensors(pipeline):
-    "The state of a pipeline, which a bundle holds as float32"
+    "The state of a pipeline, which a bundle holds as float32, but for statistics of targets and the leaves of trees"
+    double = ['mean', 'std', *(f'{k}.leaves' for k, m in pipeline.named_modules() if isinstance(m, Trees))]
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in pipeline.state_dict().items()}
     floats = {k: v for k, v in tensors.items() if v.is_floating_point()}
-    bad = next((k for k, v in floats.items() if v.dtype != torch.float32 and k not in ('mean', 'std')), None)
+    bad = next((k for k, v in floats.items() if v.dtype != torch.float32 and k not in double), None)
     if bad:
         raise ValueError(f"{bad} is {tensors[bad].dtype}; a bundle holds float32, as the series are. "
                          "Convert the model first: learn.model.float()")

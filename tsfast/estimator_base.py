@@ -100,12 +100,16 @@ def _takes_missing(self:TSNet): return bool(gap_fillers(self._tfms()))
 _MAX_RIDGE = 20_000      # the largest matrix that the closed form decomposes
 
 @patch
+def trains_by_steps(self:TSNet) -> bool:
+    "Is there an argument that only a training step by step has a use for?"
+    stepwise = ('epochs', 'lr', 'wd', 'cbs', 'loss_func', 'class_weight')
+    return any(getattr(self, k, None) is not None for k in stepwise) or bool(self.early_stopping or getattr(self, 'label_smoothing', None))
+
+@patch
 def _in_closed_form(self:TSNet, model, n):
     "Is the head of `model` solved in closed form, for `n` training series?"
     if not isinstance(self.ridge, str): return bool(self.ridge)
-    stepwise = ('epochs', 'lr', 'wd', 'cbs', 'loss_func', 'class_weight')
-    if not isinstance(model, FeatureModel) or any(getattr(self, k, None) is not None for k in stepwise): return False
-    if self.early_stopping or getattr(self, 'label_smoothing', None): return False
+    if not isinstance(model, FeatureModel) or self.trains_by_steps(): return False
     args = getattr(model, 'init_args', {})
     plain_head = args.get('y_range') is None and args.get('custom_head') is None
     return plain_head and min(n, model.head_nf) <= _MAX_RIDGE

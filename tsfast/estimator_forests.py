@@ -8,6 +8,7 @@ __all__ = ['TSForest', 'TSForestClassifier', 'TSForestRegressor']
 # %% ../nbs/39_estimator_forests.ipynb #c283f889
 import inspect, math
 from collections.abc import Iterator
+from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 from .core import as_device, as_series, plain, suggest
 from .data.targets import refuse_other_order
+from .estimator_bundles import write_forest
 from .estimator_checks import check_arguments, check_weights, seeds_from
 from .estimator_input import SeriesEstimator
 from .models.quant import QuantFeatures
@@ -138,6 +140,13 @@ def _forest(self:TSForest, seed, in_batches):
         if k not in known: raise ValueError(_unknown(k, known))
     own = {k: getattr(self, k) for k in ('criterion', 'max_features', 'min_weight_fraction_leaf', 'n_jobs')}
     return self.trees(**{**own, 'random_state': seed, 'warm_start': in_batches, **given})
+
+@patch
+def save_bundle(self:TSForest,
+    path, # folder, created where needed; an older bundle there is replaced
+) -> Path: # the folder
+    "Write the forest as `config.json` and `model.safetensors`, for `load_bundle`, `Predictor` and `tsfast predict`"
+    return write_forest(self, path)
 
 # %% ../nbs/39_estimator_forests.ipynb #467bd33b
 class TSForestClassifier(ClassifierMixin, TSForest):

@@ -20,6 +20,7 @@ from .data.panels import named_series, named_steps
 from .data.pieces import by_channel, stacked_columns
 from .data.steps import RecordingSettings
 from .data.targets import TSTarget, as_labels
+from .ensemble_bundle import read_model
 from .models.pipeline import Pipeline, pooled_features, takes_length
 from .models.scaling import SelectSeries
 from .streams import WindowPredictions
@@ -114,11 +115,11 @@ class _Batches(_Served):
 class Predictor(_Batches, WindowPredictions):
     "A trained model with its preprocessing, its classes and its units: `Predictor(folder)(X)`. Many threads may share one"
     def __init__(self,
-        path, # folder that `learn.save_bundle` wrote
+        path, # folder that `save_bundle` of a learner, a forest or an ensemble wrote
         device='cpu', # where to compute
         bs:int=64, # batch size
     ):
-        cfg, pipeline = read_bundle(path)
+        cfg, pipeline = read_model(path)
         self._set(cfg, pipeline, device, bs)
 
     @classmethod
@@ -177,7 +178,7 @@ class Predictor(_Batches, WindowPredictions):
 
 # %% ../nbs/32_inference.ipynb #9c5e1003
 def load_bundle(
-    path, # folder that `learn.save_bundle` wrote
+    path, # folder that `save_bundle` of a learner, a forest or an ensemble wrote
     device='cpu', # where to compute
     bs:int=64, # batch size
 ) -> Predictor: # its `model` can be trained on: `ts_learner(dls, load_bundle(path).model)`

@@ -24,6 +24,7 @@ def given_settings(
     if args.resume and args.overwrite: raise UsageError("--resume goes on with a run, --overwrite replaces it: choose one")
     idle = [f"--{k.replace('_', '-')}" for k in ('epochs', 'lr', 'schedule', 'wd', 'label_smoothing') if k in given]
     if given.get('ridge') and idle: raise UsageError(_idle(idle))
+    if 'preset' in given: _refuse_beside_preset(args, given)
     given |= _named(args)
     _own_files(given)
     if not args.words and not (args.resume and args.out): raise UsageError(swallowed(args) or _NOTHING_NAMED)
@@ -59,6 +60,14 @@ def _own_files(given):
 
 _NOTHING_NAMED = ("name a data set, such as: tsfast train ECGFiveDays (tsfast data lists them); or a file of your own, and the column of "
                   "its target")
+
+_OF_ENSEMBLES = {'preset', 'seed', 'path', 'device', 'standardize_targets'}      # what concerns data and device, and no network
+
+def _refuse_beside_preset(args, given):
+    "Options of networks, which an ensemble has no use for"
+    own = ['resume'] if args.resume else ['learner'] if args.learner else []
+    idle = [f"--{k.replace('_', '-')}" for k in (*own, *given) if k not in _OF_ENSEMBLES]
+    if idle: raise UsageError(f"--preset trains an ensemble, and {', '.join(idle)} is for a network: leave it out, or --preset")
 
 def _idle(options): # the message
     "Options that have no effect beside --ridge"

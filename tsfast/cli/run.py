@@ -46,6 +46,7 @@ def _train_args(p):
     add('--ridge', action='store_true', help="solve the head in closed form instead of training it (for MiniRocket, MultiRocket and Hydra)")
     add('--path', metavar='DIR', help="a folder that holds NAME/NAME_TRAIN.ts or .tsv, looked in first for a data set")
     add('--device', metavar='NAME', help="cpu, cuda, cuda:1, mps; default: the fastest device")
+    add('--preset', choices=['fast', 'best'], help="an ensemble in the place of a network: fast takes seconds, best minutes, with networks")
     p.add_argument('--out', metavar='DIR', help="folder for the results; default runs/NAME-ARCH")
     p.add_argument('--learner', action='store_true', help="write the learner too, as a pickle for load_learner")
     p.add_argument('--no-report', action='store_true', help="do not write report.html")
@@ -247,6 +248,21 @@ def _name(given):
     from tsfast.training import data_name
     return given['dsid'] if 'dsid' in given else data_name(given['data']['path'])
 
+def _train_ensemble(args, given, preset, out):
+    "Fit an ensemble, and show its results"
+    from tsfast.settings import settings_from
+    from tsfast.training.ensemble import EnsembleRun
+    check_out(out, args.resume, args.overwrite)
+    if 'matplotlib.pyplot' not in sys.modules: os.environ.setdefault('MPLBACKEND', 'Agg')
+    named_device(given.get('device'))
+    with in_options(): settings = settings_from(given)
+    run = EnsembleRun(settings, preset)
+    if settings.data is not None: _say_data(run)
+    with alone(out):
+        run.train()
+        print(run.estimator.weight_table().round(3).to_string(), '\n')
+        _show(run.save(out), out)
+
 @command('train', _train_args)
 def train(
     args, # parsed command line
@@ -260,7 +276,9 @@ def train(
     from tsfast.settings import DEFAULTS
     from tsfast.training import read_json
     given = given_settings(args)
-    out = Path(args.out or f"runs/{_name(given)}-{given.get('arch', DEFAULTS['arch'])}")
+    preset = given.pop('preset', None)
+    out = Path(args.out or f"runs/{_name(given)}-{preset or given.get('arch', DEFAULTS['arch'])}")
+    if preset: return _train_ensemble(args, given, preset, out)
     stored = check_out(out, args.resume, args.overwrite)
     if stored is None and not args.words: raise ValueError(f"There is no run in {out} to resume. Name the data set to start one.")
     s = run_settings(given, stored and stored['settings'], out)

@@ -60,7 +60,8 @@ def keep_solution(
     learn:Learner, # whose head holds the solution
     sol, # `RidgeSolution`
 ) -> dict: # `learn.ridge`
-    "Leave the numbers of a solution in `learn.ridge`, and take the optimiser away"
+    "Leave the numbers of a solution in `learn.ridge`, its leave-one-out errors in `learn.loo_errors`, and take the optimiser away"
+    learn.loo_errors = sol.errors.cpu()     # (n, k), in the order of the training split
     learn.ridge = dict(alpha=sol.alpha, loo_loss=sol.loss, n_series=sol.n, n_features=len(sol.mean))
     learn.opt = None   # what an optimiser remembers belongs to the old head
     return learn.ridge

@@ -125,6 +125,7 @@ class RidgeSolution(NamedTuple):
     mean: Tensor      # (p,), mean of the features
     var: Tensor       # (p,), variance of the features
     n: int            # number of series
+    errors: Tensor    # (n, k), leave-one-out errors at `alpha`: the target less what the head predicts that was fitted without the series
 
 # %% ../../nbs/models/05_ridge.ipynb #4ca57dad
 def _gram(f, rows): # (n, n): products of all pairs of series, `rows` series at a time
@@ -146,7 +147,7 @@ def _gram(f, rows): # (n, n): products of all pairs of series, `rows` series at 
     return k
 
 # %% ../../nbs/models/05_ridge.ipynb #2c38fd38
-def _dual(f, alphas, rows): # (p, k) coefficients and (n_alphas,) losses, for fewer series than features
+def _dual(f, alphas, rows): # (p, k) coefficients, (n_alphas,) losses and (n, k) weighted errors, for fewer series than features
     k, yc = _gram(f, rows), f.centred_y
     # The centred Gram matrix has eigenvalue 0 for the roots of the weights (equal weights: the constant vector).
     # Shift it to s, so that its term w/(total*(s + a)) can be subtracted.
@@ -159,15 +160,15 @@ def _dual(f, alphas, rows): # (p, k) coefficients and (n_alphas,) losses, for fe
         inv = 1 / (lam + a)
         c = q @ (inv[:, None]*qy)                                           # (n, k)
         g = q2 @ inv - f.w/(f.total*(s + a))                                # (n,), (1 - h) / alpha
-        losses.append((c / g[:, None]).square().sum() / (f.total*f.y.shape[1]))
-        duals.append(c)
+        duals.append((c, c / g[:, None]))
+        losses.append(duals[-1][1].square().sum() / (f.total*f.y.shape[1]))
     losses = torch.stack(losses)
-    c, w = duals[int(losses.argmin())], 0.
+    (c, errors), w = duals[int(losses.argmin())], 0.
     for i, z in f: w = w + z.T @ c[i:i + len(z)]
-    return w, losses
+    return w, losses, errors
 
 # %% ../../nbs/models/05_ridge.ipynb #c38bd759
-def _primal(f, alphas): # (p, k) coefficients and (n_alphas,) losses, for at least as many series as features
+def _primal(f, alphas): # (p, k) coefficients, (n_alphas,) losses and (n, k) weighted errors, for at least as many series as features
     c, r, yc = torch.zeros(f.p, f.p, dtype=torch.float64, device=f.mean.device), 0., f.centred_y
     for i, z in f:
         c.addmm_(z.T, z)
@@ -175,15 +176,15 @@ def _primal(f, alphas): # (p, k) coefficients and (n_alphas,) losses, for at lea
     lam, v = torch.linalg.eigh(c)
     del c
     inv = 1 / (lam.clamp_min(0.)[:, None] + torch.as_tensor(alphas).to(lam))  # (p, n_alphas)
-    vr, sums = v.T @ r, torch.zeros(len(alphas)).to(lam)
+    vr, errors = v.T @ r, torch.empty(len(alphas), *yc.shape).to(lam)
     for i, z in f:
         q = z @ v
         h = f.w[i:i + len(z), None]/f.total + q**2 @ inv                    # (b, n_alphas)
-        for j in range(len(alphas)):
-            e = (yc[i:i + len(z)] - q @ (inv[:, j:j + 1]*vr)) / (1 - h[:, j:j + 1])
-            sums[j] += e.square().sum()
-    losses = sums / (f.total*f.y.shape[1])
-    return v @ (inv[:, int(losses.argmin())][:, None]*vr), losses
+        for j, e in enumerate(errors):
+            e[i:i + len(z)] = (yc[i:i + len(z)] - q @ (inv[:, j:j + 1]*vr)) / (1 - h[:, j:j + 1])
+    losses = errors.square().sum((1, 2)) / (f.total*yc.shape[1])
+    best = int(losses.argmin())
+    return v @ (inv[:, best][:, None]*vr), losses, errors[best]
 
 # %% ../../nbs/models/05_ridge.ipynb #8bc103ce
 def _too_large(n, p, max_size): # the message
@@ -215,10 +216,11 @@ def ridge_loo(
     if isinstance(batches, tuple) and len(batches) == 2 and isinstance(batches[0], Tensor): batches = [batches]
     f = FeatureBatches(batches, scale, budget, sample_weight)
     if min(f.n, f.p) > max_size: raise ValueError(_too_large(f.n, f.p, max_size))
-    w, losses = _dual(f, alphas, max(budget // (8*f.p), 1)) if f.n < f.p else _primal(f, alphas)
+    w, losses, errors = _dual(f, alphas, max(budget // (8*f.p), 1)) if f.n < f.p else _primal(f, alphas)
     best = int(losses.argmin())
     coef = (w / f.scale[:, None]).T
-    return RidgeSolution(coef, f.y_mean - coef @ f.mean, alphas[best], float(losses[best]), losses, f.mean, f.var, f.n)
+    errors = (errors / f.root).nan_to_num()     # a series of weight 0 has none
+    return RidgeSolution(coef, f.y_mean - coef @ f.mean, alphas[best], float(losses[best]), losses, f.mean, f.var, f.n, errors)
 
 # %% ../../nbs/models/05_ridge.ipynb #ef5d9e0f
 def ridge_targets(
