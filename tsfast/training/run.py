@@ -181,7 +181,8 @@ class _FirstCycle(Callback):
 
 def last_loss(
     learn:TSLearner, # after a training
-) -> float: # mean training loss of the last epoch
+) -> float: # mean over its batches
+    "The training loss of the last epoch"
     return float(torch.stack(learn.recorder.losses[-len(learn.dls.train):]).mean())
 
 def _in_second_cycle(s, cbs):
