@@ -18,8 +18,8 @@ class _LinearFromLast(nn.Module):
     def __init__(self, seq_len, horizon, dropout):
         super().__init__()
         self.fc, self.dropout = nn.Linear(seq_len, horizon), nn.Dropout(dropout)
-        # before training the forecast repeats the last value
-        nn.init.zeros_(self.fc.weight)
+        # before training the forecast is the mean of the window
+        nn.init.constant_(self.fc.weight, 1/seq_len)
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, z:Tensor) -> Tensor: # (B, C, L) to (B, C, h)

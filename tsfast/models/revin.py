@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['RevIN']
 
-# %% ../../nbs/models/01a_revin.ipynb #148d500d
+# %% ../../nbs/models/01a_revin.ipynb #b9b8dafa
 import torch
 from torch import nn, Tensor
 from .layers import first_and_last
-from .scaling import safe_scale
 
-# %% ../../nbs/models/01a_revin.ipynb #d5075608
+# %% ../../nbs/models/01a_revin.ipynb #100fbe65
 class RevIN(nn.InstanceNorm1d):
     """Reversible instance normalisation: `(B, c_in, L)` to the same shape, and the statistics with which `inverse` undoes it.
 
@@ -43,17 +42,19 @@ class RevIN(nn.InstanceNorm1d):
             mean = x.sum(self.dims, keepdim=True)/n
             var = (x - mean).masked_fill(hidden, 0).square().sum(self.dims, keepdim=True)/n
         center = first_and_last(x, mask)[1].unsqueeze(-1) if self.subtract_last else mean
-        # a standard deviation of the size of rounding errors becomes 1
-        return center, safe_scale((var + self.eps).sqrt(), mean, digits)
+        # at least the size of rounding errors, which would become large otherwise
+        return center, torch.maximum((var + self.eps).sqrt(), digits*mean.abs())
 
     def forward(self,
         x:Tensor, # (B, C, L)
-        mask:Tensor|None=None, # (B, L), True = padding: it does not count, and NaN stays NaN
+        mask:Tensor|None=None, # (B, L), True = padding, which does not count and stays as it is
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]: # (B, C, L), and the statistics for `inverse`
         center, scale = self.stats(x, mask)
-        z = (x - center)/scale
+        hidden = None if mask is None else mask.unsqueeze(1)
+        z = ((x if hidden is None else x.masked_fill(hidden, 0)) - center)/scale        # NaN would spoil the gradients of the weights
         if self.affine: z = z*self.weight[:, None] + self.bias[:, None]
-        return z.to(x.dtype), (center.to(x.dtype), scale.to(x.dtype))
+        z = z.to(x.dtype)
+        return z if hidden is None else torch.where(hidden, x, z), (center.to(x.dtype), scale.to(x.dtype))
 
     def inverse(self,
         y:Tensor, # (B, C, …), such as a forecast (B, C, h)
