@@ -49,7 +49,8 @@ def etth1(arch, epochs, lr=1e-3, name=None, **arch_args):
     df, month = etth1_hours()
     X, y = SlidingWindow(168, 24)(df)
     splits = get_forecasting_splits(df, 168, 24, valid_size=4*month, test_size=4*month)
-    run = trained(RunData(X, y, splits, TSRegression()), arch, epochs, [mse, mae], lr, bs=64, batch_tfms=['none'], arch_args=arch_args)
+    data = RunData(X, y, splits, TSRegression())
+    run = trained(data, arch, epochs, [mse, mae], lr, bs=64, batch_tfms=['none'], arch_args=arch_args)
     p, test = run.predict(), splits[2]
     errors, naive = p.pred - p.true, X[test][:, :, -24:] - y[test]
     return dict(task='ETTh1, 24 hours ahead', arch=name or arch, epochs=epochs, metric='MSE', value=(errors**2).mean(), baseline=(naive**2).mean(),

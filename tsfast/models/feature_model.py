@@ -202,8 +202,8 @@ def take_columns(
 
 # %% ../../nbs/models/04_feature_models.ipynb #78aa0dd6
 def _weights_before_features(name): # the message
-    return (f"revin has affine=True, and the features of {name} are fitted once: weights that are trained would change the series afterwards. "
-            "Leave affine out.")
+    return (f"revin has affine=True, and the features of {name} are fitted once: weights that are trained would change the series "
+            "afterwards. Leave affine out.")
 
 def _fitted_to_others(name, revin): # the message
     return (f"The features of this {name} were fitted with{'' if revin else 'out'} revin, and the new head asks for the opposite. "

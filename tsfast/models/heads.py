@@ -278,7 +278,7 @@ def undoes_revin(
     forward:Callable, # `forward` of an architecture, which calls `normalise` and `denormalise`
 ) -> Callable: # `forward`
     "Mark a `forward` as one that applies `revin`. An architecture whose own `forward` is not marked refuses the option"
-    forward.undoes_revin = True     # type: ignore[attr-defined]
+    forward.undoes_revin = True
     return forward
 
 def revin_arguments(
@@ -287,12 +287,13 @@ def revin_arguments(
     y_range:tuple|None=None, # the range of the output
 ) -> dict|None: # arguments of `RevIN`; None: it is off
     "What the option `revin` asks for; a `ValueError` where it cannot be had"
-    if isinstance(revin, (bool, np.bool_)) and not revin: return None
-    args, sig, name = dict(revin) if isinstance(revin, dict) else {}, inspect.signature(RevIN), type(model).__name__
-    if not isinstance(revin, (bool, np.bool_, dict)) or not args.keys() <= sig.parameters.keys() - {'c_in'}: raise ValueError(_wrong_revin(revin))
+    switch = isinstance(revin, (bool, np.bool_))
+    if switch and not revin: return None
+    args, sig, name = {} if switch else revin, inspect.signature(RevIN), type(model).__name__
+    if not isinstance(args, dict) or not args.keys() <= sig.parameters.keys() - {'c_in'}: raise ValueError(_wrong_revin(revin))
     check_args(sig, args)
     if not model.forecasts: raise ValueError(_no_forecast(name, model))
-    if y_range is not None: raise ValueError("revin and y_range do not go together: the range of a normalised output differs from series to series.")
+    if y_range is not None: raise ValueError(_range_of_normalised())
     if not getattr(type(model).forward, 'undoes_revin', False): raise ValueError(_own_forward(name))
     return model.revin_args | args
 
@@ -301,9 +302,13 @@ def _wrong_revin(revin): # the message
             "such as dict(affine=False).")
 
 def _no_forecast(name, model): # the message
-    return (f"revin brings a forecast back to the units of its series. It needs an output with the {model.c_in} channels of the series, c_out=1 "
-            f"and d=({model.c_in}, steps); that of this {name} has shape {('B', *output_shape(model.c_out, model.d))}. Leave revin out. "
-            "To normalise each series for other targets, use TSStandardize(by_sample=True).")
+    return (f"revin brings a forecast back to the units of its series. It needs an output with the {model.c_in} channels of the series, "
+            f"c_out=1 and d=({model.c_in}, steps); that of this {name} has shape {('B', *output_shape(model.c_out, model.d))}. "
+            "Leave revin out. To normalise each series for other targets, use TSStandardize(by_sample=True).")
+
+def _range_of_normalised(): # the message
+    return ("revin and y_range do not go together: y_range limits what the network gives, and revin changes it afterwards, "
+            "for each series in its own way. Leave one of them out.")
 
 def _own_forward(name): # the message
     return (f"{name} has a forward of its own, which would ignore revin. Let it call x, stats = self.normalise(x) first and "

@@ -38,7 +38,9 @@ class _MixingBlock(nn.Module):
 # %% ../../nbs/models/34e_tsmixer.ipynb #13598f7e
 @register_model
 class TSMixer(TSModule):
-    "Mixing along time and across the channels: `(B, c_in, seq_len)` to `(B, c_in, h)` for `d=(c_in, h)`; else one linear layer over all features"
+    """Mixing along time and across the channels: `(B, c_in, seq_len)` to `(B, c_in, h)` for `d=(c_in, h)`.
+
+    Any other output comes from one linear layer over all features"""
     @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series
