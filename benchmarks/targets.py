@@ -45,14 +45,15 @@ def etth1_hours():
     df = pd.read_csv(f)[:20*month].drop(columns='date')
     return (df - df[:12*month].mean()) / df[:12*month].std(ddof=0), month
 
-def etth1(arch, epochs, lr=1e-3):
+def etth1(arch, epochs, lr=1e-3, name=None, **arch_args):
     df, month = etth1_hours()
     X, y = SlidingWindow(168, 24)(df)
     splits = get_forecasting_splits(df, 168, 24, valid_size=4*month, test_size=4*month)
-    run = trained(RunData(X, y, splits, TSRegression()), arch, epochs, [mse, mae], lr, bs=64, batch_tfms=['none'])
+    data = RunData(X, y, splits, TSRegression())
+    run = trained(data, arch, epochs, [mse, mae], lr, bs=64, batch_tfms=['none'], arch_args=arch_args)
     p, test = run.predict(), splits[2]
     errors, naive = p.pred - p.true, X[test][:, :, -24:] - y[test]
-    return dict(task='ETTh1, 24 hours ahead', arch=arch, epochs=epochs, metric='MSE', value=(errors**2).mean(), baseline=(naive**2).mean(),
+    return dict(task='ETTh1, 24 hours ahead', arch=name or arch, epochs=epochs, metric='MSE', value=(errors**2).mean(), baseline=(naive**2).mean(),
                 mae=np.abs(errors).mean(), baseline_mae=np.abs(naive).mean(), baseline_is='the last day again', seconds=run.seconds)
 
 def regression(arch, epochs, dsid, by_sample=False):
@@ -88,7 +89,11 @@ def motions(arch, epochs):
 
 
 COVID = dict(dsid='Covid3Month', by_sample=True)        # the countries' counts span orders of magnitude: each series on a scale of its own
-RUNS = {'etth1': [(etth1, 'DLinear', 4, dict(lr=2e-3)), (etth1, 'LSTM', 5, {})],
+SMALL = dict(n_heads=4, d_model=16, d_ff=128, dropout=.2)    # of PatchTST's paper, for this data
+RUNS = {'etth1': [(etth1, 'DLinear', 4, dict(lr=2e-3)), (etth1, 'NLinear', 4, dict(lr=2e-3)),
+                  (etth1, 'LSTM', 5, {}), (etth1, 'LSTM', 5, dict(name='LSTM, revin', revin=True)),
+                  (etth1, 'TSMixer', 5, dict(name='TSMixer, revin', revin=True)), (etth1, 'PatchTST', 5, dict(n_layers=3, **SMALL)),
+                  (etth1, 'iTransformer', 5, dict(name='iTransformer, revin', n_heads=4, d_model=64, d_ff=64, revin=dict(affine=False)))],
         'covid': [(regression, 'InceptionTime', 50, COVID), (regression, 'MiniRocket', 0, COVID)],
         'electricity': [(regression, 'GRU', 30, dict(dsid='ElectricityPredictor'))],
         'natops': [(natops, 'LSTM_FCN', 30, {}), (natops, 'RNNAttentionPlus', 30, {})],

@@ -65,8 +65,8 @@ def test_there_are_contract_tests(): assert len(list(cases())) >= 20
 def test_signature_and_arguments(toy):
     "The options of the head are in the signature, and a slip in a name is refused"
     ps = inspect.signature(get_arch(toy)).parameters
-    assert list(ps) == ['c_in', 'c_out', 'nf', 'seq_len', 'd', 'y_range', 'fc_dropout', 'custom_head']
-    assert {k: p.default for k, p in ps.items()} | dict(nf=8, d=None, fc_dropout=0.) == {k: p.default for k, p in ps.items()}
+    assert list(ps) == ['c_in', 'c_out', 'nf', 'seq_len', 'd', 'y_range', 'fc_dropout', 'custom_head', 'revin']
+    assert {k: p.default for k, p in ps.items()} | dict(nf=8, d=None, fc_dropout=0., revin=False) == {k: p.default for k, p in ps.items()}
     assert get_arch(toy)(2, 3, fc_dropout=.1).init_args['fc_dropout'] == .1
     with pytest.raises(TypeError, match='fc_dropot'): get_arch(toy)(2, 3, fc_dropot=.1)
 

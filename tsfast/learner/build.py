@@ -16,7 +16,7 @@ from fastcore.foundation import L
 from ..callbacks import FitFeatures, PaddingAtEnd, SampleWeights, UserUnits
 from ..core import channels_last_message, local_seed, suggest
 from .base import TSLearner
-from .checks import check_padding, check_range, check_width, scaled_range, warn_of_metrics
+from .checks import check_padding, check_range, check_units, check_width, scaled_range, warn_of_metrics
 from .losses import learner_loss
 from ..models.heads import TSModule, body_head_params
 from ..models.registry import build_ts_model, get_arch
@@ -91,6 +91,7 @@ def _new_model(arch, dls, target, shapes, seed, kwargs):
     with local_seed(seed): model = build_ts_model(arch or 'InceptionTime', *shapes, dls=dls, **kwargs)
     if torch.get_default_dtype() != torch.float32: model = model.float()   # as series are
     if isinstance(model, TSModule): model.check_len(dls.len)
+    if kwargs.get('revin'): check_units(dls)
     return model
 
 def _own_callbacks(dls, sample_weight):

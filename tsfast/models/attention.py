@@ -12,7 +12,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 from ..core import is_whole, pick_name
-from .heads import TSModule, as_shape, linear_head
+from .heads import TSModule, as_shape, linear_head, undoes_revin
 from .layers import Flatten
 from .scaling import padding_mask
 
@@ -139,7 +139,7 @@ class _StepNorm(nn.BatchNorm1d):
 
 # %% ../../nbs/models/30_attention.ipynb #083e200d
 class _TSTEncoderLayer(nn.Module):
-    "Attention, then two linear layers for each step; each with residual dropout and batch normalisation: `(B, L, d_model)` to the same"
+    "Attention, then two linear layers for each step; each with residual dropout and normalisation: `(B, L, d_model)` to the same"
     def __init__(self,
         q_len:int|None, # steps of the series, checked; None takes any length
         d_model:int, # width of the vectors
@@ -149,13 +149,14 @@ class _TSTEncoderLayer(nn.Module):
         d_ff:int=256, # width between the two linear layers
         dropout:float=0.1, # dropout of what is added to the residual connections
         activation='gelu', # 'gelu' or 'relu', or a class of activations
+        norm=_StepNorm, # class of the normalisation of `(B, L, d_model)`, which takes the mask, too
     ):
         super().__init__()
         self.q_len = q_len
         self.self_attn = _MultiHeadAttention(d_model, n_heads, d_k, d_v)
-        self.attn_norm = _StepNorm(d_model)
+        self.attn_norm = norm(d_model)
         self.ff = nn.Sequential(nn.Linear(d_model, d_ff), get_act(activation), nn.Linear(d_ff, d_model))
-        self.ff_norm = _StepNorm(d_model)
+        self.ff_norm = norm(d_model)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self,
@@ -172,7 +173,7 @@ class _TSTEncoderLayer(nn.Module):
 class _TSTEncoder(nn.Module):
     "A stack of encoder layers: `(B, L, d_model)` to the same"
     def __init__(self,
-        q_len:int|None, # of `_TSTEncoderLayer`, as are all but the last
+        q_len:int|None, # of `_TSTEncoderLayer`, as are all but `n_layers`
         d_model:int,
         n_heads:int,
         d_k:int|None=None,
@@ -181,11 +182,12 @@ class _TSTEncoder(nn.Module):
         dropout:float=0.1,
         activation='gelu',
         n_layers:int=3, # number of layers
+        norm=_StepNorm, # of `_TSTEncoderLayer`
     ):
         super().__init__()
         if not is_whole(n_layers, 0):
             raise ValueError(f"The number of layers in the encoder is {n_layers!r}. Expected a whole number, at least 0.")
-        layer = functools.partial(_TSTEncoderLayer, q_len, d_model, n_heads, d_k, d_v, d_ff, dropout, activation)
+        layer = functools.partial(_TSTEncoderLayer, q_len, d_model, n_heads, d_k, d_v, d_ff, dropout, activation, norm)
         self.layers = nn.ModuleList(layer() for _ in range(n_layers))
 
     def forward(self, z:Tensor, mask:Tensor|None=None) -> Tensor: # (B, L, d_model) and (B, L), to (B, L, d_model)
@@ -231,6 +233,10 @@ class _MaskedInput(TSModule):
         "`mask`, checked; without one, the padding of the series themselves"
         return padding_mask(x) if mask is None and self.mask_padding else check_mask(x, mask)
 
+    def normalise(self, x:Tensor, mask:Tensor|None=None) -> tuple[Tensor, tuple|None]:
+        "`TSModule.normalise`, without the padding"
+        return super().normalise(x, self.find_mask(x, mask) if hasattr(self, 'revin') else None)
+
     def step_mask(self, mask:Tensor|None) -> Tensor|None:
         "`(B, L)` to the mask of the feature maps, `(B, L')`, which may have fewer steps than the series"
         return mask
@@ -272,8 +278,10 @@ class SequenceModule(_MaskedInput):
         z = self.pool(z, mask) if isinstance(self.pool, MeanSteps) else self.pool(z)
         return self.head(z)
 
+    @undoes_revin
     def forward(self,
         x:Tensor, # (B, C, L)
         mask:Tensor|None=None, # (B, L), True = padding
     ) -> Tensor: # (B, c_out), (B, *d) or (B, *d, c_out)
-        return self.forward_head(self.forward_features(self.check(x), mask), self.feature_mask(x, mask))
+        x, stats = self.normalise(self.check(x), mask)
+        return self.denormalise(self.forward_head(self.forward_features(x, mask), self.feature_mask(x, mask)), stats)

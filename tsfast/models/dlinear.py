@@ -9,7 +9,7 @@ __all__ = ['moving_average', 'DLinear']
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from .heads import TSModule, linear_head, output_layers, takes_head_args
+from .heads import TSModule, flat_head, output_layers, takes_head_args
 from .layers import odd
 from .registry import register_model
 
@@ -56,10 +56,9 @@ class DLinear(TSModule):
         self.reset_head(c_out, **head)
 
     def make_head(self, c_out, d=None, y_range=None, fc_dropout=0.):
-        if c_out == 1 and self.d is not None and len(self.d) == 2 and self.d[0] == self.c_in:
+        if self.forecasts and len(self.d) == 2:
             return dict(head=nn.Sequential(_LinearOverTime(self.seq_len, self.d[1], fc_dropout), *output_layers(1, d, y_range)))
-        fc = linear_head(self.head_nf*self.seq_len, c_out, d=d, y_range=y_range, fc_dropout=fc_dropout)
-        return dict(head=nn.Sequential(nn.Flatten(), fc))
+        return dict(head=flat_head(self.head_nf*self.seq_len, c_out, d=d, y_range=y_range, fc_dropout=fc_dropout))
 
     def forward_features(self, x:Tensor) -> Tensor:
         "`(B, c_in, seq_len)` to `(B, 2*c_in, seq_len)`: remainder and trend"

@@ -229,7 +229,7 @@ class _ScaledCounts(FeatureModel):
         chunksize:int|None=None, # series in a chunk
     ) -> Iterator[Tensor]: # (b, head_nf)
         "Counts before any scaling, in chunks"
-        for x in iter_chunks(X, chunksize, self.backbone.weight.device): yield self.columns(self.backbone(self.check(x)))
+        for x in iter_chunks(X, chunksize, self.backbone.weight.device): yield self.columns(self.backbone(self._reads(x)))
 
     def fit(self,
         X, # training series, in any form that `iter_chunks` takes

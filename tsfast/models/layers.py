@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FAST_STEPS', 'LONG_SUMS', 'FEW_CHANNELS', 'is_traced', 'channels_last', 'Conv1d', 'BatchNorm1d', 'MaxPool1d',
-           'Concat', 'Add', 'Flatten', 'GAP1d', 'Transpose', 'Reshape', 'SigmoidRange', 'odd', 'conv1d', 'ConvBlock',
-           'SeparableConv1d']
+           'Concat', 'Add', 'Flatten', 'GAP1d', 'Transpose', 'first_and_last', 'Reshape', 'SigmoidRange', 'odd',
+           'conv1d', 'ConvBlock', 'SeparableConv1d']
 
 # %% ../../nbs/models/01_layers.ipynb #c7b2f684
 from typing import Any
@@ -218,6 +218,18 @@ class Transpose(nn.Module):
         self.dim0, self.dim1 = dim0, dim1
     def forward(self, x:Tensor) -> Tensor: return x.transpose(self.dim0, self.dim1)     # (B, C, L) to (B, L, C)
     def extra_repr(self): return f'{self.dim0}, {self.dim1}'
+
+# %% ../../nbs/models/01_layers.ipynb #19e5459f
+def first_and_last(
+    z:Tensor, # (B, C, L)
+    mask:Tensor|None=None, # (B, L), True = padding
+) -> tuple[Tensor, Tensor]: # (B, C) each
+    "The values at the first and at the last step that is not padding"
+    if mask is None: return z[..., 0], z[..., -1]
+    steps, L = torch.arange(z.shape[-1], device=z.device), z.shape[-1]
+    first, last = steps.masked_fill(mask, L-1).amin(1), steps.masked_fill(mask, 0).amax(1)                  # (B,)
+    at = lambda i: z.gather(2, i[:, None, None].expand(-1, z.shape[1], 1)).squeeze(2)
+    return at(first), at(last)
 
 # %% ../../nbs/models/01_layers.ipynb #827413cd
 class Reshape(nn.Module):

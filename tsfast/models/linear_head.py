@@ -62,8 +62,8 @@ def set_norm(
 class _Stop(Exception): pass
 
 def _not_last(model): # the message
-    return (f"{type(model).__name__} changes what its last linear layer gives (y_range does, for one). "
-            "A closed-form solution needs a model that ends in that layer: build it without y_range.")
+    return (f"{type(model).__name__} changes what its last linear layer gives (y_range and revin do). "
+            "A closed-form solution needs a model that ends in that layer: build it without y_range and revin.")
 
 class LinearHead:
     "The last linear layer of `model`, and the batch normalisation directly before it, if there is one"

@@ -10,6 +10,7 @@ import inspect
 import torch
 from torch import nn, Tensor
 from .attention import MeanSteps
+from .heads import TSModule
 from .utils import input_order
 
 # %% ../../nbs/models/07_pipeline.ipynb #74946fc4
@@ -57,6 +58,7 @@ def feature_maps(
     "The output of a model before its head; a `ValueError` if it has no `forward_features`"
     if not hasattr(model, 'forward_features'): raise ValueError(_no_features(model))
     if hasattr(model, 'check'): x = model.check(x)
+    if isinstance(model, TSModule): x, _ = model.normalise(x, side.get('mask'))
     if not side: return model.forward_features(x)
     names = inspect.signature(model.forward_features).parameters
     return model.forward_features(x, **{k: v for k, v in side.items() if k in names})

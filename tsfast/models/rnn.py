@@ -11,6 +11,7 @@ from torch import nn, Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from .attention import SequenceModule, hide_steps
 from .heads import linear_head, takes_head_args
+from .layers import first_and_last
 from .registry import register_model
 
 # %% ../../nbs/models/33_rnn.ipynb #3f0d5b01
@@ -62,14 +63,8 @@ class LastStep(nn.Module):
         super().__init__()
         self.bidirectional = bidirectional
 
-    def ends(self, z, mask): # values at the first and at the last real step
-        if mask is None: return z[..., 0], z[..., -1]
-        steps, L = torch.arange(z.shape[-1], device=z.device), z.shape[-1]
-        first, last = steps.masked_fill(mask, L-1).amin(1), steps.masked_fill(mask, 0).amax(1)   # (B,)
-        return tuple(z.gather(2, i[:, None, None].expand(-1, z.shape[1], 1)).squeeze(2) for i in (first, last))
-
     def forward(self, z:Tensor, mask:Tensor|None=None) -> Tensor: # (B, C, L) and (B, L), to (B, C)
-        first, last = self.ends(z, mask)
+        first, last = first_and_last(z, mask)
         if not self.bidirectional: return last
         h = z.shape[1]//2
         return torch.cat([last[:, :h], first[:, h:]], 1)

@@ -39,13 +39,14 @@ class _RNNAttention(SequenceModule):
         flatten:bool=True, # the head receives the features of all steps, joined; False: their mean over time, for series of any length
         *,
         mask_padding:bool=False, # treat NaN in all channels, up to the end of a series, as padding
+        revin:bool|dict=False, # of forecasts: normalise each series, and undo it after the head; or arguments of `RevIN`
     ):
         super().__init__(c_in, seq_len, mask_padding)
         self.use_bn, self.seq_len = use_bn, int(seq_len) if flatten else None
         self.rnn = make_rnn(self.cell, c_in, hidden_size, rnn_layers, bias, rnn_dropout, bidirectional)
         self.head_nf = hidden_size*(1 + bidirectional)
         self.encoder = _TSTEncoder(self.seq_len, self.head_nf, n_heads, d_k, d_v, d_ff, encoder_dropout, act, n_layers=encoder_layers)
-        self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head)
+        self.reset_head(c_out, d=d, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head, revin=revin)
 
     def make_head(self, c_out, **kwargs): return self.make_flat_head(self.seq_len, c_out, use_bn=self.use_bn, **kwargs)
 
