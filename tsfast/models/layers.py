@@ -274,8 +274,9 @@ class ConvBlock(nn.Sequential):
         ks:int=1, # kernel size, made odd
         dilation:int=1, # distance between the steps that a kernel sees
         act=nn.ReLU, # class of the activation; None for none
+        conv=None, # what makes another convolution of `(ni, nf, ks)`, such as `SeparableConv1d`
     ):
-        layers = [conv1d(ni, nf, ks, dilation=dilation), BatchNorm1d(nf)]
+        layers = [conv1d(ni, nf, ks, dilation=dilation) if conv is None else conv(ni, nf, ks), BatchNorm1d(nf)]
         super().__init__(*layers, *([] if act is None else [act()]))
 
 # %% ../../nbs/models/01_layers.ipynb #d6dacf49
