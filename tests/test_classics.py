@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from tsfast.models.rescnn import ResCNN
 from tsfast.models.utils import count_parameters
+from tsfast.models.xresnet1d import xresnet1d18, xresnet1d34, xresnet1d50
 
 B, C, L = 5, 3, 40
 
@@ -60,3 +61,40 @@ def test_rescnn_positions():
     z = (z + bn(F.conv1d(position(x), m.block.shortcut[0][1].weight), m.block.shortcut[1])).relu()
     for l, norm, act in m.convs: z = act(bn(conv(z, l), norm))
     close(m.forward_features(x), z)
+
+
+# ---------------------------------------------------------------- XResNet
+
+def strided(z, w, stride): return F.conv1d(z, w, stride=stride, padding=w.shape[2]//2)
+
+def xblock(z, b, stride):
+    "Convolutions of 3 steps, or of 1, 3 and 1; the stride is that of the first convolution of 3 steps"
+    first, y = True, z
+    for i, (conv, norm, *_) in enumerate(b.convs):
+        s, first = (stride, False) if conv.weight.shape[2] == 3 and first else (1, first)
+        y = bn(strided(y, conv.weight, s), norm)
+        if i < len(b.convs) - 1: y = y.relu()
+    if stride == 2: z = torch.stack([z[..., i:i + 2].mean(-1) for i in range(0, z.shape[2], 2)], -1)
+    if isinstance(b.shortcut[-1] if len(b.shortcut) else None, nn.Sequential):
+        conv, norm = b.shortcut[-1]
+        z = bn(F.conv1d(z, conv.weight), norm)
+    return (y + z).relu()
+
+@pytest.mark.parametrize('arch', [xresnet1d18, xresnet1d34, xresnet1d50])
+@pytest.mark.parametrize('length', [61, 64])
+def test_xresnet(arch, length):
+    m, x = seeded(lambda: arch(C, 4, nf=8)).double(), series(length=length).double()
+    z = x
+    for i in range(3): z = bn(strided(z, m.stem[i][0].weight, 1 if i else 2), m.stem[i][1]).relu()
+    z = F.pad(z, (1, 1), value=-torch.inf)
+    z = torch.stack([z[..., i:i + 3].amax(-1) for i in range(0, z.shape[2] - 2, 2)], -1)
+    for i, stage in enumerate(m.stages):
+        for j, b in enumerate(stage): z = xblock(z, b, 2 if i and not j else 1)
+    close(m.forward_features(x), z)
+    assert [len(s) for s in m.stages] == list(arch.layers) and z.shape == (B, 64*arch.expansion, 2)
+
+def test_xresnet_starts_from_its_shortcuts():
+    m = xresnet1d50(C, 2, nf=8)
+    norms = [b.convs[-1][1].weight for s in m.stages for b in s]
+    assert len(norms) == 16 and not any(o.any() for o in norms)
+    assert abs(float(m.stages[3][1].convs[1][0].weight.detach().std()) - (2/(64*3))**.5) < .01
