@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from tsfast.models.mlp import MLP
 from tsfast.models.rescnn import ResCNN
 from tsfast.models.utils import count_parameters
 from tsfast.models.xresnet1d import xresnet1d18, xresnet1d34, xresnet1d50
@@ -98,3 +99,19 @@ def test_xresnet_starts_from_its_shortcuts():
     norms = [b.convs[-1][1].weight for s in m.stages for b in s]
     assert len(norms) == 16 and not any(o.any() for o in norms)
     assert abs(float(m.stages[3][1].convs[1][0].weight.detach().std()) - (2/(64*3))**.5) < .01
+
+
+# ---------------------------------------------------------------- MLP
+
+@pytest.mark.parametrize('use_bn,lin_first', [(False, False), (True, False), (True, True)])
+def test_mlp(use_bn, lin_first):
+    m, x = seeded(lambda: MLP(C, 4, L, [16, 8], .1, use_bn=use_bn, lin_first=lin_first)), series()
+    z = x.reshape(B, C*L)
+    for block in m.mlp:
+        norm, linear = (next((l for l in block if isinstance(l, o)), None) for o in (nn.BatchNorm1d, nn.Linear))
+        if norm is not None and not lin_first: z = bn(z, norm)
+        z = z @ linear.weight.T
+        z = (z if linear.bias is None else z + linear.bias).clamp(min=0)
+        if norm is not None and lin_first: z = bn(z, norm)
+    close(m.forward_features(x), z)
+    close(m(x), z @ m.fc.weight.T + m.fc.bias)
