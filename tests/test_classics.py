@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from tsfast.models.mlp import MLP
 from tsfast.models.rescnn import ResCNN
 from tsfast.models.utils import count_parameters
+from tsfast.models.xcm import XCM
 from tsfast.models.xresnet1d import xresnet1d18, xresnet1d34, xresnet1d50
 
 B, C, L = 5, 3, 40
@@ -115,3 +116,30 @@ def test_mlp(use_bn, lin_first):
         if norm is not None and lin_first: z = bn(z, norm)
     close(m.forward_features(x), z)
     close(m(x), z @ m.fc.weight.T + m.fc.bias)
+
+
+# ---------------------------------------------------------------- XCM
+
+@pytest.mark.parametrize('share,ks', [(1., 40), (.5, 20), (.33, 13), (.01, 1)])
+def test_xcm(share, ks):
+    "The first branch is the paper's convolution in two dimensions, with kernels of one channel"
+    m, x = seeded(lambda: XCM(C, 4, L, 8, share)), series()
+    assert m.ks == ks
+    ends = (ks - 1)//2, ks//2
+    (pad, conv), norm, _ = m.each[0]
+    z = bn(F.conv2d(F.pad(x[:, None], ends), conv.weight[:, :, None]), norm).relu()                         # (B, nf, C, L)
+    a = F.conv2d(z, m.each[1].weight[:, :, None], m.each[1].bias).relu()[:, 0]                              # (B, C, L)
+    close(m.channel_maps(x), a)
+    (pad, conv), norm, _ = m.all[0]
+    z = bn(F.conv1d(F.pad(x, ends), conv.weight), norm).relu()
+    b = torch.einsum('bfl,f->bl', z, m.all[1].weight[0, :, 0]) + m.all[1].bias
+    (pad, conv), norm, _ = m.both
+    z = bn(F.conv1d(F.pad(torch.cat([a, b.relu()[:, None]], 1), ends), conv.weight), norm).relu()
+    close(m.forward_features(x), z)
+    close(m(x), z.mean(-1) @ m.fc.weight.T + m.fc.bias)
+
+@pytest.mark.parametrize('kw,pooled', [(dict(flatten=True), lambda z: z.flatten(1)), (dict(concat_pool=True), lambda z: torch.cat([z.mean(-1), z.amax(-1)], 1))])
+def test_xcm_heads(kw, pooled):
+    m, x = seeded(lambda: XCM(C, 4, L, 8, bn=True, **kw)), series()
+    norm, fc = m.fc
+    close(m(x), bn(pooled(m.forward_features(x)), norm) @ fc.weight.T + fc.bias)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FAST_STEPS', 'LONG_SUMS', 'FEW_CHANNELS', 'is_traced', 'channels_last', 'Conv1d', 'BatchNorm1d', 'MaxPool1d',
            'AvgPool1d', 'Concat', 'Add', 'Flatten', 'GAP1d', 'Transpose', 'Reshape', 'SigmoidRange', 'odd', 'conv1d',
-           'ConvBlock', 'SeparableConv1d']
+           'same_conv', 'ConvBlock', 'SeparableConv1d']
 
 # %% ../../nbs/models/01_layers.ipynb #c7b2f684
 from typing import Any
@@ -274,6 +274,15 @@ def conv1d(
     ks = odd(ks)
     if ks < 1: raise ValueError("The kernel size is below 1. Expected at least 1.")
     return Conv1d(ni, nf, ks, stride, padding=ks//2*dilation, dilation=dilation, bias=bias, groups=groups)
+
+def same_conv(
+    ni:int, # input channels
+    nf:int, # output channels
+    ks:int, # kernel size, odd or even; an even kernel sees one step more after the middle than before it
+    groups:int=1, # `ni` for a depthwise convolution
+) -> nn.Sequential:
+    "A convolution without bias that keeps the length for any kernel size: `(B, ni, L)` to `(B, nf, L)`"
+    return nn.Sequential(nn.ZeroPad1d(((ks - 1)//2, ks//2)), Conv1d(ni, nf, ks, groups=groups, bias=False))
 
 class ConvBlock(nn.Sequential):
     "Convolution that keeps the length, batch normalisation, activation: `(B, ni, L)` to `(B, nf, L)`"
