@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from tsfast.models.gmlp import gMLP
 from tsfast.models.mlp import MLP
 from tsfast.models.rescnn import ResCNN
 from tsfast.models.utils import count_parameters
@@ -143,3 +144,32 @@ def test_xcm_heads(kw, pooled):
     m, x = seeded(lambda: XCM(C, 4, L, 8, bn=True, **kw)), series()
     norm, fc = m.fc
     close(m(x), bn(pooled(m.forward_features(x)), norm) @ fc.weight.T + fc.bias)
+
+
+# ---------------------------------------------------------------- gMLP
+
+def layer_norm(z, l):
+    mean = z.mean(-1, keepdim=True)
+    return (z - mean)/((z - mean).square().mean(-1, keepdim=True) + l.eps).sqrt()*l.weight + l.bias
+
+def patches(x, size):
+    "(B, C, L) to (B, steps, C*size), zeros at the end"
+    x = F.pad(x, (0, -x.shape[2] % size))
+    return torch.stack([x[..., i:i + size].flatten(1) for i in range(0, x.shape[2], size)], 1)
+
+@pytest.mark.parametrize('size', [1, 7])
+def test_gmlp(size):
+    "The gate as a loop over steps; real steps of padded series as if W had no other rows and columns"
+    m, x = seeded(lambda: gMLP(C, 4, L, size, d_model=6, d_ffn=5, depth=2)), series()
+    for b in m.blocks: nn.init.normal_(b.gate.over_steps.weight)
+    for n in (L, 17):
+        x = series().masked_fill(torch.arange(L) >= n, 0)
+        z = patches(x, size)[:, :-(-n//size)] @ m.embed.weight.T + m.embed.bias
+        for b in m.blocks:
+            h = layer_norm(z, b.norm) @ b.expand.weight.T + b.expand.bias
+            h = h*(1 + torch.erf(h/2**.5))/2
+            u, v = h[..., :5], layer_norm(h[..., 5:], b.gate.norm)
+            w, bias, gated = b.gate.over_steps.weight, b.gate.over_steps.bias, []
+            for i in range(z.shape[1]): gated.append(u[:, i]*(sum(w[i, j]*v[:, j] for j in range(z.shape[1])) + bias[i]))
+            z = z + torch.stack(gated, 1) @ b.reduce.weight.T + b.reduce.bias
+        close(m(x, mask=(torch.arange(L) >= n).expand(B, L)), z.mean(1) @ m.head.weight.T + m.head.bias)
