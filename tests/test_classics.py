@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from tsfast.models.gmlp import gMLP
 from tsfast.models.mlp import MLP
 from tsfast.models.rescnn import ResCNN
+from tsfast.models.tsit import TSiT
 from tsfast.models.utils import count_parameters
 from tsfast.models.xcm import XCM
 from tsfast.models.xresnet1d import xresnet1d18, xresnet1d34, xresnet1d50
@@ -137,12 +138,12 @@ def test_xcm(share, ks):
     (pad, conv), norm, _ = m.both
     z = bn(F.conv1d(F.pad(torch.cat([a, b.relu()[:, None]], 1), ends), conv.weight), norm).relu()
     close(m.forward_features(x), z)
-    close(m(x), z.mean(-1) @ m.fc.weight.T + m.fc.bias)
+    close(m(x), z.mean(-1) @ m.head.weight.T + m.head.bias)
 
 @pytest.mark.parametrize('kw,pooled', [(dict(flatten=True), lambda z: z.flatten(1)), (dict(concat_pool=True), lambda z: torch.cat([z.mean(-1), z.amax(-1)], 1))])
 def test_xcm_heads(kw, pooled):
     m, x = seeded(lambda: XCM(C, 4, L, 8, bn=True, **kw)), series()
-    norm, fc = m.fc
+    norm, fc = m.head
     close(m(x), bn(pooled(m.forward_features(x)), norm) @ fc.weight.T + fc.bias)
 
 
@@ -173,3 +174,59 @@ def test_gmlp(size):
             for i in range(z.shape[1]): gated.append(u[:, i]*(sum(w[i, j]*v[:, j] for j in range(z.shape[1])) + bias[i]))
             z = z + torch.stack(gated, 1) @ b.reduce.weight.T + b.reduce.bias
         close(m(x, mask=(torch.arange(L) >= n).expand(B, L)), z.mean(1) @ m.head.weight.T + m.head.bias)
+
+
+# ---------------------------------------------------------------- TSiT and TSSequencer
+
+def gelu(z): return z*(1 + torch.erf(z/2**.5))/2
+
+def literal_tokens(m, x, mix, n=L):
+    "The vectors of all steps; padding from step `n` on is cut off"
+    z = patches(x.masked_fill(torch.arange(L) >= n, 0), m.stride)[:, :-(-n//m.stride)]
+    z = z @ m.embed.weight.T + m.embed.bias
+    if m.W_pos is not None: z = z + m.W_pos[:z.shape[1]]
+    if m.token is not None: z = torch.cat([m.token.expand(len(z), 1, -1), z], 1)
+    for l in m.layers:
+        ff = lambda z: gelu(z @ l.ff[0].weight.T + l.ff[0].bias) @ l.ff[3].weight.T + l.ff[3].bias
+        if m.layers[0].pre_norm:
+            z = z + mix(l.mixer, layer_norm(z, l.mixer_norm))
+            z = z + ff(layer_norm(z, l.ff_norm))
+        else:
+            z = layer_norm(z + mix(l.mixer, z), l.mixer_norm)
+            z = layer_norm(z + ff(z), l.ff_norm)
+    return layer_norm(z, m.norm) if isinstance(m.norm, nn.LayerNorm) else z
+
+def attend(a, z):
+    "Attention, one head and one step at a time"
+    d = a.d_k
+    q, k, v = (z @ w.weight.T + w.bias for w in (a.W_Q, a.W_K, a.W_V))
+    heads = []
+    for h in range(a.n_heads):
+        s, rows = slice(h*d, (h + 1)*d), []
+        for i in range(z.shape[1]):
+            scores = (q[:, i, None, s]*k[..., s]).sum(-1)/d**.5*(1 if a.scale is None else a.scale)         # (B, L)
+            if a.scale is not None: scores[:, i] = -torch.inf
+            rows.append((scores.softmax(-1)[..., None]*v[..., s]).sum(1))
+        heads.append(torch.stack(rows, 1))
+    return torch.cat(heads, -1) @ a.W_O.weight.T + a.W_O.bias
+
+def check_tokens(arch, mix, kw):
+    m = seeded(lambda: arch(C, 4, L, d_model=6, depth=2, mlp_ratio=2, **kw))
+    for n in (L, 17):
+        x, mask = series(), (torch.arange(L) >= n).expand(B, L)
+        z = literal_tokens(m, x, mix, n)
+        pooled = z[:, 0] if m.use_token else torch.cat([z.mean(1), z.amax(1)], 1)
+        close(m(x, mask=mask), pooled @ m.head.weight.T + m.head.bias)
+
+@pytest.mark.parametrize('kw', [{}, dict(pre_norm=True), dict(lsa=True), dict(use_token=True), dict(token_size=7), dict(use_pe=False)], ids=str)
+def test_tsit(kw): check_tokens(TSiT, attend, dict(n_heads=2, **kw))
+
+def test_layers_are_left_out():
+    "In training, with a probability that grows with the depth; a series that nothing is left out of is scaled up"
+    torch.manual_seed(0)
+    m = TSiT(C, 4, L, d_model=6, n_heads=2, depth=3, drop_path_rate=.6).train()
+    assert [round(l.drop_path.p, 6) for l in m.layers] == [0, .3, .6]
+    l, z = m.layers[2], torch.randn(1, L, 6).expand(400, -1, -1)
+    l.pre_norm = True
+    with torch.no_grad(): added = (l(z) - z).abs().sum((1, 2))
+    assert abs(float((added == 0).float().mean()) - .36) < .08          # neither part added anything

@@ -7,9 +7,9 @@ __all__ = ['summed_up', 'XCM']
 
 # %% ../../nbs/models/13c_xcm.ipynb #21798dce
 from torch import nn, Tensor
-from .attention import MeanMaxSteps
-from .heads import TSModule, linear_head, takes_head_args
-from .layers import Concat, Conv1d, ConvBlock, Flatten, GAP1d, same_conv
+from .attention import pooled_head
+from .heads import TSModule, takes_head_args
+from .layers import Concat, Conv1d, ConvBlock, same_conv
 from .registry import register_model
 
 # %% ../../nbs/models/13c_xcm.ipynb #71c471ed
@@ -24,7 +24,7 @@ def summed_up(
 @register_model
 class XCM(TSModule):
     "Convolutions of each channel beside those of all channels: `(B, c_in, L)` to `(B, c_out)`, for any length unless `flatten`"
-    head_names = ('gap', 'fc')
+    head_names = ('pool', 'head')
     @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series
@@ -42,16 +42,14 @@ class XCM(TSModule):
     ):
         super().__init__(c_in, seq_len)
         if not 0 < window_perc <= 1: raise ValueError(f"window_perc is {window_perc}. Expected a share of the length, in (0, 1].")
-        self.ks, self.n_steps = max(round(seq_len*window_perc), 1), int(seq_len)
-        self.seq_len = self.n_steps if flatten else None
-        self.flatten, self.concat_pool, self.bn, self.head_nf = flatten, concat_pool, bn, nf
+        self.ks, self.seq_len = max(round(seq_len*window_perc), 1), int(seq_len) if flatten else None
+        self.concat_pool, self.bn, self.head_nf = concat_pool, bn, nf
         self.each, self.all = summed_up(1, nf, self.ks), summed_up(c_in, nf, self.ks)
         self.concat, self.both = Concat(), ConvBlock(c_in + 1, nf, self.ks, conv=same_conv)
         self.reset_head(c_out, y_range=y_range, fc_dropout=fc_dropout, custom_head=custom_head, **head)
 
     def make_head(self, c_out, **kwargs):
-        n, gap = (self.n_steps, Flatten()) if self.flatten else (2, MeanMaxSteps()) if self.concat_pool else (1, GAP1d())
-        return dict(gap=gap, fc=linear_head(self.head_nf*n, c_out, use_bn=self.bn, **kwargs))
+        return pooled_head(self.head_nf, c_out, self.seq_len, self.concat_pool, use_bn=self.bn, **kwargs)
 
     def channel_maps(self, x:Tensor) -> Tensor:
         "Where something happens in each channel: `(B, C, L)` to the same shape, at least 0"
