@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from tsfast.models.gmlp import gMLP
 from tsfast.models.mlp import MLP
+from tsfast.models.mwdn import band_matrix, mWDN, wavelet_filters
 from tsfast.models.rescnn import ResCNN
 from tsfast.models.tsit import TSiT
 from tsfast.models.utils import count_parameters
@@ -230,3 +231,49 @@ def test_layers_are_left_out():
     l.pre_norm = True
     with torch.no_grad(): added = (l(z) - z).abs().sum((1, 2))
     assert abs(float((added == 0).float().mean()) - .36) < .08          # neither part added anything
+
+
+# ---------------------------------------------------------------- mWDN
+
+# as PyWavelets 1.x prints them: pywt.Wavelet('db4').dec_lo and dec_hi, pywt.Wavelet('haar').dec_lo and dec_hi
+DB4 = ([-0.010597401784997278, 0.032883011666982945, 0.030841381835986965, -0.18703481171888114,
+        -0.02798376941698385, 0.6308807679295904, 0.7148465705525415, 0.23037781330885523],
+       [-0.23037781330885523, 0.7148465705525415, -0.6308807679295904, -0.02798376941698385,
+        0.18703481171888114, 0.030841381835986965, -0.032883011666982945, -0.010597401784997278])
+HAAR = ([.7071067811865476, .7071067811865476], [-.7071067811865476, .7071067811865476])
+
+def test_filters():
+    assert wavelet_filters() == wavelet_filters('db4') == wavelet_filters(DB4[0]) == DB4
+    assert wavelet_filters('haar') == HAAR
+    for eps, n in ((1e-3, 20), (.1, 5)):
+        m = band_matrix(n, DB4[0], eps)
+        for i in range(n):
+            for j in range(n):
+                if 0 <= j - i < 8: assert float(m[i, j]) == pytest.approx(DB4[0][j - i])
+                else: assert abs(float(m[i, j])) <= eps
+        assert n < 9 or len(set(m.flatten().tolist())) > 100         # the rest is random
+
+def test_mwdn():
+    "Each level as a loop over places, and the base network for what comes out"
+    m, x = mWDN(C, 4, 45, 3, base_arch='FCN', base_args=dict(layers=[8, 8], kss=[5, 3])).eval(), series(length=45)
+    for b, n in zip(m.blocks, (45, 22, 11)):
+        assert torch.allclose(b.low[0].weight.diagonal(3)[:n - 3], torch.tensor(DB4[0][3])) and torch.allclose(b.high[0].weight.diagonal(), torch.tensor(DB4[1][0]))
+        assert not b.low[0].bias.any() and not b.high[0].bias.any()
+        for o in (b.low[0], b.high[0]): nn.init.normal_(o.weight, std=.2); nn.init.normal_(o.bias)
+    slow, parts = x, []
+    for b in m.blocks:
+        n, halves = slow.shape[2], []
+        for o in (b.low[0], b.high[0]):
+            a = torch.stack([sum(o.weight[i, j]*slow[..., j] for j in range(n)) + o.bias[i] for i in range(n)], -1)
+            a = 1/(1 + (-a).exp())
+            halves.append(torch.stack([(a[..., i] + a[..., i + 1])/2 for i in range(0, n - 1, 2)], -1))
+        slow, fast = halves
+        parts.append(fast)
+    assert [o.shape[2] for o in (*parts, slow)] == [22, 11, 5, 5]
+    for a, b in zip(m.decompose(x), (*parts, slow)): close(a, b)
+    z = m.base.convs(torch.cat([*parts, slow], 2))
+    close(m(x), z.mean(-1) @ m.head.layers[1].weight.T + m.head.layers[1].bias)
+
+def test_no_maps_of_steps_that_are_not_in_order():
+    from tsfast.interpret.explain import split_head
+    assert split_head(mWDN(C, 2, L, base_arch='FCN')) is None and split_head(ResCNN(C, 2)) is not None
