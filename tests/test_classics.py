@@ -9,6 +9,7 @@ from tsfast.models.mlp import MLP
 from tsfast.models.mwdn import band_matrix, mWDN, wavelet_filters
 from tsfast.models.rescnn import ResCNN
 from tsfast.models.tsit import TSiT
+from tsfast.models.tssequencer import TSSequencer
 from tsfast.models.utils import count_parameters
 from tsfast.models.xcm import XCM
 from tsfast.models.xresnet1d import xresnet1d18, xresnet1d34, xresnet1d50
@@ -47,7 +48,8 @@ def test_rescnn():
     conv, norm = m.block.shortcut
     z = (z + bn(F.conv1d(x, conv.weight), norm)).clamp(min=0)
     slope = m.convs[1][2].weight
-    acts = (lambda z: torch.where(z > 0, z, .2*z), lambda z: torch.where(z > 0, z, slope*z), lambda z: torch.where(z > 0, z, .3*(z.exp() - 1)))
+    below = lambda z: .2*z, lambda z: slope*z, lambda z: .3*(z.exp() - 1)
+    acts = [lambda z, f=f: torch.where(z > 0, z, f(z)) for f in below]
     for (conv, norm, _), act in zip(m.convs, acts): z = act(bn(F.conv1d(z, conv.weight, padding=1), norm))
     close(m(x), z.mean(-1) @ m.fc.weight.T + m.fc.bias)
 
@@ -141,7 +143,8 @@ def test_xcm(share, ks):
     close(m.forward_features(x), z)
     close(m(x), z.mean(-1) @ m.head.weight.T + m.head.bias)
 
-@pytest.mark.parametrize('kw,pooled', [(dict(flatten=True), lambda z: z.flatten(1)), (dict(concat_pool=True), lambda z: torch.cat([z.mean(-1), z.amax(-1)], 1))])
+@pytest.mark.parametrize('kw,pooled', [(dict(flatten=True), lambda z: z.flatten(1)),
+                                       (dict(concat_pool=True), lambda z: torch.cat([z.mean(-1), z.amax(-1)], 1))])
 def test_xcm_heads(kw, pooled):
     m, x = seeded(lambda: XCM(C, 4, L, 8, bn=True, **kw)), series()
     norm, fc = m.head
@@ -219,8 +222,25 @@ def check_tokens(arch, mix, kw):
         pooled = z[:, 0] if m.use_token else torch.cat([z.mean(1), z.amax(1)], 1)
         close(m(x, mask=mask), pooled @ m.head.weight.T + m.head.bias)
 
-@pytest.mark.parametrize('kw', [{}, dict(pre_norm=True), dict(lsa=True), dict(use_token=True), dict(token_size=7), dict(use_pe=False)], ids=str)
+@pytest.mark.parametrize('kw', [{}, *({k: True} for k in ('pre_norm', 'lsa', 'use_token')), dict(token_size=7), dict(use_pe=False)],
+                         ids=str)
 def test_tsit(kw): check_tokens(TSiT, attend, dict(n_heads=2, **kw))
+
+def read(b, z):
+    "The LSTM's equations, a step at a time, in both directions"
+    def states(steps, suffix):
+        wi, wh, bi, bh = (getattr(b.lstm, f'{k}_l0{suffix}') for k in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh'))
+        h, c, found = torch.zeros(len(z), wh.shape[1]), torch.zeros(len(z), wh.shape[1]), {}
+        for t in steps:
+            i, f, g, o = (z[:, t] @ wi.T + bi + h @ wh.T + bh).chunk(4, 1)
+            c = f.sigmoid()*c + i.sigmoid()*g.tanh()
+            found[t] = h = o.sigmoid()*c.tanh()
+        return torch.stack([found[t] for t in range(z.shape[1])], 1)
+    both = torch.cat([states(range(z.shape[1]), ''), states(reversed(range(z.shape[1])), '_reverse')], -1)
+    return both @ b.fc.weight.T + b.fc.bias
+
+@pytest.mark.parametrize('kw', [{}, dict(pre_norm=True), dict(use_token=True), dict(token_size=7)], ids=str)
+def test_tssequencer(kw): check_tokens(TSSequencer, read, kw)
 
 def test_layers_are_left_out():
     "In training, with a probability that grows with the depth; a series that nothing is left out of is scaled up"
@@ -257,7 +277,7 @@ def test_mwdn():
     "Each level as a loop over places, and the base network for what comes out"
     m, x = mWDN(C, 4, 45, 3, base_arch='FCN', base_args=dict(layers=[8, 8], kss=[5, 3])).eval(), series(length=45)
     for b, n in zip(m.blocks, (45, 22, 11)):
-        assert torch.allclose(b.low[0].weight.diagonal(3)[:n - 3], torch.tensor(DB4[0][3])) and torch.allclose(b.high[0].weight.diagonal(), torch.tensor(DB4[1][0]))
+        close(b.low[0].weight.diagonal(3), torch.full((n - 3,), DB4[0][3])); close(b.high[0].weight.diagonal(), torch.full((n,), DB4[1][0]))
         assert not b.low[0].bias.any() and not b.high[0].bias.any()
         for o in (b.low[0], b.high[0]): nn.init.normal_(o.weight, std=.2); nn.init.normal_(o.bias)
     slow, parts = x, []

@@ -14,7 +14,7 @@ from .tst import _StridedSteps
 
 # %% ../../nbs/models/32a_gmlp.ipynb #3a111b5b
 class SpatialGate(nn.Module):
-    "One half of the features times a linear map over time of the other half: `(B, n_steps, 2*d_ffn)` to `(B, n_steps, d_ffn)` (Section 2.1)"
+    "One half of the features times a linear map over time of the other half: `(B, n_steps, 2*d_ffn)` to `(B, n_steps, d_ffn)`"
     def __init__(self,
         n_steps:int, # steps
         d_ffn:int, # width of each half

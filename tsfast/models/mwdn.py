@@ -65,7 +65,7 @@ class BaseHead(nn.Module):
         super().__init__()
         parts = base.make_head(c_out, **kwargs)
         self.layers = nn.Sequential(*(parts[k] for k in base.head_names))
-    def forward(self, z:Tensor) -> Tensor: return self.layers(z)                        # (B, head_nf, L') to (B, c_out), (B, *d) or (B, *d, c_out)
+    def forward(self, z:Tensor) -> Tensor: return self.layers(z)    # (B, head_nf, L') to (B, c_out), (B, *d) or (B, *d, c_out)
 
 @register_model
 class mWDN(TSModule):
