@@ -609,7 +609,8 @@ def session(file):
     return onnxruntime.InferenceSession(str(file), opts, providers=['CPUExecutionProvider'])
 
 # what others consist of is tried with them; TSFAST_FUZZ asks for everything
-ALIKE = () if 'TSFAST_FUZZ' in os.environ else ('MultiRocket', 'MultiRocketHydra', 'LSTMAttentionPlus', 'RNNAttentionPlus', 'LSTM', 'LSTM_FCN')
+ALIKE = () if 'TSFAST_FUZZ' in os.environ else ('MultiRocket', 'MultiRocketHydra', 'LSTMAttentionPlus', 'RNNAttentionPlus', 'LSTM', 'LSTM_FCN', 'xresnet1d34',
+                                                           'TSSequencer')
 
 @onnx
 @pytest.mark.parametrize('arch', [o for o in list_models() if o not in ALIKE])

@@ -11,7 +11,8 @@ from tsfast.models import layers
 from tsfast.models.layers import Concat, channels_last
 from tsfast.models.registry import build_ts_model, list_models
 
-PLAIN = {layers.Conv1d: nn.Conv1d, layers.BatchNorm1d: nn.BatchNorm1d, layers.MaxPool1d: nn.MaxPool1d}
+PLAIN = {layers.Conv1d: nn.Conv1d, layers.BatchNorm1d: nn.BatchNorm1d, layers.MaxPool1d: nn.MaxPool1d,
+         layers.AvgPool1d: nn.AvgPool1d}
 CONVOLUTIONAL = [n for n in list_models() if any(type(m) is layers.Conv1d for m in build_ts_model(n, 2, 2, seq_len=40).modules())]
 
 def plain(m):
@@ -82,6 +83,7 @@ def test_convolution(kw, c_out):
     layers.Conv1d(1, 8, 5), layers.Conv1d(4, 1, 5), layers.Conv1d(4, 8, 5, padding='same'), layers.Conv1d(4, 8, 1),
     layers.Conv1d(4, 4, 5, padding=2, padding_mode='circular'), layers.Conv1d(4, 4, 4, padding=1, groups=4),
     layers.MaxPool1d(3), layers.MaxPool1d(3, 1, 1), layers.MaxPool1d(2, 2, ceil_mode=True), layers.MaxPool1d((3,), (2,), (1,), (2,)),
+    layers.AvgPool1d(3), layers.AvgPool1d(3, 1, 1), layers.AvgPool1d(2, 2, ceil_mode=True), layers.AvgPool1d((3,), (2,), (1,), count_include_pad=False),
     layers.BatchNorm1d(4), layers.BatchNorm1d(16), layers.BatchNorm1d(16, affine=False), layers.BatchNorm1d(16, track_running_stats=False),
     layers.BatchNorm1d(16, momentum=None)], ids=lambda l: repr(l).replace(' ', ''))
 @pytest.mark.parametrize('layout', ['usual', 'last'])

@@ -13,7 +13,8 @@ import tsfast.deploy, tsfast.interpret  # noqa: methods of learners
 MASKING = [n for n in list_models() if 'mask_padding' in inspect.signature(get_arch(n)).parameters]
 attention = dict(hidden_size=16, n_heads=4, d_ff=32, encoder_layers=2)
 transformer = dict(d_model=16, n_heads=4, d_ff=32, n_layers=2)
-SMALL = dict(TST=transformer, PatchTST=transformer) | {f'{o}AttentionPlus': attention for o in ('RNN', 'LSTM', 'GRU')}
+SMALL = dict(TST=transformer, PatchTST=transformer, gMLP=dict(d_model=16, d_ffn=16, depth=2), TSiT=dict(d_model=16, n_heads=4, depth=2),
+             TSSequencer=dict(d_model=16, depth=2)) | {f'{o}AttentionPlus': attention for o in ('RNN', 'LSTM', 'GRU')}
 N, C, L = 24, 3, 20
 
 def data(seed=0):
@@ -35,8 +36,8 @@ def learner(arch, epochs=1, tfms=None, **kwargs):
     return learn, X, n
 
 def test_what_masks():
-    assert MASKING == ['ConvTran', 'GRU', 'GRUAttentionPlus', 'LSTM', 'LSTMAttentionPlus', 'PatchTST', 'RNN', 'RNNAttentionPlus',
-                       'TST']
+    assert set(MASKING) == {'ConvTran', 'GRU', 'GRUAttentionPlus', 'LSTM', 'LSTMAttentionPlus', 'PatchTST', 'RNN', 'RNNAttentionPlus',
+                            'TSSequencer', 'TST', 'TSiT', 'gMLP'}
 
 @pytest.mark.parametrize('arch', MASKING)
 def test_trains_and_ignores_what_pads(arch):
@@ -183,7 +184,8 @@ def test_models_of_ones_own_that_know(arch):
     learn, *_ = learner(arch)
     assert np.isfinite(learn.history.valid_loss).all()
 
-@pytest.mark.parametrize('arch,kw', [('LSTM', dict(bidirectional=True)), ('GRUAttentionPlus', dict(bidirectional=True))])
+@pytest.mark.parametrize('arch,kw', [('LSTM', dict(bidirectional=True)), ('GRUAttentionPlus', dict(bidirectional=True)),
+                                     ('TSSequencer', {})])
 def test_export_says_what_it_cannot(arch, kw):
     learn, *_ = learner(arch, **kw)
     with pytest.raises(ValueError, match='bidirectional=False'): tsfast.deploy.export_program(learn)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FAST_STEPS', 'LONG_SUMS', 'FEW_CHANNELS', 'is_traced', 'channels_last', 'Conv1d', 'BatchNorm1d', 'MaxPool1d',
-           'Concat', 'Add', 'Flatten', 'GAP1d', 'Transpose', 'first_and_last', 'Reshape', 'SigmoidRange', 'odd',
-           'conv1d', 'ConvBlock', 'SeparableConv1d']
+           'AvgPool1d', 'Concat', 'Add', 'Flatten', 'GAP1d', 'Transpose', 'first_and_last', 'Reshape', 'SigmoidRange',
+           'odd', 'conv1d', 'same_conv', 'ConvBlock', 'SeparableConv1d']
 
 # %% ../../nbs/models/01_layers.ipynb #c7b2f684
 from typing import Any
@@ -162,13 +162,21 @@ class BatchNorm1d(nn.BatchNorm1d):
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), factor); self.running_var.lerp_(var.to(self.running_var.dtype), factor)
 
 # %% ../../nbs/models/01_layers.ipynb #e5a1f3ba
+def _one(v): return v[0] if isinstance(v, tuple) else v     # torch takes 3 and (3,)
+
 class MaxPool1d(nn.MaxPool1d):
     "`nn.MaxPool1d` that keeps the layout of its input: `(B, C, L)` to `(B, C, L')`"
     def forward(self, x:Tensor):
         if self.return_indices or not channels_last(x) or x.shape[1] < FEW_CHANNELS: return super().forward(x)
-        ks, stride, padding, dilation = [v[0] if isinstance(v, tuple) else v
-                                         for v in (self.kernel_size, self.stride, self.padding, self.dilation)]
+        ks, stride, padding, dilation = map(_one, (self.kernel_size, self.stride, self.padding, self.dilation))
         return F.max_pool2d(_image(x), (1, ks), (1, stride), (0, padding), (1, dilation), self.ceil_mode).squeeze(2)
+
+class AvgPool1d(nn.AvgPool1d):
+    "`nn.AvgPool1d` that keeps the layout of its input: `(B, C, L)` to `(B, C, L')`"
+    def forward(self, x:Tensor) -> Tensor:
+        if not channels_last(x) or x.shape[1] < FEW_CHANNELS: return super().forward(x)
+        ks, stride, padding = map(_one, (self.kernel_size, self.stride, self.padding))
+        return F.avg_pool2d(_image(x), (1, ks), (1, stride), (0, padding), self.ceil_mode, self.count_include_pad).squeeze(2)
 
 # %% ../../nbs/models/01_layers.ipynb #8e924579
 class Concat(nn.Module):
@@ -272,11 +280,21 @@ def conv1d(
     dilation:int=1, # distance between the steps that a kernel sees
     bias:bool=False, # add a bias
     groups:int=1, # `ni` for a depthwise convolution
+    stride:int=1, # keep one step in so many
 ) -> Conv1d:
-    "A convolution that keeps the length: `(B, ni, L)` to `(B, nf, L)`"
+    "A convolution that keeps the length, or divides it by the stride and rounds up: `(B, ni, L)` to `(B, nf, L)`"
     ks = odd(ks)
     if ks < 1: raise ValueError("The kernel size is below 1. Expected at least 1.")
-    return Conv1d(ni, nf, ks, padding=ks//2*dilation, dilation=dilation, bias=bias, groups=groups)
+    return Conv1d(ni, nf, ks, stride, padding=ks//2*dilation, dilation=dilation, bias=bias, groups=groups)
+
+def same_conv(
+    ni:int, # input channels
+    nf:int, # output channels
+    ks:int, # kernel size, odd or even; an even kernel sees one step more after the middle than before it
+    groups:int=1, # `ni` for a depthwise convolution
+) -> nn.Sequential:
+    "A convolution without bias that keeps the length for any kernel size: `(B, ni, L)` to `(B, nf, L)`"
+    return nn.Sequential(nn.ZeroPad1d(((ks - 1)//2, ks//2)), Conv1d(ni, nf, ks, groups=groups, bias=False))
 
 class ConvBlock(nn.Sequential):
     "Convolution that keeps the length, batch normalisation, activation: `(B, ni, L)` to `(B, nf, L)`"
@@ -286,8 +304,9 @@ class ConvBlock(nn.Sequential):
         ks:int=1, # kernel size, made odd
         dilation:int=1, # distance between the steps that a kernel sees
         act=nn.ReLU, # class of the activation; None for none
+        conv=None, # what makes another convolution of `(ni, nf, ks)`, such as `SeparableConv1d`
     ):
-        layers = [conv1d(ni, nf, ks, dilation=dilation), BatchNorm1d(nf)]
+        layers = [conv1d(ni, nf, ks, dilation=dilation) if conv is None else conv(ni, nf, ks), BatchNorm1d(nf)]
         super().__init__(*layers, *([] if act is None else [act()]))
 
 # %% ../../nbs/models/01_layers.ipynb #d6dacf49

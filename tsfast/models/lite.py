@@ -9,7 +9,7 @@ __all__ = ['LITEInput', 'dilated_block', 'LITE', 'LITEMV']
 from torch import nn, Tensor
 from .hand_filters import HandFilters
 from .heads import TSModule, linear_head, other_defaults, takes_head_args
-from .layers import BatchNorm1d, Concat, Conv1d, GAP1d, conv1d
+from .layers import BatchNorm1d, Concat, Conv1d, GAP1d, conv1d, same_conv
 from .registry import register_model
 
 # %% ../../nbs/models/16_lite.ipynb #8450a0bd
@@ -24,9 +24,7 @@ class LITEInput(nn.Module):
     ):
         super().__init__()
         def conv(ks):
-            layers = [Conv1d(ni, ni, ks, groups=ni, bias=False), conv1d(ni, nf)] if separable else [Conv1d(ni, nf, ks, bias=False)]
-            # an even kernel sees one step more after the middle than before it
-            return nn.Sequential(nn.ZeroPad1d(((ks - 1)//2, ks//2)), *layers)
+            return nn.Sequential(*same_conv(ni, ni, ks, groups=ni), conv1d(ni, nf)) if separable else same_conv(ni, nf, ks)
         self.convs = nn.ModuleList(conv(max(ks // 2**i, 1)) for i in range(3))
         self.hand_filters = HandFilters(ni, depthwise=separable) if hand_filters else None
         self.nout = 3*nf + (self.hand_filters.nout if self.hand_filters else 0)

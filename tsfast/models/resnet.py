@@ -18,11 +18,12 @@ class ResBlock(nn.Module):
         ni:int, # input channels
         nf:int, # filters of each convolution
         kss=(7, 5, 3), # kernel size of each convolution, in steps; made odd
+        conv=None, # what makes the convolutions, of `ConvBlock`
     ):
         super().__init__()
-        last = len(kss) - 1   # its activation comes after the sum
-        self.convs = nn.Sequential(*(ConvBlock(nf if i else ni, nf, ks, act=nn.ReLU if i < last else None) for i, ks in enumerate(kss)))
-        self.shortcut = BatchNorm1d(nf) if ni == nf else ConvBlock(ni, nf, 1, act=None)
+        acts = [nn.ReLU]*(len(kss) - 1) + [None]    # the last activation comes after the sum
+        self.convs = nn.Sequential(*(ConvBlock(nf if i else ni, nf, ks, act=a, conv=conv) for i, (ks, a) in enumerate(zip(kss, acts))))
+        self.shortcut = BatchNorm1d(nf) if ni == nf else ConvBlock(ni, nf, 1, act=None, conv=conv)
         self.add, self.act = Add(), nn.ReLU()
 
     def forward(self, x:Tensor) -> Tensor: return self.act(self.add(self.convs(x), self.shortcut(x)))     # (B, nf, L)

@@ -18,12 +18,16 @@ from .registry import register_model
 class _StridedSteps(SequenceModule):
     "`stride` time steps become one step of the encoder, a convolution whose stride is its kernel size"
     seq_len:int
+    n_steps:int     # steps of the encoder
     def set_stride(self, seq_len:int, max_seq_len:int|None):
         "Set the length of the series, and the stride that brings it down to `max_seq_len` steps at most"
         if max_seq_len is not None and max_seq_len < 1: raise ValueError(f"max_seq_len is {max_seq_len}. Expected at least 1, or None.")
-        self.seq_len = seq_len
-        self.stride = 1 if max_seq_len is None else math.ceil(seq_len/max_seq_len)
-        self.n_steps = math.ceil(seq_len/self.stride)       # steps of the encoder
+        self.set_steps(seq_len, 1 if max_seq_len is None else math.ceil(seq_len/max_seq_len))
+
+    def set_steps(self, seq_len:int, stride:int):
+        "Set the length of the series, and how many of its steps become one"
+        if stride < 1: raise ValueError(f"{stride} time steps become one step. Expected at least 1.")
+        self.seq_len, self.stride, self.n_steps = seq_len, stride, math.ceil(seq_len/stride)
 
     def pad(self, o:Tensor, value=0) -> Tensor:
         "`(…, L)` to `(…, n_steps*stride)`"
@@ -32,6 +36,11 @@ class _StridedSteps(SequenceModule):
     def join(self, x:Tensor) -> Tensor:
         "`(B, C, L)` to `(B, n_steps, C*stride)`"
         return self.pad(x).unflatten(2, (self.n_steps, self.stride)).transpose(1, 2).flatten(2)
+
+    def join_real(self, x:Tensor, mask:Tensor|None=None) -> tuple[Tensor, Tensor|None]:
+        "`(B, C, L)` to `(B, n_steps, C*stride)`, with zeros where there is padding, and the mask of these steps"
+        mask = self.find_mask(x, mask)
+        return self.join(x if mask is None else x.masked_fill(mask.unsqueeze(1), 0)), self.step_mask(mask)
 
     def step_mask(self, mask:Tensor|None) -> Tensor|None:
         "`(B, L)` to `(B, n_steps)`: a step of the encoder is padding if all of its time steps are"
@@ -81,8 +90,6 @@ class TST(_StridedSteps):
         x:Tensor, # (B, C, L)
         mask:Tensor|None=None, # (B, L), True = padding
     ) -> Tensor: # (B, d_model, steps), zeros where there is padding
-        mask = self.find_mask(x, mask)
-        x = self.join(x if mask is None else x.masked_fill(mask.unsqueeze(1), 0))       # (B, steps, C*stride)
-        mask = self.step_mask(mask)
+        x, mask = self.join_real(x, mask)                                               # (B, steps, C*stride)
         z = self.encoder(self.dropout(self.W_P(x) + self.W_pos), mask)                  # (B, steps, d_model), section 3.1
         return hide_steps(z, mask).transpose(1, 2)

@@ -15,6 +15,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 from ..core import evaluating
+from .layers import _one
 
 # %% ../../nbs/models/00_utils.ipynb #fbea957b
 def count_parameters(
@@ -80,8 +81,6 @@ def check_bias(
     return _check_param(model, 'bias', cond, verbose)
 
 # %% ../../nbs/models/00_utils.ipynb #b9ab0960
-def _one(v): return v[0] if isinstance(v, tuple) else v     # torch takes 3 and (3,)
-
 class _InTurn(nn.ModuleList):
     "Copies of one module that are called in turn"
     at = -1
