@@ -34,7 +34,7 @@ def learner(arch, epochs=1, tfms=None, **kwargs):
     return learn, X, n
 
 def test_what_masks():
-    assert MASKING == ['ConvTran', 'GRU', 'GRUAttentionPlus', 'LSTM', 'LSTMAttentionPlus', 'RNN', 'RNNAttentionPlus', 'TST']
+    assert MASKING == ['ConvTran', 'GRU', 'GRUAttentionPlus', 'LSTM', 'LSTMAttentionPlus', 'RNN', 'RNNAttentionPlus', 'S4D', 'TCN', 'TST']
 
 @pytest.mark.parametrize('arch', MASKING)
 def test_trains_and_ignores_what_pads(arch):
