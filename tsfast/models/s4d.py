@@ -14,7 +14,7 @@ from .attention import SequenceModule, hide_steps
 from .heads import takes_head_args
 from .registry import register_model
 
-# %% ../../nbs/models/18_s4d.ipynb #379e59a1
+# %% ../../nbs/models/18_s4d.ipynb #a1f6331e
 def _fft_length(n): # the next number from `n` on without large prime factors, for which the transform is fast
     return min(m << (-(-n//m) - 1).bit_length() for m in (1, 3, 5, 9, 15, 25, 27, 45, 75, 81, 125, 135))
 
@@ -46,10 +46,10 @@ def long_conv(
     k:Tensor, # (H, L), a kernel for each feature: its first number weighs the present step
 ) -> Tensor: # (B, H, L)
     "Each feature convolved with its kernel, over the present and all earlier steps"
-    if not _exported(): return _LongConv.apply(u, k)
-    return F.conv1d(F.pad(u, (k.shape[-1] - 1, 0)), k.flip(-1).unsqueeze(1), groups=len(k))
+    if not _exported() and len(u): return _LongConv.apply(u, k)
+    return F.conv1d(F.pad(u, (k.shape[-1] - 1, 0)), k.flip(-1).unsqueeze(1), groups=k.shape[0])
 
-# %% ../../nbs/models/18_s4d.ipynb #2dcc1b8c
+# %% ../../nbs/models/18_s4d.ipynb #382f1f9b
 class _Slow(nn.Module):
     "A learnt tensor, `start + rate*change`"
     start:Tensor
@@ -71,7 +71,7 @@ class DiagonalSSM(nn.Module):
     def __init__(self,
         d_model:int, # features
         d_state:int=64, # states of a feature, N; pairs of conjugate numbers
-        dt_range:tuple=(1e-3, 1e-1), # ends of the initial Δ, in units in which the slowest oscillation has a period of 2
+        dt_range:tuple=(1e-3, 1e-1), # between these the initial Δ are drawn, evenly in their logarithm
     ):
         super().__init__()
         if d_state < 2 or d_state % 2: raise ValueError(f"d_state is {d_state}. Expected an even number of states, at least 2.")
@@ -100,7 +100,7 @@ class DiagonalSSM(nn.Module):
         return 2*k.flatten(1)[:, :L]
 
     def forward(self, u:Tensor) -> Tensor: # (B, d_model, L)
-        if torch.is_autocast_enabled(u.device.type):
+        if torch.amp.is_autocast_available(u.device.type) and torch.is_autocast_enabled(u.device.type):
             with torch.autocast(u.device.type, enabled=False): return self(u.float())
         x = _wide(u)
         return (long_conv(x, self.kernel(u.shape[-1])) + _wide(self.D).unsqueeze(-1)*x).to(u.dtype)
