@@ -1,6 +1,6 @@
 """Long series: time and memory of a training step of S4D beside InceptionTime.
 
-    python -m benchmarks.long_series [--steps 5000 20000 50000] [--models S4D InceptionTime] [--bs 8] [--repeats 3] [--threads 1]
+    python -m benchmarks.long_series [--steps 5000 20000] [--models S4D InceptionTime] [--bs 8] [--repeats 3] [--threads 1]
 
 Random series of one channel, two classes, AdamW. Each model and length has a process of its own; those of a length take turns. `seconds`
 is by the clock, `cpu_seconds` of the processor, each the median over the repeats, after a first step that does not count. `peak_mb` is the
@@ -43,7 +43,7 @@ def measured(steps, models, bs, repeats, threads):
 def main(argv=None):
     p = argparse.ArgumentParser(prog='python -m benchmarks.long_series', description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--steps', type=int, nargs='+', default=[5000, 20_000, 50_000])
+    p.add_argument('--steps', type=int, nargs='+', default=[5000, 20_000])
     p.add_argument('--models', nargs='+', default=['S4D', 'InceptionTime'])
     p.add_argument('--bs', type=int, default=8); p.add_argument('--repeats', type=int, default=3)
     p.add_argument('--threads', type=int, default=1)

@@ -14,7 +14,7 @@ from .attention import SequenceModule, hide_steps
 from .heads import takes_head_args
 from .registry import register_model
 
-# %% ../../nbs/models/18_s4d.ipynb #a1f6331e
+# %% ../../nbs/models/18_s4d.ipynb #b25eecf3
 def _fft_length(n): # the next number from `n` on without large prime factors, for which the transform is fast
     return min(m << (-(-n//m) - 1).bit_length() for m in (1, 3, 5, 9, 15, 25, 27, 45, 75, 81, 125, 135))
 
@@ -24,7 +24,8 @@ class _LongConv(torch.autograd.Function):
     @staticmethod
     def forward(u, k):
         n = _fft_length(2*u.shape[-1])
-        return torch.fft.irfft(torch.fft.rfft(u, n)*torch.fft.rfft(k, n), n)[..., :u.shape[-1]]
+        y = torch.fft.irfft(torch.fft.rfft(u, n)*torch.fft.rfft(k, n), n)               # (B, H, n)
+        return y[..., :u.shape[-1]].contiguous()     # a view would keep all of it in memory
 
     @staticmethod
     def setup_context(ctx, inputs, output): ctx.save_for_backward(*inputs)
@@ -49,7 +50,7 @@ def long_conv(
     if not _exported() and len(u): return _LongConv.apply(u, k)
     return F.conv1d(F.pad(u, (k.shape[-1] - 1, 0)), k.flip(-1).unsqueeze(1), groups=k.shape[0])
 
-# %% ../../nbs/models/18_s4d.ipynb #382f1f9b
+# %% ../../nbs/models/18_s4d.ipynb #5f3e2d56
 class _Slow(nn.Module):
     "A learnt tensor, `start + rate*change`"
     start:Tensor
@@ -102,8 +103,9 @@ class DiagonalSSM(nn.Module):
     def forward(self, u:Tensor) -> Tensor: # (B, d_model, L)
         if torch.amp.is_autocast_available(u.device.type) and torch.is_autocast_enabled(u.device.type):
             with torch.autocast(u.device.type, enabled=False): return self(u.float())
-        x = _wide(u)
-        return (long_conv(x, self.kernel(u.shape[-1])) + _wide(self.D).unsqueeze(-1)*x).to(u.dtype)
+        k = self.kernel(u.shape[-1])
+        k = torch.cat([k[:, :1] + _wide(self.D).unsqueeze(-1), k[:, 1:]], 1)            # D weighs the present step, too
+        return long_conv(_wide(u), k).to(u.dtype)
 
 def _times(a, b, c, d): # (a + ib)(c + id), as real and imaginary part
     return a*c - b*d, a*d + b*c

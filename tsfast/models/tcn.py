@@ -52,7 +52,7 @@ class TemporalBlock(nn.Module):
 
     def forward(self, x:Tensor) -> Tensor: return self.act(self.add(self.net(x), self.downsample(x)))       # (B, nf, L)
 
-# %% ../../nbs/models/17_tcn.ipynb #4d23ebc0
+# %% ../../nbs/models/17_tcn.ipynb #b6f9bcd5
 @register_model
 class TCN(SequenceModule):
     "Temporal convolutional network: `(B, c_in, L)` to `(B, c_out)`, for any length"
@@ -71,7 +71,8 @@ class TCN(SequenceModule):
     ):
         super().__init__(c_in, seq_len, mask_padding)
         if not len(layers) or ks < 1: raise ValueError(f"layers is {layers} and ks is {ks}. Expected at least one block and one step.")
-        self.tcn = nn.Sequential(*(TemporalBlock(ni, nf, ks, 2**i, conv_dropout) for i, (ni, nf) in enumerate(zip((c_in, *layers), layers))))
+        nis = c_in, *layers
+        self.tcn = nn.Sequential(*(TemporalBlock(nis[i], nf, ks, 2**i, conv_dropout) for i, nf in enumerate(layers)))
         self.head_nf = layers[-1]
         self.reset_head(c_out, fc_dropout=fc_dropout, **head)
 
