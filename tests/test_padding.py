@@ -37,7 +37,7 @@ def learner(arch, epochs=1, tfms=None, **kwargs):
 
 def test_what_masks():
     assert set(MASKING) == {'ConvTran', 'GRU', 'GRUAttentionPlus', 'LSTM', 'LSTMAttentionPlus', 'PatchTST', 'RNN', 'RNNAttentionPlus',
-                            'TSSequencer', 'TST', 'TSiT', 'gMLP'}
+                            'S4D', 'TCN', 'TSSequencer', 'TST', 'TSiT', 'gMLP'}
 
 @pytest.mark.parametrize('arch', MASKING)
 def test_trains_and_ignores_what_pads(arch):

@@ -135,7 +135,7 @@ def _not_masked(
         return (f"{keeps}, and this {name} was built without mask_padding=True. "
                 "Pass it; a class of your own hands it on to its base.")
     return (f"{keeps}, and {name} does not mask them. Leave keep_padding out, or choose a model that masks them: "
-            "LSTM, GRU, RNN, the same with AttentionPlus, or TST.")
+            "LSTM, GRU, RNN, the same with AttentionPlus, TST, ConvTran, TCN or S4D.")
 
 def check_padding(
     model:nn.Module, # any model
