@@ -50,7 +50,7 @@ def long_conv(
     if not _exported() and len(u): return _LongConv.apply(u, k)
     return F.conv1d(F.pad(u, (k.shape[-1] - 1, 0)), k.flip(-1).unsqueeze(1), groups=k.shape[0])
 
-# %% ../../nbs/models/18_s4d.ipynb #5f3e2d56
+# %% ../../nbs/models/18_s4d.ipynb #9b341f05
 class _Slow(nn.Module):
     "A learnt tensor, `start + rate*change`"
     start:Tensor
@@ -92,12 +92,13 @@ class DiagonalSSM(nn.Module):
         # e^ΔA - 1, without the loss of digits for small Δ; then divided by A, and times C
         re, im = x.expm1()*y.cos() - 2*(y/2).sin().square(), x.exp()*y.sin()
         re, im = _times(re, im, a/(a*a + b*b), -b/(a*a + b*b))
-        re, im = _times(re, im, *_wide(self.C).unbind(-1))
+        C = _wide(self.C)
+        re, im = _times(re, im, C[..., 0], C[..., 1])
         S = math.isqrt(L - 1) + 1
         steps = torch.arange(S, dtype=x.dtype, device=x.device)
-        fine, coarse = (_powers(x, y, o) for o in (steps, S*steps[:-(-L//S)]))          # each (H, N/2, S) or (H, N/2, L/S), twice
-        coarse = _times(*coarse, re.unsqueeze(-1), im.unsqueeze(-1))
-        k = torch.cat([coarse[0], -coarse[1]], 1).transpose(1, 2) @ torch.cat(fine, 1)  # (H, L/S, S)
+        fine, (p, q) = _powers(x, y, steps), _powers(x, y, S*steps[:-(-L//S)])          # (H, N/2, S) and (H, N/2, L/S), twice
+        p, q = _times(p, q, re.unsqueeze(-1), im.unsqueeze(-1))
+        k = torch.cat([p, -q], 1).transpose(1, 2) @ torch.cat(fine, 1)                  # (H, L/S, S)
         return 2*k.flatten(1)[:, :L]
 
     def forward(self, u:Tensor) -> Tensor: # (B, d_model, L)
