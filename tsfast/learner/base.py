@@ -13,7 +13,8 @@ import pandas as pd
 import torch
 import fastai.callback.fp16, fastai.callback.hook, fastai.callback.progress     # they give Learner its methods
 import fastai.callback.schedule, fastai.callback.tracker
-from fastai.callback.core import CancelEpochException
+from fastai.callback.core import CancelBatchException, CancelEpochException, CancelFitException, CancelTrainException
+from fastai.callback.core import CancelValidException
 from fastai.callback.progress import CSVLogger
 from fastai.callback.tracker import TrackerCallback
 from fastai.learner import Learner, Metric, mk_metric
@@ -28,6 +29,7 @@ from ..data.tensor import TSTensor
 from fastai.torch_core import get_model
 from ..core import evaluating, rng_state, set_rng_state, set_seed, suggest
 from ..models.utils import input_order as input_order_of
+from ..processes import Processes
 
 # %% ../../nbs/learner/02_base.ipynb #536a38cc
 def recorded(
@@ -47,6 +49,7 @@ class TSLearner(Learner):
     fitting = False         # training, and not validating or predicting?
     first_epoch = 0
     _rng:dict|None = None
+    processes = Processes()     # that train it: this one alone, but inside `distrib_ctx`
 
     @property
     def channels(self) -> list|None: return getattr(self.dls, 'channels', None)     # names; None where they have no names
@@ -71,7 +74,11 @@ class TSLearner(Learner):
         first, self.first_epoch = self.first_epoch, 0   # not `start_epoch`: that is an attribute of the recorder
         for epoch in range(first, self.n_epoch):
             self.epoch = epoch
-            self._with_events(self._do_epoch, 'epoch', CancelEpochException)
+            with self.one_verdict(): self._with_events(self._do_epoch, 'epoch', CancelEpochException)
+
+    def one_batch(self, i, b):
+        if not self.training: return super().one_batch(i, b)
+        with self.one_verdict(): super().one_batch(i, b)
 
     def validation_context(self, cbs=None, inner=False):
         "As fastai's, and afterwards each module is in the mode it was in"
@@ -86,6 +93,20 @@ class TSLearner(Learner):
     def _end_cleanup(self):
         super()._end_cleanup()
         self.loss_grad = None   # holds the graph of the last batch
+
+# %% ../../nbs/learner/02_base.ipynb #0eb06c55
+_CANCEL = CancelBatchException, CancelTrainException, CancelValidException, CancelEpochException, CancelFitException
+
+@patch
+@contextmanager
+def one_verdict(self:TSLearner):
+    "If a callback ends a batch, an epoch or the training in one process, all processes end it"
+    if self.processes.world == 1: yield; return
+    mine = 0
+    try: yield
+    except _CANCEL as e: mine = 1 + _CANCEL.index(type(e))
+    verdict = self.processes.highest(mine)
+    if verdict: raise _CANCEL[verdict - 1]()
 
 # %% ../../nbs/learner/02_base.ipynb #0eb06c56
 @patch
