@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Processes', 'share_state', 'launched_processes', 'gpu_of_process', 'join_processes', 'leave_processes']
 
-# %% ../nbs/03_processes.ipynb #ce805140
-import atexit, os
+# %% ../nbs/03_processes.ipynb #9e617830
+import atexit, gc, importlib, os
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -14,15 +14,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-# %% ../nbs/03_processes.ipynb #e2969221
+# %% ../nbs/03_processes.ipynb #48c02df2
 class Processes:
     "The processes that train one model together, as one of them sees them. One alone exchanges nothing"
     def __init__(self,
         rank:int=0, # number of this process, from 0
         world:int=1, # number of processes
         device='cpu', # of this process: tensors that are added up go there
-        owned:bool=False, # were they connected by `join_processes`?
-    ): self.rank, self.world, self.device, self.owned = rank, world, torch.device(device), owned
+    ): self.rank, self.world, self.device = rank, world, torch.device(device)
     def __repr__(self): return f'process {self.rank} of {self.world}'
 
     def first(self,
@@ -82,7 +81,7 @@ def share_state(
     state = processes.first(state)
     if processes.rank: model.load_state_dict(state)
 
-# %% ../nbs/03_processes.ipynb #1f13892b
+# %% ../nbs/03_processes.ipynb #987f9340
 def launched_processes() -> int: # 1 without a launcher
     "The number of processes that a launcher has started with this one"
     if dist.is_available() and dist.is_initialized(): return dist.get_world_size()
@@ -104,20 +103,28 @@ def join_processes(
     if device.type == 'cuda':
         device = torch.device('cuda', gpu_of_process())
         torch.cuda.set_device(device)
-    owned = not dist.is_initialized()
-    if owned: _connect(device, timeout)
-    return Processes(dist.get_rank(), dist.get_world_size(), device, owned)
+    if not dist.is_initialized(): _connect(device, timeout)
+    return Processes(dist.get_rank(), dist.get_world_size(), device)
+
+_own:list = []      # the connection that was made here, if there is one
 
 def leave_processes():
-    "Take the connection down; processes that wait for this one then end with an error instead of waiting for ever"
-    if dist.is_initialized():
-        with suppress(RuntimeError, ValueError): dist.destroy_process_group()    # the others may have left before
+    """Take down the connection that `join_processes` has made, and no other one.
+
+    Processes that wait for this one then end with an error instead of waiting for ever"""
+    if not (_own and dist.is_initialized()): return
+    _own.clear()
+    with suppress(RuntimeError, ValueError): dist.destroy_process_group()    # the others may have left before
+    gc.collect()    # gloo closes its connections when nothing refers to them any more
 
 def _connect(device, timeout):
     lacking = [k for k in ('RANK', 'MASTER_ADDR', 'MASTER_PORT') if k not in os.environ]
     if lacking: raise ValueError(_no_launcher(lacking))
+    # its functions have the connection of the moment when it is imported as a default, and would keep that open
+    importlib.import_module('torch.distributed.nn.functional')
     nccl = device.type == 'cuda' and dist.is_nccl_available()
     dist.init_process_group('cpu:gloo,cuda:nccl' if nccl else 'gloo', timeout=timedelta(seconds=timeout))
+    _own.append(True)
     atexit.register(leave_processes)
 
 def _no_launcher(lacking) -> str: # the message

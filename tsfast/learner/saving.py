@@ -106,9 +106,11 @@ def _lasting(cb):
 
 @patch
 def __getstate__(self:TSLearner):
-    cbs = {id(cb): _lasting(cb) for cb in self.cbs}      # a callback stands in the list, and under its name
-    state = {k: cbs.get(id(v), v) for k, v in Learner.__getstate__(self).items()}
-    state |= {'cbs': L(cbs[id(cb)] for cb in self.cbs), 'dls': copy.copy(self.dls)}
+    lasting = [cb for cb in self.cbs if not getattr(cb, 'per_process', False)]
+    gone = [cb.name for cb in self.cbs if cb not in lasting] + ['processes']    # another process may be alone
+    cbs = {id(cb): _lasting(cb) for cb in lasting}      # a callback stands in the list, and under its name
+    state = {k: cbs.get(id(v), v) for k, v in Learner.__getstate__(self).items() if k not in gone}
+    state |= {'cbs': L(cbs[id(cb)] for cb in lasting), 'dls': copy.copy(self.dls)}
     if isinstance(getattr(state.get('logger'), '__self__', None), Callback): state['logger'] = print   # an interrupted training left it
     if hasattr(self.dls, 'path'): state['dls'].path = _portable(self.dls.path)
     return {k: _portable(v) for k, v in state.items()}
