@@ -3474,6 +3474,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'tsfast.processes.gpu_of_process': ('processes.html#gpu_of_process', 'tsfast/processes.py'),
                                   'tsfast.processes.join_processes': ('processes.html#join_processes', 'tsfast/processes.py'),
                                   'tsfast.processes.launched_processes': ('processes.html#launched_processes', 'tsfast/processes.py'),
+                                  'tsfast.processes.launched_rank': ('processes.html#launched_rank', 'tsfast/processes.py'),
                                   'tsfast.processes.leave_processes': ('processes.html#leave_processes', 'tsfast/processes.py'),
                                   'tsfast.processes.share_state': ('processes.html#share_state', 'tsfast/processes.py')},
             'tsfast.recipe': {'tsfast.recipe.recipe': ('recipe.html#recipe', 'tsfast/recipe.py')},

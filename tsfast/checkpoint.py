@@ -16,13 +16,13 @@ from fastai.callback.core import Callback
 from fastai.callback.schedule import ParamScheduler
 from fastai.callback.tracker import SaveModelCallback, TrackerCallback
 from fastai.learner import Learner, Recorder
-from fastai.torch_core import distrib_barrier, rank_distrib
+from fastai.torch_core import distrib_barrier
 from fastcore.basics import patch
 from fastcore.foundation import L
 from fastcore.xtras import join_path_file
 from . import __version__
 from .core import atomic_write, is_whole, rng_state, set_rng_state
-from .processes import Processes
+from .processes import Processes, launched_rank
 from .learner import TSLearner
 from .learner.generators import named_callbacks, own_generators
 
@@ -71,7 +71,7 @@ def save(self:Checkpoint,
     epoch:int, # completed epochs
 ) -> None:
     "Write the file; of several processes that train together, the first one does"
-    if not rank_distrib(): write_checkpoint(self.path, self.state(epoch))
+    if not launched_rank(): write_checkpoint(self.path, self.state(epoch))
     self.written = time.monotonic()
 
 @patch
@@ -239,7 +239,7 @@ def set_callback_state(
         if _has_state(vars(cb).get(k)): vars(cb)[k].load_state_dict(v)
     if 'file' in state:
         cb.last_saved_path = join_path_file(cb.fname, cb.learn.path/cb.learn.model_dir, ext='.pth')
-        if rank_distrib(): return   # the first process writes for all
+        if launched_rank(): return   # the first process writes for all
         with atomic_write(cb.last_saved_path) as f: f.write(state['file'].numpy().tobytes())
 
 # %% ../nbs/08_checkpoint.ipynb #0ac08bcb

@@ -14,7 +14,6 @@ import msgspec
 import torch
 from torch import nn, Tensor
 from fastai.learner import Learner
-from fastai.torch_core import rank_distrib
 from fastcore.basics import patch
 import tsfast
 from .bundle import CONFIG, FORMAT, WEIGHTS, build_pipeline, config_digest, read_config, read_tensors, side_inputs
@@ -28,7 +27,7 @@ from .models.heads import NotPlain, runs_where
 from .models.pipeline import Pipeline
 from .models.registry import get_arch
 from .models.scaling import SelectSeries, SeriesModule
-from .processes import Processes
+from .processes import Processes, launched_rank
 
 # %% ../nbs/31_deploy.ipynb #9d6f1001
 def learner_pipeline(
@@ -189,7 +188,7 @@ def save_bundle(self:Learner,
     path, # folder, created where needed; an older bundle there is replaced
 ) -> Path: # the folder
     "Write the trained model as `config.json` and `model.safetensors`, for `load_bundle` and `Predictor`"
-    if not rank_distrib():      # the first process writes for all
+    if not launched_rank():      # the first process writes for all
         pipeline = learner_pipeline(self)
         write_bundle(learner_config(self, pipeline), pipeline, path, _some_inputs(self))
     getattr(self, 'processes', Processes()).wait()      # inside `distrib_ctx` all of them can read it now
