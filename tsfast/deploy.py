@@ -28,6 +28,7 @@ from .models.pipeline import Pipeline
 from .models.registry import get_arch
 from .models.scaling import SelectSeries, SeriesModule
 from .models.trees import Trees
+from .processes import Processes, launched_rank
 
 # %% ../nbs/31_deploy.ipynb #9d6f1001
 def learner_pipeline(
@@ -188,8 +189,11 @@ def save_bundle(self:Learner,
     path, # folder, created where needed; an older bundle there is replaced
 ) -> Path: # the folder
     "Write the trained model as `config.json` and `model.safetensors`, for `load_bundle` and `Predictor`"
-    pipeline = learner_pipeline(self)
-    return write_bundle(learner_config(self, pipeline), pipeline, path, _some_inputs(self))
+    if not launched_rank():      # the first process writes for all
+        pipeline = learner_pipeline(self)
+        write_bundle(learner_config(self, pipeline), pipeline, path, _some_inputs(self))
+    getattr(self, 'processes', Processes()).wait()      # inside `distrib_ctx` all of them can read it now
+    return Path(path).expanduser()
 
 def to_predictor(
     learn:Learner, # trained learner

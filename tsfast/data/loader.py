@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from fastai.data.core import Pipeline, TfmdDL
 from fastai.data.load import _FakeLoader
-from fastai.torch_core import to_device
+from fastai.torch_core import to_detach, to_device
 from fastcore.basics import detuplify, patch
 from fastcore.foundation import L
 from fastcore.imports import IN_NOTEBOOK
@@ -292,11 +292,16 @@ def _workers(self:TSDataLoader, batches, pin, ahead=2):
     if is_source(self.dataset.X): self.dataset.X.close()    # no process inherits a file that is open
     n, wif = self.fake_l.num_workers, self.__dict__.get('wif')
     if n: check_sendable([*self.dataset._x_tfms, *([wif] if wif else [])])
-    self._epochs += 1    # the seeds of the processes come from a generator that nobody else uses
-    gen = torch.Generator().manual_seed((self.gen.initial_seed() if self.shuffle else 0) + self._epochs)
+    gen = torch.Generator().manual_seed(self._worker_seed())
     return torch.utils.data.DataLoader(BatchReader(self.dataset), sampler=batches, batch_size=None, num_workers=n, pin_memory=pin,
                                        timeout=self.timeout if n else 0, worker_init_fn=WorkerInit(wif) if wif else None,
                                        prefetch_factor=ahead if n else None, generator=gen)
+
+@patch
+def _worker_seed(self:TSDataLoader):
+    "Seeds the worker processes of one epoch: from a generator that nobody else uses"
+    self._epochs += 1
+    return (self.gen.initial_seed() if self.shuffle else 0) + self._epochs
 
 # %% ../../nbs/data/04b_loader.ipynb #d6cb10ad
 @patch
@@ -328,6 +333,11 @@ def _through(x, fs):
             x = f.on_series(x, undo[i])
         else: x = f.on_series(x)
     return x, undo
+
+@patch
+def to_detach(self:TSDataLoader, b, cpu=True, gather=True):
+    "fastai's, of this process alone: a loader that is not dealt out has all series in each process"
+    return to_detach(b, cpu, gather=False)
 
 @patch
 def transform(self:TSDataLoader,

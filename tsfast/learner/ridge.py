@@ -9,11 +9,13 @@ __all__ = ['solve_head', 'head_data', 'keep_solution', 'record_head', 'refuse_un
 import inspect
 import numpy as np
 import pandas as pd
+import torch
 from fastai.learner import Learner
 from fastcore.basics import patch
-from ..callbacks import SampleWeights, training_batches
+from ..callbacks import SampleWeights, fit_features, training_batches
 from ..core import suggest
 from ..models.ridge import fit_ridge_head
+from ..processes import Processes, share_state
 
 # %% ../../nbs/learner/04_ridge.ipynb #610afb87
 @patch
@@ -36,13 +38,17 @@ def solve_head(
 ) -> dict: # what was found, which is also left in `learn.ridge`
     "Solve the linear head of a learner in closed form on the training split, without evaluating it"
     refuse_unknown(kwargs, learn.fit_ridge)
-    batches, n_classes, w = head_data(learn)
-    sol = fit_ridge_head(learn.model, batches, n_classes, alphas, sample_weight=w, **kwargs)
+    together = getattr(learn, 'processes', Processes())
+    processes = together if len(learn.dls.train_ds) >= 2*together.world else Processes()    # each process needs series
+    batches, n_classes, w = head_data(learn, processes)
+    sol = fit_ridge_head(learn.model, batches, n_classes, alphas, sample_weight=w, processes=processes, **kwargs)
+    share_state(learn.model, together)
     return keep_solution(learn, sol)
 
 def head_data(
     learn:Learner, # its model ends in a linear layer
-) -> tuple: # (batches of the training split, number of classes or None, weights of the series or None)
+    processes:Processes=Processes(), # that share the series out among them
+) -> tuple: # (batches of the training split, number of classes or None, weights of their series or None)
     "What a closed form needs of a learner; a `ValueError` where its data or its loss has none. The model moves to the learner's device"
     ds = learn.dls.train_ds
     if ds.target is None: raise ValueError("The data loaders have no targets, and a closed-form head is fitted to them.")
@@ -50,19 +56,22 @@ def head_data(
     loss, w = getattr(learn.loss_func, 'loss', learn.loss_func), None      # a calibrated one, or torch's own
     loss = getattr(loss, 'func', loss)
     if getattr(loss, 'weight', None) is not None or getattr(loss, 'label_smoothing', False): raise ValueError(_weighted_classes())
+    learn.model.to(learn.dls.device)
+    fit_features(learn)
+    batches = training_batches(learn.dls, processes)
     for cb in learn._grab_cbs(SampleWeights):
         cb.check(ds)
-        w = cb.weights[ds.idxs]
-    learn.model.to(learn.dls.device)
-    return training_batches(learn.dls), ds.target.c if ds.target.cat else None, w
+        w = cb.weights[ds.idxs[torch.cat(batches.dl.batches())]]
+    return batches, ds.target.c if ds.target.cat else None, w
 
 def keep_solution(
     learn:Learner, # whose head holds the solution
     sol, # `RidgeSolution`
 ) -> dict: # `learn.ridge`
     "Leave the numbers of a solution in `learn.ridge`, its leave-one-out errors in `learn.loo_errors`, and take the optimiser away"
-    learn.loo_errors = sol.errors.cpu()     # (n, k), in the order of the training split
-    learn.ridge = dict(alpha=sol.alpha, loo_loss=sol.loss, n_series=sol.n, n_features=len(sol.mean))
+    learn.loo_errors = sol.errors.cpu()     # (n, k), in the order of the training split; with several processes maybe of this one's series alone
+    found = dict(alpha=sol.alpha, loo_loss=sol.loss, n_series=sol.n, n_features=len(sol.mean))
+    learn.ridge = getattr(learn, 'processes', Processes()).first(found)
     learn.opt = None   # what an optimiser remembers belongs to the old head
     return learn.ridge
 

@@ -16,12 +16,13 @@ from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.learner import Learner
 from fastai.learner import load_learner as _load_learner
-from fastai.torch_core import get_model, rank_distrib
+from fastai.torch_core import get_model
 from fastcore.basics import patch
 from fastcore.foundation import L
 from fastcore.meta import delegates
 from ..core import atomic_write
 from .base import TSLearner
+from ..processes import launched_rank
 
 # %% ../../nbs/learner/06_saving.ipynb #a811e98b
 @patch
@@ -31,7 +32,7 @@ def export(self:TSLearner,
     pickle_protocol:int=2, # of pickle
 ):
     "Write the learner without the series, for `load_learner` on any system. An error leaves the learner, and an older file, as they were"
-    if rank_distrib(): return   # the first process writes for all
+    if launched_rank(): return   # the first process writes for all
     self._end_cleanup()
     dls, opt = self.dls, self.opt
     try:
@@ -106,9 +107,11 @@ def _lasting(cb):
 
 @patch
 def __getstate__(self:TSLearner):
-    cbs = {id(cb): _lasting(cb) for cb in self.cbs}      # a callback stands in the list, and under its name
-    state = {k: cbs.get(id(v), v) for k, v in Learner.__getstate__(self).items()}
-    state |= {'cbs': L(cbs[id(cb)] for cb in self.cbs), 'dls': copy.copy(self.dls)}
+    lasting = [cb for cb in self.cbs if not getattr(cb, 'per_process', False)]
+    gone = [cb.name for cb in self.cbs if cb not in lasting] + ['processes']    # another process may be alone
+    cbs = {id(cb): _lasting(cb) for cb in lasting}      # a callback stands in the list, and under its name
+    state = {k: cbs.get(id(v), v) for k, v in Learner.__getstate__(self).items() if k not in gone}
+    state |= {'cbs': L(cbs[id(cb)] for cb in lasting), 'dls': copy.copy(self.dls)}
     if isinstance(getattr(state.get('logger'), '__self__', None), Callback): state['logger'] = print   # an interrupted training left it
     if hasattr(self.dls, 'path'): state['dls'].path = _portable(self.dls.path)
     return {k: _portable(v) for k, v in state.items()}

@@ -7,6 +7,8 @@ __all__ = ['check_sample_weight', 'check_feature_batch', 'FeatureBatches', 'Ridg
            'ridge_targets', 'head_problem', 'fit_ridge_head']
 
 # %% ../../nbs/models/05_ridge.ipynb #cfff74ec
+import sys
+from functools import reduce
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 import numpy as np
@@ -14,11 +16,13 @@ import torch
 from torch import nn, Tensor
 from ..core import evaluating
 from .linear_head import LinearHead, set_linear_head
-from .moments import RunningStats, as_double, usable_var
+from .moments import RunningStats, as_double, merge_moments, usable_var
+from ..processes import Processes
 
 # %% ../../nbs/models/05_ridge.ipynb #133b9529
 def check_sample_weight(
     w, # sample weights: an array, tensor or list
+    processes:Processes=Processes(), # whose weights count together
 ) -> Tensor: # (n,) float64
     "Weights of series as a tensor. Raises a `ValueError` unless they are finite, at least 0, and above 0 for two series"
     try: w = torch.as_tensor(w if isinstance(w, Tensor) else np.asarray(w, dtype=np.float64)).detach().double()
@@ -26,8 +30,8 @@ def check_sample_weight(
     if w.ndim != 1 or not (w.isfinite() & (w >= 0)).all():
         raise ValueError(f"sample_weight has shape {tuple(w.shape)} and values from {w.min():g} to {w.max():g}. "
                          "Expected finite numbers from 0 up, one for each series.")
-    if (w > 0).sum() < 2:
-        raise ValueError(f"sample_weight is above 0 for {int((w > 0).sum())} series. Expected at least two: one is left out in turn.")
+    used = int(processes.total((w > 0).sum()))
+    if used < 2: raise ValueError(f"sample_weight is above 0 for {used} series. Expected at least two: one is left out in turn.")
     return w
 
 def check_feature_batch(
@@ -62,7 +66,6 @@ class _FirstPass:
             targets.append(as_double(t).to(z.device))
             sums.append(z.double().sum(1))
             self.add(z, budget, w)
-        if self.n < 2: raise ValueError(f"There are {self.n} series. Expected at least two: one is left out in turn.")
         if w is not None and self.n != len(w): raise ValueError(_other_count(w, self.n))
         self.y, self.sums = torch.cat(targets), torch.cat(sums)
 
@@ -75,25 +78,44 @@ class _FirstPass:
         if self.held is not None: self.held.append(z)
 
 # %% ../../nbs/models/05_ridge.ipynb #ae3865c8
+def _mean_and_var(stats, processes):
+    "Of the series of all processes, each of which has statistics of its own"
+    parts = processes.every((stats.n, stats.mean.cpu(), stats.m2.cpu()))
+    n, mean, m2 = reduce(merge_moments, parts)
+    return mean.to(stats.mean), (m2 / n).to(stats.mean)
+
 class FeatureBatches:
     """Standardised features in batches, kept while they fit into `budget`, else read again from `batches`.
-    With weights, means and variances are weighted, and each row is multiplied by the square root of its weight"""
+    With weights, means and variances are weighted, and each row is multiplied by the square root of its weight.
+    In several processes each one has its own series, and the statistics are those of all"""
     def __init__(self,
         batches:Iterable, # (features (b, p), targets (b, k)); the same order whenever it is read again
         scale:bool=False, # divide each feature by its standard deviation
         budget:int=2**28, # bytes of features to keep
         sample_weight=None, # weight of each series, as in scikit-learn; None: each counts 1
+        processes:Processes=Processes(), # that have the other series
     ):
-        w = None if sample_weight is None else check_sample_weight(sample_weight)
+        w = None if sample_weight is None else check_sample_weight(sample_weight, processes)
         one = _FirstPass(batches, budget, w)
         if one.held is None and hasattr(batches, '__next__'): raise ValueError(_read_once(budget))
         self.batches, self.held, self.n, self.y, self.sums = batches, one.held, one.n, one.y, one.sums
-        self.mean, self.var = one.stats.mean, one.stats.m2 / one.stats.n
+        self.processes, self.scaled, self.weighted = processes, scale, w is not None
+        self.n_all = sum(processes.every(self.n))
+        if self.n_all < 2: raise ValueError(f"There are {self.n_all} series. Expected at least two: one is left out in turn.")
+        self.mean, self.var = _mean_and_var(one.stats, processes)
         self.p = len(self.mean)
         self.w = torch.ones(self.n).to(self.y) if w is None else w.to(self.y)
-        self.total, self.root = self.w.sum(), self.w.sqrt()[:, None]
-        self.y_mean = (self.w[:, None]*self.y).sum(0) / self.total
+        self.total, self.root = processes.total(self.w.sum()), self.w.sqrt()[:, None]
+        self.y_mean = processes.total((self.w[:, None]*self.y).sum(0)) / self.total
         self.scale = usable_var(self.mean, self.var).sqrt() if scale else torch.ones_like(self.mean)
+
+    def gathered(self) -> 'FeatureBatches': # itself in one process
+        "The series of all processes, in each of them"
+        if self.processes.world == 1: return self
+        z = torch.cat(self.held if self.held is not None else [o[0] for o in self.batches])
+        parts = self.processes.every([o.cpu() for o in (z, self.y, self.w)])
+        w = torch.cat([o[2] for o in parts]) if self.weighted else None
+        return FeatureBatches([(o[0].to(z), o[1]) for o in parts], self.scaled, sys.maxsize, w)
 
     @property
     def centred_y(self) -> Tensor:
@@ -173,6 +195,7 @@ def _primal(f, alphas): # (p, k) coefficients, (n_alphas,) losses and (n, k) wei
     for i, z in f:
         c.addmm_(z.T, z)
         r = r + z.T @ yc[i:i + len(z)]
+    c, r = f.processes.total(c), f.processes.total(r)
     lam, v = torch.linalg.eigh(c)
     del c
     inv = 1 / (lam.clamp_min(0.)[:, None] + torch.as_tensor(alphas).to(lam))  # (p, n_alphas)
@@ -182,7 +205,7 @@ def _primal(f, alphas): # (p, k) coefficients, (n_alphas,) losses and (n, k) wei
         h = f.w[i:i + len(z), None]/f.total + q**2 @ inv                    # (b, n_alphas)
         for j, e in enumerate(errors):
             e[i:i + len(z)] = (yc[i:i + len(z)] - q @ (inv[:, j:j + 1]*vr)) / (1 - h[:, j:j + 1])
-    losses = errors.square().sum((1, 2)) / (f.total*yc.shape[1])
+    losses = f.processes.total(errors.square().sum((1, 2))) / (f.total*yc.shape[1])
     best = int(losses.argmin())
     return v @ (inv[:, best][:, None]*vr), losses, errors[best]
 
@@ -208,19 +231,21 @@ def ridge_loo(
     budget:int=2**28, # bytes of features to keep; beyond that they are read again
     max_size:int=20_000, # the largest matrix to decompose: min(n, p) on a side, 8*max_size**2 bytes, three of them at a time
     sample_weight=None, # weight of each series: n numbers from 0 up. For a given penalty, a weight of 2 equals a series that occurs twice
+    processes:Processes=Processes(), # that have the other series: the solution is that of all
 ) -> RidgeSolution:
     """Ridge regression with an intercept, its penalty chosen by the mean squared leave-one-out error; memory of the order of min(n, p)**2.
 
     With weights, a series is left out with its whole weight, and its error is weighted, as in scikit-learn's `RidgeCV`"""
     alphas = check_alphas(alphas)
     if isinstance(batches, tuple) and len(batches) == 2 and isinstance(batches[0], Tensor): batches = [batches]
-    f = FeatureBatches(batches, scale, budget, sample_weight)
-    if min(f.n, f.p) > max_size: raise ValueError(_too_large(f.n, f.p, max_size))
-    w, losses, errors = _dual(f, alphas, max(budget // (8*f.p), 1)) if f.n < f.p else _primal(f, alphas)
+    f = FeatureBatches(batches, scale, budget, sample_weight, processes)
+    if min(f.n_all, f.p) > max_size: raise ValueError(_too_large(f.n_all, f.p, max_size))
+    if f.n_all < f.p: f = f.gathered()      # all pairs of series are needed
+    w, losses, errors = _dual(f, alphas, max(budget // (8*f.p), 1)) if f.n_all < f.p else _primal(f, alphas)
     best = int(losses.argmin())
     coef = (w / f.scale[:, None]).T
     errors = (errors / f.root).nan_to_num()     # a series of weight 0 has none
-    return RidgeSolution(coef, f.y_mean - coef @ f.mean, alphas[best], float(losses[best]), losses, f.mean, f.var, f.n, errors)
+    return RidgeSolution(coef, f.y_mean - coef @ f.mean, alphas[best], float(losses[best]), losses, f.mean, f.var, f.n_all, errors)
 
 # %% ../../nbs/models/05_ridge.ipynb #ef5d9e0f
 def ridge_targets(
@@ -283,10 +308,11 @@ def fit_ridge_head(
     budget:int=2**28, # bytes of features to keep; beyond that they are computed again
     max_size:int=20_000, # limit for min(n, features)
     sample_weight=None, # weight of each series in the solution of the head, in the order of the batches: see `ridge_loo`
+    processes:Processes=Processes(), # that have the other series
 ) -> RidgeSolution: # the model itself is changed
     "Solve the linear head of `model` in closed form, and write the solution into it"
     with evaluating(model):
         head, features, scale = head_problem(model, batches, n_classes, scale)
-        s = ridge_loo(features, alphas, scale, budget, max_size, sample_weight)
+        s = ridge_loo(features, alphas, scale, budget, max_size, sample_weight, processes)
         set_linear_head(head, s.coef, s.intercept, s.mean, s.var)
     return s
