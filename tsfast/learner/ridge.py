@@ -69,7 +69,7 @@ def keep_solution(
     sol, # `RidgeSolution`
 ) -> dict: # `learn.ridge`
     "Leave the numbers of a solution in `learn.ridge`, its leave-one-out errors in `learn.loo_errors`, and take the optimiser away"
-    learn.loo_errors = sol.errors.cpu()     # (n, k), in the order of the training split; with several processes maybe of this one's series alone
+    learn.loo_errors = sol.errors.cpu()     # (n, k), in the order of the training split; of several processes maybe this one's alone
     found = dict(alpha=sol.alpha, loo_loss=sol.loss, n_series=sol.n, n_features=len(sol.mean))
     learn.ridge = getattr(learn, 'processes', Processes()).first(found)
     learn.opt = None   # what an optimiser remembers belongs to the old head
