@@ -26,13 +26,13 @@ from .generators import own_generators, seed_generator
 from ..models.feature_model import Fitted
 from ..processes import Processes, join_processes, launched_processes, leave_processes, share_state
 
-# %% ../../nbs/learner/09_distributed.ipynb #cb2f9bee
+# %% ../../nbs/learner/09_distributed.ipynb #c5d361db
 @patch
 @contextmanager
 def distrib_ctx(self:TSLearner,
     sync_bn:bool=True, # on GPUs, batch normalisation takes its statistics from the batches of all processes
     in_notebook:bool=False, # of fastai; makes no difference here
-    timeout:float=600, # seconds that a process waits for the others; more, if the first one fits features for longer than that
+    timeout:float=600, # seconds to wait for other processes, as the first block of a script says; more where fitting features takes longer
     **kwargs, # of torch's `DistributedDataParallel`, such as `find_unused_parameters`
 ): # the learner
     "Inside, the processes that a launcher has started train, validate and predict together. In one process nothing changes"
@@ -127,7 +127,7 @@ class TSDistributedTrainer(Callback):
             setattr(parent, name, norm)
         self.ddp, self.replaced, self.found = None, [], None
 
-# %% ../../nbs/learner/09_distributed.ipynb #ddcc330b
+# %% ../../nbs/learner/09_distributed.ipynb #6a550d9f
 def _join(learn, what):
     if learn.processes.world > 1 and learn.fitting: getattr(learn.distributed_trainer, what)()
 
@@ -144,6 +144,7 @@ def _do_epoch_train(self:TSLearner):
 
 @patch
 def one_batch(self:TSLearner, i, b):
+    "As fastai's, and a callback that stops the training here stops it in all processes"
     if not self.training: return Learner.one_batch(self, i, b)
     with self.one_verdict(): Learner.one_batch(self, i, b)
 
@@ -173,7 +174,7 @@ def join_epoch(self:TSDistributedTrainer):
     rec = getattr(self.learn, 'recorder', None)
     if rec is not None: rec.log = L(self.together.first(list(rec.log)))
 
-# %% ../../nbs/learner/09_distributed.ipynb #edc5b645
+# %% ../../nbs/learner/09_distributed.ipynb #344ca7f3
 @patch
 def after_loss(self:TSDistributedTrainer):
     "Put the outputs of a validation step together"
@@ -199,11 +200,12 @@ def _set(self:TSDistributedTrainer, outputs):
 
 @patch
 def after_batch(self:TSDistributedTrainer):
+    "Show the recorder the outputs of one process after the other; those of the last are there when it comes next"
     self._show_model()
     rec, found = getattr(self.learn, 'recorder', None), self.found
     if not found or rec is None: return
     for o in found[:-1]: self._set(o); rec.after_batch()
-    self._set(found[-1])    # the recorder comes next
+    self._set(found[-1])
 
 # %% ../../nbs/learner/09_distributed.ipynb #29f1b118
 def share_buffers(
