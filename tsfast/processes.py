@@ -6,13 +6,14 @@
 __all__ = ['Processes', 'share_state', 'launched_processes', 'launched_rank', 'gpu_of_process', 'join_processes',
            'leave_processes']
 
-# %% ../nbs/03_processes.ipynb #9e617830
+# %% ../nbs/03_processes.ipynb #0d73198e
 import atexit, gc, importlib, os
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 from torch import Tensor, nn
 
 # %% ../nbs/03_processes.ipynb #48c02df2
@@ -82,7 +83,7 @@ def share_state(
     state = processes.first(state)
     if processes.rank: model.load_state_dict(state)
 
-# %% ../nbs/03_processes.ipynb #637eacc6
+# %% ../nbs/03_processes.ipynb #d548713e
 def launched_processes() -> int: # 1 without a launcher
     "The number of processes that a launcher has started with this one"
     if dist.is_available() and dist.is_initialized(): return dist.get_world_size()
@@ -112,14 +113,14 @@ def join_processes(
     if not dist.is_initialized(): _connect(device, timeout)
     return Processes(dist.get_rank(), dist.get_world_size(), device)
 
-_own:list = []      # the connection that was made here, if there is one
+_own:list = []      # the connections that were made here; only the last one may be open
+_stores:dict = {}   # where processes meet
 
 def leave_processes():
     """Take down the connection that `join_processes` has made, and no other one.
 
     Processes that wait for this one then end with an error instead of waiting for ever"""
     if not (_own and dist.is_initialized()): return
-    _own.clear()
     with suppress(RuntimeError, ValueError): dist.destroy_process_group()    # the others may have left before
     gc.collect()    # gloo closes its connections when nothing refers to them any more
 
@@ -128,10 +129,14 @@ def _connect(device, timeout):
     if lacking: raise ValueError(_no_launcher(lacking))
     # its functions have the connection of the moment when it is imported as a default, and would keep that open
     importlib.import_module('torch.distributed.nn.functional')
-    nccl = device.type == 'cuda' and dist.is_nccl_available()
-    dist.init_process_group('cpu:gloo,cuda:nccl' if nccl else 'gloo', timeout=timedelta(seconds=timeout))
-    _own.append(True)
-    atexit.register(leave_processes)
+    nccl, wait = device.type == 'cuda' and dist.is_nccl_available(), timedelta(seconds=timeout)
+    place = os.environ['MASTER_ADDR'], os.environ['MASTER_PORT']
+    if place not in _stores: _stores[place] = next(rendezvous('env://', timeout=wait))[0]
+    _own.append(place)
+    # another connection after an error has names of its own
+    dist.init_process_group('cpu:gloo,cuda:nccl' if nccl else 'gloo', store=dist.PrefixStore(f'tsfast {len(_own)}', _stores[place]),
+                            rank=launched_rank(), world_size=launched_processes(), timeout=wait)
+    if len(_own) == 1: atexit.register(leave_processes)
 
 def _no_launcher(lacking) -> str: # the message
     return (f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not set. Start the "

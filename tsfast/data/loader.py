@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from fastai.data.core import Pipeline, TfmdDL
 from fastai.data.load import _FakeLoader
-from fastai.torch_core import to_detach, to_device
+from fastai.torch_core import to_detach as detached, to_device
 from fastcore.basics import detuplify, patch
 from fastcore.foundation import L
 from fastcore.imports import IN_NOTEBOOK
@@ -337,7 +337,7 @@ def _through(x, fs):
 @patch
 def to_detach(self:TSDataLoader, b, cpu=True, gather=True):
     "fastai's, of this process alone: a loader that is not dealt out has all series in each process"
-    return to_detach(b, cpu, gather=False)
+    return detached(b, cpu, gather=False)
 
 @patch
 def transform(self:TSDataLoader,

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['TSShard', 'own_copy', 'join_parts']
 
-# %% ../../nbs/data/04g_shards.ipynb #14435de0
+# %% ../../nbs/data/04g_shards.ipynb #33054fcc
 import copy
 from collections.abc import Sequence
 import torch
 from torch import Tensor
-from fastai.torch_core import to_detach
+from fastai.torch_core import to_detach as detached
 from fastcore.basics import patch
 from .loader import TSDataLoader
 from ..processes import Processes
@@ -90,7 +90,7 @@ def __iter__(self:TSShard):
         self.joined = False
         yield b
 
-# %% ../../nbs/data/04g_shards.ipynb #180d2edd
+# %% ../../nbs/data/04g_shards.ipynb #f8520438
 def own_copy(
     o, # tensors, or lists and tuples of them
 ): # plain tensors on the CPU
@@ -125,7 +125,7 @@ def parts(self:TSShard,
 def to_detach(self:TSShard, b, cpu=True, gather=True):
     "fastai's, with the results of all processes, unless these are joined already"
     if gather and self.processes.connected and not self.joined: b = _each_tensor(self._join, b)
-    return to_detach(b, cpu, gather=False)
+    return detached(b, cpu, gather=False)
 
 @patch
 def _join(self:TSShard, t): return join_parts(*zip(*self.parts(t))).to(t.device).as_subclass(type(t))

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['shared_loaders', 'TSDistributedTrainer', 'share_buffers', 'synced_norms']
 
-# %% ../../nbs/learner/09_distributed.ipynb #0009bbfa
+# %% ../../nbs/learner/09_distributed.ipynb #6b829351
 import copy, os, re, warnings, zlib
 from contextlib import contextmanager
+from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -26,13 +27,13 @@ from .generators import own_generators, seed_generator
 from ..models.feature_model import Fitted
 from ..processes import Processes, join_processes, launched_processes, leave_processes, share_state
 
-# %% ../../nbs/learner/09_distributed.ipynb #cb2f9bee
+# %% ../../nbs/learner/09_distributed.ipynb #c5d361db
 @patch
 @contextmanager
 def distrib_ctx(self:TSLearner,
     sync_bn:bool=True, # on GPUs, batch normalisation takes its statistics from the batches of all processes
     in_notebook:bool=False, # of fastai; makes no difference here
-    timeout:float=600, # seconds that a process waits for the others; more, if the first one fits features for longer than that
+    timeout:float=600, # seconds to wait for other processes, as the first block of a script says; more where fitting features takes longer
     **kwargs, # of torch's `DistributedDataParallel`, such as `find_unused_parameters`
 ): # the learner
     "Inside, the processes that a launcher has started train, validate and predict together. In one process nothing changes"
@@ -70,7 +71,7 @@ def shared_loaders(
     for dl in res.loaders: dl.device = processes.device
     return res
 
-# %% ../../nbs/learner/09_distributed.ipynb #0a3372b3
+# %% ../../nbs/learner/09_distributed.ipynb #468c88b2
 class TSDistributedTrainer(Callback):
     """Train a learner in several processes: average gradients, put the results of validation together, let each process draw for itself.
 
@@ -82,7 +83,9 @@ class TSDistributedTrainer(Callback):
         **kwargs, # of `DistributedDataParallel`
     ):
         self.together, self.sync_bn, self.ddp_args = processes, sync_bn and processes.device.type == 'cuda', kwargs
-        self.ddp, self.replaced, self.found, self.kept = None, [], None, None
+        self.ddp:Any = None         # torch's module around the model, while it trains
+        self.kept:Any = None        # states of model and optimiser during a search for a learning rate
+        self.replaced, self.found = [], None
 
     def before_fit(self):
         if self.together.rank:  # the first process shows and writes
@@ -127,7 +130,7 @@ class TSDistributedTrainer(Callback):
             setattr(parent, name, norm)
         self.ddp, self.replaced, self.found = None, [], None
 
-# %% ../../nbs/learner/09_distributed.ipynb #ddcc330b
+# %% ../../nbs/learner/09_distributed.ipynb #6a550d9f
 def _join(learn, what):
     if learn.processes.world > 1 and learn.fitting: getattr(learn.distributed_trainer, what)()
 
@@ -144,6 +147,7 @@ def _do_epoch_train(self:TSLearner):
 
 @patch
 def one_batch(self:TSLearner, i, b):
+    "As fastai's, and a callback that stops the training here stops it in all processes"
     if not self.training: return Learner.one_batch(self, i, b)
     with self.one_verdict(): Learner.one_batch(self, i, b)
 
@@ -173,7 +177,7 @@ def join_epoch(self:TSDistributedTrainer):
     rec = getattr(self.learn, 'recorder', None)
     if rec is not None: rec.log = L(self.together.first(list(rec.log)))
 
-# %% ../../nbs/learner/09_distributed.ipynb #edc5b645
+# %% ../../nbs/learner/09_distributed.ipynb #344ca7f3
 @patch
 def after_loss(self:TSDistributedTrainer):
     "Put the outputs of a validation step together"
@@ -199,23 +203,24 @@ def _set(self:TSDistributedTrainer, outputs):
 
 @patch
 def after_batch(self:TSDistributedTrainer):
+    "Show the recorder the outputs of one process after the other; those of the last are there when it comes next"
     self._show_model()
     rec, found = getattr(self.learn, 'recorder', None), self.found
     if not found or rec is None: return
     for o in found[:-1]: self._set(o); rec.after_batch()
-    self._set(found[-1])    # the recorder comes next
+    self._set(found[-1])
 
-# %% ../../nbs/learner/09_distributed.ipynb #29f1b118
+# %% ../../nbs/learner/09_distributed.ipynb #efbae083
 def share_buffers(
     model:nn.Module, # of all processes
     processes:Processes, # that train it
 ):
     "The same buffers in all processes: means of what batch normalisation has measured, and the others as the first process has them"
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and not isinstance(m, Fitted)]
-    own = {k: o for i, m in enumerate(norms) for k, o in ((f'{i} mean', m.running_mean), (f'{i} var', m.running_var))}
-    averaged = {id(o) for o in own.values()}
-    for o in own.values(): o.copy_(processes.total(o) / processes.world)
-    others = [o for o in model.buffers() if id(o) not in averaged]
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats and not isinstance(m, Fitted)]
+    measured = [o for m in norms for o in (m.running_mean, m.running_var)]
+    for o in measured: o.copy_(processes.total(o) / processes.world)
+    ids = set(map(id, measured))
+    others = [o for o in model.buffers() if id(o) not in ids]
     for o, first in zip(others, processes.first([o.cpu() for o in others])): o.copy_(first)
 
 def synced_norms(
@@ -227,14 +232,15 @@ def synced_norms(
     for parent, k, m in found: setattr(parent, k, nn.SyncBatchNorm.convert_sync_batchnorm(m))
     return found
 
-# %% ../../nbs/learner/09_distributed.ipynb #b3119a4e
+# %% ../../nbs/learner/09_distributed.ipynb #54c95b4d
 @patch
 def draw_apart(self:TSDistributedTrainer):
     "The same order, and other numbers for all else"
     dl, rank = self.dls.train, self.together.rank
     gens = getattr(dl, 'gens', [])
-    mine = zlib.crc32(torch.get_rng_state().numpy().tobytes(), self.epoch), [g.get_state() for g in gens]
-    seed, states = self.together.first(mine)
+    states = [g.get_state() for g in gens]
+    drawn = b''.join(o.numpy().tobytes() for o in (torch.get_rng_state(), *states))     # where they are is where the seed comes from
+    seed, states = self.together.first((zlib.crc32(drawn, self.epoch), states))
     for g, s in zip(gens, states): g.set_state(s)
     if not rank: return
     set_seed(seed + rank)
@@ -256,7 +262,7 @@ def _restore_after_search(self:TSDistributedTrainer):
     self.opt.load_state_dict(opt)
     self.learn.lr_finder.tmp_d.cleanup()
 
-# %% ../../nbs/learner/09_distributed.ipynb #ae404330
+# %% ../../nbs/learner/09_distributed.ipynb #7a9d789f
 def _refuse_other_loaders(dls):
     other = next((o for o in dls.loaders if not isinstance(o, TSDataLoader)), None)
     if other is not None:
@@ -283,7 +289,7 @@ def _is_lost(e):
 def _lost(together, timeout, e) -> str: # the message
     what = ' '.join(re.sub(r'\[[^]]*/[^]]*\]', '', str(e)).split())[:80]     # without the place in gloo's source
     return (f"{str(together).capitalize()} lost the connection to the others ({what}). Another process has ended, or did not answer "
-            f"for {timeout:g} seconds: its own messages say why. Where one only needs longer, raise the time, as in distrib_ctx(timeout=3600).")
+            f"for {timeout:g} seconds: its own messages say why. Where one only needs longer, raise the time: distrib_ctx(timeout=3600).")
 
 def _warn_of_precision():
     kind = os.environ.get('ACCELERATE_MIXED_PRECISION', 'no')
