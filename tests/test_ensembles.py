@@ -1,5 +1,6 @@
 "Ensembles: scikit-learn's checks, weights by hand, folds, bundles and forged ones, processes, and scikit-learn's own ensembles"
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -96,11 +97,16 @@ def test_processes(clf):
 
 
 def test_processes_inside_of_threads():
-    "Fits seed the generators of their process, so that they never share one, whatever joblib was told to use"
+    "Fits seed the generators of their process, so that no two share one, whatever joblib was told to use"
     from joblib import parallel_config
-    est = classifier().set_params(network__epochs=20)
-    alone = est.fit(X, y).predict_proba(X)
-    with parallel_config(backend='threading'): np.testing.assert_array_equal(est.set_params(n_jobs=2).fit(X, y).predict_proba(X), alone)
+    class Where(TSForestClassifier):
+        def fit(self, X, y):
+            import os
+            self.pid_ = os.getpid()
+            return super().fit(X, y)
+    est = TSEnsembleClassifier([('a', Where(3, device='cpu')), ('b', Where(3, device='cpu'))], cv=2, n_jobs=2)
+    with parallel_config(backend='threading'): est.fit(X, y)
+    assert os.getpid() not in {o[0].pid_ for o in est.members_.values()}
 
 
 def test_pickle(clf):
@@ -308,6 +314,16 @@ def test_train_from_the_command_line(tmp_path, capsys):
     for more, text in ((['--epochs', '3'], '--epochs is for a network'), (['--resume'], '--resume'), ([], 'finished run')):
         assert main([*train, *more]) != 0
         assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('label', ['0', 'z'])
+def test_label_of_the_test_split_alone(label):
+    "Is refused before the training, and named"
+    from tsfast.training import RunData, RunSettings
+    from tsfast.training.ensemble import EnsembleRun
+    labels = y.copy(); labels[-1] = label
+    run = EnsembleRun(RunSettings(device='cpu'), 'fast', RunData(X, labels, (range(N - 9), range(N - 9, N)), None))
+    with pytest.raises(ValueError, match=f"'{label}'"): run.train()
 
 
 def test_program(bundle):
