@@ -1,5 +1,6 @@
 "Ensembles: scikit-learn's checks, weights by hand, folds, bundles and forged ones, processes, and scikit-learn's own ensembles"
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from tsfast.ensemble_bundle import own_digest
 from tsfast.ensemble_weights import find_temperature, mixture_weights, regression_weights
 from tsfast.estimator_ensembles import TSEnsembleClassifier, TSEnsembleRegressor
 from tsfast.estimators import TSForestClassifier, TSForestRegressor, TSNetClassifier, TSNetRegressor
-from tsfast.held_back import fold_numbers
+from tsfast.held_back import fold_numbers, solves_head
 from tsfast.inference import Predictor, load_bundle
 from tsfast.models.ridge import ridge_loo
 from tsfast.models.trees import Trees
@@ -93,6 +94,19 @@ def test_processes(clf):
     other = classifier(n_jobs=2).fit(X, y)
     np.testing.assert_array_equal(other.predict_proba(X), clf.predict_proba(X))
     assert other.weights_ == clf.weights_ and other.temperatures_ == clf.temperatures_
+
+
+def test_processes_inside_of_threads():
+    "Fits seed the generators of their process, so that no two share one, whatever joblib was told to use"
+    from joblib import parallel_config
+    class Where(TSForestClassifier):
+        def fit(self, X, y):
+            import os
+            self.pid_ = os.getpid()
+            return super().fit(X, y)
+    est = TSEnsembleClassifier([('a', Where(3, device='cpu')), ('b', Where(3, device='cpu'))], cv=2, n_jobs=2)
+    with parallel_config(backend='threading'): est.fit(X, y)
+    assert os.getpid() not in {o[0].pid_ for o in est.members_.values()}
 
 
 def test_pickle(clf):
@@ -188,6 +202,16 @@ def test_weights_of_series():
     plain = TSEnsembleClassifier([('tree', Plain()), ('forest', TSForestClassifier(5, device='cpu'))], cv=2)
     with pytest.raises(ValueError, match="'tree', Plain, takes no sample_weight"): plain.fit(X, y, sample_weight=w)
     assert plain.fit(X, y).score(X, y) > .8      # any estimator that takes series can be a member
+
+
+def test_features_with_a_head_that_is_trained():
+    "A head that no closed form solves has held-back predictions by folds"
+    head = torch.nn.Sequential(torch.nn.LazyLinear(1))
+    for args in (dict(y_range=(-3., 3.)), dict(custom_head=head)):
+        assert not solves_head(TSNetRegressor('Quant', args, device='cpu'), N)
+    est = TSEnsembleRegressor([('quantiles', TSNetRegressor('Quant', dict(y_range=(-3., 3.)), device='cpu')), members('Regressor')[1]],
+                              cv=2, random_state=0).fit(X[..., :8], numbers)
+    assert set(est.held_back_) == {'quantiles', 'forest'} and len(est.members_['quantiles']) == 2
 
 
 def test_folds():
@@ -292,6 +316,16 @@ def test_train_from_the_command_line(tmp_path, capsys):
         assert text in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('label', ['0', 'z'])
+def test_label_of_the_test_split_alone(label):
+    "Is refused before the training, and named"
+    from tsfast.training import RunData, RunSettings
+    from tsfast.training.ensemble import EnsembleRun
+    labels = y.copy(); labels[-1] = label
+    run = EnsembleRun(RunSettings(device='cpu'), 'fast', RunData(X, labels, (range(N - 9), range(N - 9, N)), None))
+    with pytest.raises(ValueError, match=f"'{label}'"): run.train()
+
+
 def test_program(bundle):
     "An ensemble, with its forest, becomes a graph of torch, for any number of series"
     from tsfast.deploy import export_program
@@ -303,7 +337,8 @@ def signed(cfg): return {**cfg, 'sha256': own_digest(cfg)}
 
 @pytest.mark.parametrize('change,match', [
     (lambda c: c['members'][0].update(weight=.9), 'sum 1'), (lambda c: c['members'][0].update(temperature=None), 'temperature'),
-    (lambda c: c['members'][0].update(temperature=-1.), 'temperature'), (lambda c: c['members'].clear(), 'members'),
+    (lambda c: c['members'][0].update(temperature=-1.), 'temperature'), (lambda c: c['members'][0].update(temperature=1e-320), 'temperature'),
+    (lambda c: c['members'].clear(), 'members'), (lambda c: c.update(target=None), 'target'), (lambda c: c.update(target=[1]), 'target'),
     (lambda c: c['members'][0]['models'][0].update(folder='../b'), 'folder'), (lambda c: c['series'].update(length=9), 'has length 20'),
     (lambda c: c['target'].update(classes=['c', 'b', 'a']), 'has the target'), (lambda c: c.update(format_version=9), 'Update tsfast'),
     (lambda c: c['members'][0]['models'].append(c['members'][1]['models'][0]), 'each folder once'),
@@ -336,6 +371,19 @@ def test_members_that_no_bundle_can_hold(tmp_path):
     est = TSEnsembleClassifier([('tree', Flat()), ('forest', TSForestClassifier(5, device='cpu'))], cv=2).fit(X, y)
     with pytest.raises(ValueError, match="'tree' is a Flat, which no bundle can hold"): est.save_bundle(tmp_path/'b')
     assert not list(tmp_path.iterdir())
+
+
+def test_files_beside_an_older_bundle(clf, bundle, tmp_path):
+    "A bundle is replaced as a whole, so it must hold nothing else"
+    import shutil
+    b = shutil.copytree(bundle, tmp_path/'b')
+    (b/'notes.txt').touch()
+    with pytest.raises(FileExistsError, match='notes.txt'): clf.save_bundle(b)
+    (b/'notes.txt').unlink()
+    clf.save_bundle(b)
+    (tmp_path/'empty').mkdir(); (tmp_path/'file').touch()
+    clf.save_bundle(tmp_path/'empty')
+    with pytest.raises(FileExistsError, match='something other'): clf.save_bundle(tmp_path/'file')
 
 
 # trees as arrays
@@ -389,6 +437,7 @@ def test_forged_forests(forest, tmp_path, name, value, match):
 @pytest.mark.parametrize('kwargs,match', [
     (dict(estimators='slow'), 'Known: best, fast'), (dict(estimators=3), 'estimators is 3'), (dict(estimators=[]), 'Expected'),
     (dict(estimators=[TSForestClassifier()]), 'Expected'), (dict(estimators=[('a', TSForestRegressor())]), 'no predict_proba'),
+    (dict(estimators=[('a', 'drop')]), 'Expected estimators with fit and predict_proba'),
     (dict(estimators=[('a', TSForestClassifier()), ('a', TSForestClassifier())]), 'unique'), (dict(cv=1), 'at least 2 folds'),
     (dict(cv='2'), "cv is '2'"), (dict(random_state=-1), 'random_state is -1'), (dict(estimators='fast', device='abacus'), 'no device')], ids=str)
 def test_arguments(kwargs, match):
@@ -399,6 +448,7 @@ def test_errors(clf, tmp_path):
     with pytest.raises(NotFittedError): classifier().predict(X)
     with pytest.raises(NotFittedError): classifier().save_bundle(tmp_path/'b')
     with pytest.raises(ValueError, match='one class only'): classifier().fit(X, ['a']*N)
+    with pytest.raises(ValueError, match='one class only: 3\\.'): classifier().fit(X, np.full(N, 3))
     with pytest.raises(ValueError, match='1 channels'): clf.predict(X[:, :1])
     with pytest.raises(ValueError, match='takes numbers'): regressor().fit(X, y)
     before = clf.weights_

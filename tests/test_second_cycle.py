@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.mixup import MixUp
 from fastai.losses import CrossEntropyLossFlat
 
@@ -92,6 +92,15 @@ def test_one_cycle(name, monkeypatch):
            'numbers': lambda: made(numbers, TSRegression()),
            'several labels': lambda: made([['a'], ['a'], ['a', 'b'], ['b']]*8, TSMultiLabelClassification())}[name]()
     assert len(quiet(run).learner().history) == 3
+
+
+def test_callback_that_stops():
+    "A training that a callback ends early has no second cycle"
+    class Stop(Callback):
+        order = 70      # after the recorder
+        def after_epoch(self):
+            if self.epoch == 1: raise CancelFitException()
+    assert len(quiet(made(cbs=[Stop()])).learner().history) == 2
 
 
 def test_estimator():

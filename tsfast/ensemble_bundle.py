@@ -25,14 +25,14 @@ class _Model(Closed): folder:_Folder; sha256:_Sum       # of its config.json, wh
 class _Member(Closed):
     name:Annotated[str, Meta(min_length=1, max_length=1000)]
     weight:Annotated[float, Meta(ge=0, le=1)]
-    temperature:Annotated[float, Meta(gt=0, le=1e6)]|None
+    temperature:Annotated[float, Meta(ge=1e-6, le=1e6)]|None
     models:Annotated[list[_Model], Meta(min_length=1, max_length=1000)]
 
 class _Ensemble(Closed):
     format:Literal['tsfast-ensemble']
     format_version:Count
     series:SeriesSection
-    target:Any
+    target:dict[str, Any]
     members:Annotated[list[_Member], Meta(min_length=1, max_length=1000)]
     versions:dict[str, str]
     sha256:_Sum

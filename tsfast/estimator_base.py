@@ -44,7 +44,7 @@ class TSNet(NestedArguments, SeriesEstimator):
         arch_params:dict|None=None, # arguments of the architecture
         n_estimators:int=1, # networks; 5 with InceptionTime are the ensemble of its paper
         *,
-        epochs:int|None=None, # epochs of training, with early stopping at most; None: what `recipe` says
+        epochs:int|None=None, # epochs of training, with early stopping at most; None: those of `recipe`, perhaps with a second cycle
         bs:int|None=None, # batch size, at least 2; None: what `recipe` says
         lr:float|None=None, # learning rate; None: what `recipe` says
         wd:float|None=None, # weight decay; None: what `recipe` says

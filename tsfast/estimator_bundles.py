@@ -6,13 +6,13 @@
 __all__ = ['forest_pipeline', 'write_forest', 'write_ensemble']
 
 # %% ../nbs/39a_estimator_bundles.ipynb #a10dc04b
-import hashlib, json, platform, shutil, uuid
+import hashlib, json, platform, re, shutil, uuid
 from pathlib import Path
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 import tsfast
-from .bundle import CONFIG, FORMAT
+from .bundle import CONFIG, FORMAT, WEIGHTS
 from .core import atomic_write, replace_folder
 from .data.targets import TSClassification, TSRegression
 from .deploy import write_bundle
@@ -64,13 +64,20 @@ def _not_portable(name, est) -> str: # the message
     return (f"The member {name!r} is a {type(est).__name__}, which no bundle can hold. Expected estimators of tsfast: TSNetClassifier, "
             "TSForestClassifier, TSNetRegressor or TSForestRegressor; or keep the ensemble as a pickle.")
 
+def _no_bundle(folder, strange) -> str: # the message
+    return (f"{folder} holds something other than a bundle{f' ({strange[0]})' if strange else ''}. "
+            "Give a new folder, or one with an older bundle, which is replaced.")
+
 def _check_place(folder):
-    "A bundle of an ensemble replaces an older one, and nothing else"
+    "A bundle of an ensemble replaces an older bundle, and nothing else"
     if folder == Path.cwd(): raise ValueError(f"{folder} is the current folder. Give a new folder, such as 'model'.")
-    if not folder.exists() or folder.is_dir() and not any(folder.iterdir()): return
+    if not folder.exists(): return
+    here = sorted(o.name for o in folder.iterdir()) if folder.is_dir() else []
+    if folder.is_dir() and not here: return
     try: old = json.loads((folder/CONFIG).read_text(encoding='utf-8'))['format'] in (ENSEMBLE, FORMAT)
     except (OSError, ValueError, KeyError, TypeError): old = False
-    if not old: raise FileExistsError(f"{folder} holds something other than a bundle. Give a new folder, or one with an older bundle.")
+    strange = [o for o in here if o not in (CONFIG, WEIGHTS) and not re.fullmatch(r'member-\d+-\d+', o)]
+    if not old or strange: raise FileExistsError(_no_bundle(folder, strange))
 
 def _write_models(member, models, m, folder):
     "The bundles of one member: of each network of an estimator, or of the estimator itself"

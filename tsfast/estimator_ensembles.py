@@ -6,7 +6,7 @@
 __all__ = ['TSEnsemble', 'TSEnsembleClassifier', 'TSEnsembleRegressor']
 
 # %% ../nbs/40_estimator_ensembles.ipynb #c94e01ed
-import warnings
+import os, warnings
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -69,8 +69,8 @@ class TSEnsemble(SeriesEstimator, _BaseComposition):
 def _no_members(o) -> str: # the message
     return f"estimators is {str(o)[:80]}. Expected 'fast', 'best', or a list such as [('forest', TSForestClassifier())]."
 
-def _no_predictions(name, est, method) -> str: # the message
-    return f"The member {name!r} is {str(est)[:60]}, which has no {method}. Expected estimators of one task, with fit and {method}."
+def _no_method(name, est, method, expected) -> str: # the message
+    return f"The member {name!r} is {str(est)[:60]}, which has no {method}. Expected estimators with {' and '.join(expected)}."
 
 def _no_weights(name, est) -> str: # the message
     return f"The member {name!r}, {type(est).__name__}, takes no sample_weight. Leave the weights out, or the member."
@@ -83,8 +83,9 @@ def _listed(self:TSEnsemble):
         if not isinstance(o, (list, tuple)) or len(o) != 2 or not isinstance(o[0], str): raise ValueError(_no_members(self.estimators))
     self._validate_names([name for name, _ in self.estimators])
     for name, est in self.estimators:
-        for method in ('fit', self._method):
-            if not hasattr(est, method): raise ValueError(_no_predictions(name, est, method))
+        needed = 'fit', self._method
+        for method in needed:
+            if not hasattr(est, method): raise ValueError(_no_method(name, est, method, needed))
     return self.estimators
 
 @patch
@@ -104,9 +105,9 @@ def _threads(n_jobs, tasks):
     "Threads of each process, so that they do not fight"
     return max(1, torch.get_num_threads()//min(effective_n_jobs(n_jobs), tasks))
 
-def _fit_alone(threads, *args):
-    "In a process of its own"
-    if threads != torch.get_num_threads(): torch.set_num_threads(threads)
+def _fit_alone(parent, threads, *args):
+    "In a process of its own, whose threads nobody else uses"
+    if os.getpid() != parent and threads != torch.get_num_threads(): torch.set_num_threads(threads)
     return fit_member(*args)
 
 @patch
@@ -136,8 +137,9 @@ def _fit(self:TSEnsemble, X, y, sample_weight):
     jobs = [(est, X, y, w, folds, fold, classes) for _, est, fold in tasks]
     if self.n_jobs in (None, 1): done = [fit_member(*o) for o in jobs]
     else:
-        threads = _threads(self.n_jobs, len(jobs))
-        done = Parallel(self.n_jobs, max_nbytes=None)(delayed(_fit_alone)(threads, *o) for o in jobs)
+        # processes even inside of other parallel work, where joblib would take threads: fits seed the generators of their process
+        args = os.getpid(), _threads(self.n_jobs, len(jobs))
+        done = Parallel(self.n_jobs, backend='loky', max_nbytes=None)(delayed(_fit_alone)(*args, *o) for o in jobs)
     self._keep(members, tasks, done, y, w, folds)
 
 # %% ../nbs/40_estimator_ensembles.ipynb #9bc073b6

@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from sklearn.base import BaseEstimator
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_X_y, validate_data
-from .core import as_series, check_kind, check_series, is_source
+from .core import as_series, check_kind, check_series, is_source, plain
 from .data.panels import padded_frames, panel_frames, panel_kind, stacked_series
 from .data.pieces import by_channel, stacked_columns
 from .data.sources import sourced
@@ -153,5 +153,5 @@ def _check_labels(self:SeriesEstimator, y, n):
     try: self.classes_ = np.unique(y)
     except TypeError: raise ValueError(_not_ordered(y)) from None
     check_classification_targets(y)
-    if len(self.classes_) < 2: raise ValueError(f"y has one class only: {self.classes_[0]!r}. A classifier needs at least two.")
+    if len(self.classes_) < 2: raise ValueError(f"y has one class only: {plain(self.classes_[0])!r}. A classifier needs at least two.")
     return y

@@ -48,7 +48,9 @@ def solves_head(
     if not isinstance(est, TSNet) or n > MOST_SERIES: return False
     arch = get_arch(est.arch) if isinstance(est.arch, str) else est.arch
     fixed = issubclass(arch, FeatureModel) if isinstance(arch, type) else isinstance(arch, FeatureModel)
-    return est.asks_for_ridge() or fixed and not isinstance(est.ridge, (bool, np.bool_)) and not est.trains_by_steps()
+    args = getattr(arch, 'init_args', {}) if isinstance(arch, FeatureModel) else est.arch_params or {}
+    by_steps = est.trains_by_steps() or any(args.get(k) is not None for k in ('y_range', 'custom_head'))
+    return est.asks_for_ridge() or fixed and not isinstance(est.ridge, (bool, np.bool_)) and not by_steps
 
 def takes_all(
     est, # estimator

@@ -158,7 +158,7 @@ def _introduce(run):
     if s.ridge: return
     if s.valid_size: print("Each epoch is reported on the held-out series; the test split waits for the end.")
     else: print("Test scores are shown for information; they do not affect training or model selection: "
-                "the number of epochs is fixed, and the last weights are kept.")
+                "the number of epochs depends on the training split alone, and the last weights are kept.")
 
 # %% ../../nbs/cli/02_run.ipynb #2b3dc140
 def _prepare(run, out, resumed):
@@ -269,7 +269,8 @@ def train(
 ):
     """Train a network on a data set or on files of your own, and report how well it predicts the test split.
 
-    The test split does not affect training or model selection: the number of epochs is fixed, and the last weights are kept.
+    The test split does not affect training or model selection: the number of epochs depends on the training
+    split alone, and the last weights are kept.
     --out receives the model as a bundle, the metrics of each epoch, the settings, pictures, and a report as a page for
     a browser.
     Ctrl-C stops a run, and --resume goes on with it."""

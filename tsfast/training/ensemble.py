@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import torch
 from ..core import replace_folder
+from ..data.targets import TSClassification
 from ..estimator_ensembles import TSEnsembleClassifier, TSEnsembleRegressor
 from ..interpret.predictions import draw_confusion
 from ..report.record import versions
@@ -50,10 +51,12 @@ class EnsembleRun:
         cls = TSEnsembleClassifier if data.classes else TSEnsembleRegressor
         missing = 'mean' if lacks_values(data.X) else None
         self.estimator = cls(self.preset, missing=missing, device=self.settings.device, random_state=self.settings.seed)
-        names = data.channels
+        names, y = data.channels, np.asarray(data.y)
+        # a label that the training split lacks is an error now, and not after the training
+        if data.classes: TSClassification().setup(y[data.train]).encode(y[data.splits[-1]])
         X = data.X[data.train]
         if names: X = {k: X[:, i] for i, k in enumerate(names)}
-        self.estimator.fit(X, np.asarray(data.y)[data.train])
+        self.estimator.fit(X, y[data.train])
         self.seconds += time.monotonic() - start
         return self
 

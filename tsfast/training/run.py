@@ -195,7 +195,8 @@ def _more_epochs(self:TrainingRun): # of a second cycle
     learn, s = self.learner(), self.settings
     mixes = any(isinstance(o, MixHandler) for o in learn.cbs)      # the loss of mixed series stays high
     own_loss = self.learner_args.get('loss_func') is not None
-    if not s.second_cycle or own_loss or mixes or self.data.target.activation != 'softmax': return 0
+    stopped = len(learn.recorder.values) < s.epochs                # by a callback, which a second cycle would overrule
+    if not s.second_cycle or own_loss or mixes or stopped or self.data.target.activation != 'softmax': return 0
     return further_epochs(s.epochs, s.epochs*len(learn.dls.train), last_loss(learn), learn.dls.c)
 
 @patch
