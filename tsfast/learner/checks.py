@@ -58,7 +58,7 @@ def check_width(
 def _other_units(target) -> str: # the message
     "Targets in other units than the series"
     return (f"With revin, forecasts are in the units of the series after the batch transforms, and the targets ({target}) are in others. "
-            "Use TSStandardize(by_var=True) together with TSRegression(standardize=True), or neither of them.")
+            "Use TSStandardize(by_var=True) together with TSRegression(standardize=True), or neither of them; or revin=False.")
 
 def _per_channel(o): return o.double().transpose(0, 1).flatten(1)      # (B, C, L) to (C, B*L)
 
