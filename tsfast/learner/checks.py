@@ -15,6 +15,7 @@ from fastai.torch_core import get_model
 from ..core import evaluating, local_seed
 from ..models.attention import SequenceModule
 from ..models.heads import TSModule, as_range, output_shape
+from ..models.registry import get_arch, list_models
 from ..models.utils import input_order
 
 # %% ../../nbs/learner/08_checks.ipynb #6a05952c
@@ -134,8 +135,9 @@ def _not_masked(
     if could:
         return (f"{keeps}, and this {name} was built without mask_padding=True. "
                 "Pass it; a class of your own hands it on to its base.")
+    masking = [k for k in list_models() if isinstance(cls := get_arch(k), type) and issubclass(cls, SequenceModule)]
     return (f"{keeps}, and {name} does not mask them. Leave keep_padding out, or choose a model that masks them: "
-            "LSTM, GRU, RNN, the same with AttentionPlus, TST, ConvTran, TCN or S4D.")
+            f"{', '.join(masking)}.")
 
 def check_padding(
     model:nn.Module, # any model
