@@ -153,6 +153,10 @@ def test_xcm_heads(kw, pooled):
 
 # ---------------------------------------------------------------- gMLP
 
+def test_gmlp_refuses_empty_layers():
+    for kw in (dict(d_model=0), dict(d_ffn=0)):
+        with pytest.raises(ValueError, match='at least 1'): gMLP(C, 4, L, **kw)
+
 def layer_norm(z, l):
     mean = z.mean(-1, keepdim=True)
     return (z - mean)/((z - mean).square().mean(-1, keepdim=True) + l.eps).sqrt()*l.weight + l.bias
@@ -297,3 +301,9 @@ def test_mwdn():
 def test_no_maps_of_steps_that_are_not_in_order():
     from tsfast.interpret.explain import split_head
     assert split_head(mWDN(C, 2, L, base_arch='FCN')) is None and split_head(ResCNN(C, 2)) is not None
+
+@pytest.mark.parametrize('base_args', [
+    dict(custom_head=None), dict(c_out=4), dict(fc_dropout=.3), dict(d=4), dict(y_range=(0, 1)), dict(seq_len=8), [8]])
+def test_mwdn_arguments_of_the_base(base_args):
+    "Shapes and options of the head are not for the base network, which would refuse them as if the user had built it, or ignore them"
+    with pytest.raises(ValueError, match='arguments of mWDN itself'): mWDN(C, 4, 45, base_arch='FCN', base_args=base_args)

@@ -270,6 +270,20 @@ def test_units(target, tfms, fits):
     else:
         with pytest.raises(ValueError, match='or neither of them'): learner(*args, revin=True)
 
+def test_units_of_defaults_and_instances():
+    "The check is for every model that has `revin`: by default, or built by the user"
+    for arch in ('PatchTST', 'NLinear'):
+        other = TSRegression(), TSStandardize(by_var=True)
+        if arch == 'PatchTST':
+            with pytest.raises(ValueError, match='or revin=False'): learner(arch, *other, epochs=0)
+            learner(arch, *other, epochs=0, revin=False)
+        X, y = SlidingWindow(L, horizon=H)(LOAD)
+        for (target, tfms), fits in ((other, False), ((TSRegression(), None), True)):
+            dls = get_ts_dls(X, y, splits=(range(200), range(200, len(X))), tfms=[None, target], batch_tfms=tfms, bs=64, device='cpu')
+            if fits: ts_learner(dls, make(arch, revin=True))
+            else:
+                with pytest.raises(ValueError, match='or neither of them'): ts_learner(dls, make(arch, revin=True))
+
 def test_closed_form_heads():
     "The last linear layer is not the output"
     learn, _ = learner('LSTM', revin=True, epochs=0)

@@ -330,3 +330,7 @@ def test_kernels_of_many_sizes(kss):
 def test_size_of_omniscale(args, n, layers):
     m = OmniScaleCNN(*args)
     assert count_parameters(m) == n and [(o[0].in_channels, o[0].nf, len(o[0].kss)) for o in m.net] == layers
+
+@pytest.mark.parametrize('layers', [(), (0, 8), (-5, 10)])
+def test_omniscale_refuses_layers_without_weights(layers):
+    with pytest.raises(ValueError, match='at least one layer'): OmniScaleCNN(2, 3, 24, layers)

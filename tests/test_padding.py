@@ -109,7 +109,8 @@ def test_statistics_are_of_what_is_there():
 
 @pytest.mark.parametrize('arch', [o for o in list_models() if o not in MASKING])
 def test_models_without_a_mask_are_refused(arch):
-    with pytest.raises(ValueError, match='does not mask them|at least .* steps'): learner(arch, epochs=0)
+    with pytest.raises(ValueError, match='does not mask them|at least .* steps') as e: learner(arch, epochs=0)
+    if 'does not mask' in str(e.value): assert str(e.value).endswith(f"a model that masks them: {', '.join(MASKING)}.")
 
 def test_instances():
     with pytest.raises(ValueError, match='mask_padding=True'): learner(get_arch('LSTM')(C, 2), epochs=0)

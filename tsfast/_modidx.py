@@ -3397,6 +3397,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'tsfast.models.mwdn.WaveBlock.__init__': ( 'models/mwdn.html#waveblock.__init__',
                                                                                'tsfast/models/mwdn.py'),
                                     'tsfast.models.mwdn.WaveBlock.forward': ('models/mwdn.html#waveblock.forward', 'tsfast/models/mwdn.py'),
+                                    'tsfast.models.mwdn._for_layers': ('models/mwdn.html#_for_layers', 'tsfast/models/mwdn.py'),
+                                    'tsfast.models.mwdn._wrong_base_args': ('models/mwdn.html#_wrong_base_args', 'tsfast/models/mwdn.py'),
                                     'tsfast.models.mwdn.band_matrix': ('models/mwdn.html#band_matrix', 'tsfast/models/mwdn.py'),
                                     'tsfast.models.mwdn.mWDN': ('models/mwdn.html#mwdn', 'tsfast/models/mwdn.py'),
                                     'tsfast.models.mwdn.mWDN.__init__': ('models/mwdn.html#mwdn.__init__', 'tsfast/models/mwdn.py'),

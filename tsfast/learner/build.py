@@ -20,6 +20,7 @@ from .checks import check_padding, check_range, check_units, check_width, scaled
 from .losses import learner_loss
 from ..models.heads import TSModule, body_head_params
 from ..models.registry import build_ts_model, get_arch
+from ..models.revin import RevIN
 from ..models.utils import input_order
 
 # %% ../../nbs/learner/01_build.ipynb #aa48ed04
@@ -59,6 +60,7 @@ def ts_learner(
     if dls.len == 1 and dls.vars > 1 and not reads_columns:
         warnings.warn(channels_last_message((len(dls.train_ds), dls.vars, 1)), stacklevel=2)
     check_padding(model, dls)
+    if target is not None and isinstance(getattr(get_model(model), 'revin', None), RevIN): check_units(dls)
     own_loss = loss_func is not None and not isinstance(loss_func, BaseLoss)     # it may need an output of another shape
     if target is not None and not own_loss: check_width(model, dls, isinstance(arch, nn.Module) or any(o is not None for o in shapes))
     if len(dls.loaders) < 2: raise ValueError(_no_validation())
@@ -91,7 +93,6 @@ def _new_model(arch, dls, target, shapes, seed, kwargs):
     with local_seed(seed): model = build_ts_model(arch or 'InceptionTime', *shapes, dls=dls, **kwargs)
     if torch.get_default_dtype() != torch.float32: model = model.float()   # as series are
     if isinstance(model, TSModule): model.check_len(dls.len)
-    if kwargs.get('revin'): check_units(dls)
     return model
 
 def _own_callbacks(dls, sample_weight):

@@ -15,6 +15,7 @@ from fastai.torch_core import get_model
 from ..core import evaluating, local_seed
 from ..models.attention import SequenceModule
 from ..models.heads import TSModule, as_range, output_shape
+from ..models.registry import get_arch, list_models
 from ..models.utils import input_order
 
 # %% ../../nbs/learner/08_checks.ipynb #6a05952c
@@ -58,7 +59,7 @@ def check_width(
 def _other_units(target) -> str: # the message
     "Targets in other units than the series"
     return (f"With revin, forecasts are in the units of the series after the batch transforms, and the targets ({target}) are in others. "
-            "Use TSStandardize(by_var=True) together with TSRegression(standardize=True), or neither of them.")
+            "Use TSStandardize(by_var=True) together with TSRegression(standardize=True), or neither of them; or revin=False.")
 
 def _per_channel(o): return o.double().transpose(0, 1).flatten(1)      # (B, C, L) to (C, B*L)
 
@@ -134,8 +135,9 @@ def _not_masked(
     if could:
         return (f"{keeps}, and this {name} was built without mask_padding=True. "
                 "Pass it; a class of your own hands it on to its base.")
+    masking = [k for k in list_models() if isinstance(cls := get_arch(k), type) and issubclass(cls, SequenceModule)]
     return (f"{keeps}, and {name} does not mask them. Leave keep_padding out, or choose a model that masks them: "
-            "LSTM, GRU, RNN, the same with AttentionPlus, TST, ConvTran, TCN or S4D.")
+            f"{', '.join(masking)}.")
 
 def check_padding(
     model:nn.Module, # any model

@@ -63,6 +63,7 @@ class gMLP(_StridedSteps):
         **head, # options of the head: see `TSModule.reset_head`
     ):
         super().__init__(c_in, seq_len, mask_padding)
+        if min(d_model, d_ffn) < 1: raise ValueError(f"d_model is {d_model} and d_ffn is {d_ffn}. Expected at least 1.")
         if depth < 0: raise ValueError(f"depth is {depth}. Expected the number of blocks, at least 0.")
         self.set_steps(int(seq_len), patch_size)
         self.head_nf, self.embed = d_model, nn.Linear(c_in*self.stride, d_model)        # a convolution whose stride is its kernel size

@@ -6,6 +6,7 @@
 __all__ = ['WAVELETS', 'wavelet_filters', 'band_matrix', 'WaveBlock', 'BaseHead', 'mWDN']
 
 # %% ../../nbs/models/16a_mwdn.ipynb #34809b1a
+import inspect
 import torch
 from torch import nn, Tensor
 from ..core import pick_name
@@ -67,6 +68,14 @@ class BaseHead(nn.Module):
         self.layers = nn.Sequential(*(parts[k] for k in base.head_names))
     def forward(self, z:Tensor) -> Tensor: return self.layers(z)    # (B, head_nf, L') to (B, c_out), (B, *d) or (B, *d, c_out)
 
+def _for_layers(base_args): # neither shapes, which follow from the series, nor options of the head
+    others = {'c_in', 'seq_len', *inspect.signature(TSModule.reset_head).parameters}
+    return base_args is None or isinstance(base_args, dict) and not others & base_args.keys()
+
+def _wrong_base_args(base_args): # the message
+    return (f"base_args is {base_args!r}. Expected a dict with arguments of base_arch for its layers. Its shapes follow from the series, "
+            "and options of the head, such as fc_dropout, are arguments of mWDN itself.")
+
 @register_model
 class mWDN(TSModule):
     "Trained wavelet decomposition and a network for its sub-series: `(B, c_in, seq_len)` to `(B, c_out)`"
@@ -93,6 +102,7 @@ class mWDN(TSModule):
         sizes = [self.seq_len//2**i for i in range(levels + 1)]
         self.blocks = nn.ModuleList(WaveBlock(n, wavelet) for n in sizes[:-1])
         n_steps = sum(sizes[1:]) + sizes[-1]                                            # of all sub-series
+        if not _for_layers(base_args): raise ValueError(_wrong_base_args(base_args))
         self.base = build_ts_model(cls, c_in, 1, n_steps, custom_head=nn.Identity(), **(base_args or {}))
         self.base.check_len(n_steps)
         self.head_nf = self.base.head_nf

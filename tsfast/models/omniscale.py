@@ -61,6 +61,8 @@ class OmniScaleCNN(TSModule):
     ):
         super().__init__(c_in, seq_len)
         if max_ks is not None and max_ks < 1: raise ValueError(f"max_ks is {max_ks}. Expected a number of time steps, at least 1, or None.")
+        if not len(layers) or min(layers) < 1:
+            raise ValueError(f"layers is {layers}. Expected weights of at least 1 for at least one layer.")
         most = seq_len//4 if max_ks is None else min(max_ks, seq_len//4)
         kss, self.net, self.few_shot = prime_sizes(most), nn.Sequential(), few_shot
         def filters(weights, ni): return max(1, weights//(ni*sum(kss)))

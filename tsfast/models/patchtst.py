@@ -23,7 +23,7 @@ class _Patches(SequenceModule):
         "Set the length of the series, and the length, distance and number of patches"
         if not (is_whole(patch_len) and is_whole(stride)):
             raise ValueError(f"patch_len is {patch_len!r} and stride is {stride!r}. Expected whole numbers of time steps, at least 1.")
-        self.seq_len, self.patch_len, self.stride = seq_len, min(patch_len, seq_len), stride     # a short series is one patch
+        self.seq_len, self.patch_len, self.stride = seq_len, min(patch_len, seq_len), stride     # at most as long as the series
         self.end = stride*padding_patch         # how often the last value is repeated
         self.n_patches = (seq_len + self.end - self.patch_len)//stride + 1
 

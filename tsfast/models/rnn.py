@@ -32,7 +32,8 @@ def make_rnn(
     return cell(c_in, hidden_size, num_layers=n_layers, bias=bias, batch_first=True, dropout=dropout, bidirectional=bidirectional)
 
 _NOT_EXPORTED = ("With padding, the backward pass starts at a different step in each series, which cannot be exported. "
-                 "Export a model that only reads forwards (bidirectional=False); or train with TSNan2Value() and without keep_padding.")
+                 "Export a model that only reads forwards, such as LSTM with bidirectional=False; "
+                 "or train with TSNan2Value() and without keep_padding.")
 
 def run_rnn(
     rnn:nn.RNNBase, # recurrent layers, batch first
