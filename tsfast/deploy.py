@@ -16,7 +16,7 @@ from torch import nn, Tensor
 from fastai.learner import Learner
 from fastcore.basics import patch
 import tsfast
-from .bundle import CONFIG, FORMAT, WEIGHTS, build_pipeline, config_digest, read_config, read_tensors, side_inputs
+from .bundle import CONFIG, FORMAT, MEMBER, WEIGHTS, build_pipeline, config_digest, read_config, read_tensors, side_inputs
 from .core import atomic_write, optional_import, replace_folder
 from .data.preprocessing import TSBatchTransform
 from .data.tables import read_series # noqa: its place in earlier versions
@@ -254,7 +254,8 @@ def _check_folder(folder):
     if folder == Path.cwd():
         raise ValueError(f"{folder} is the current folder, and a bundle is moved in place as a whole. Give a new folder, such as 'model'.")
     if not folder.exists(): return
-    strange = sorted({o.name for o in folder.iterdir()} - {CONFIG, WEIGHTS}) if folder.is_dir() else [folder.name]
+    names = [o.name for o in folder.iterdir()] if folder.is_dir() else [folder.name]
+    strange = sorted(o for o in names if o not in (CONFIG, WEIGHTS) and not re.fullmatch(MEMBER, o))
     if not strange: return
     raise FileExistsError(f"{folder} holds something other than a bundle ({strange[0]}). Give a new folder, or one with an older bundle, "
                           "which is replaced.")

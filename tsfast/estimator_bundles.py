@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 import tsfast
-from .bundle import CONFIG, FORMAT, WEIGHTS
+from .bundle import CONFIG, FORMAT, MEMBER, WEIGHTS
 from .core import atomic_write, replace_folder
 from .data.targets import TSClassification, TSRegression
 from .deploy import write_bundle
@@ -76,7 +76,7 @@ def _check_place(folder):
     if folder.is_dir() and not here: return
     try: old = json.loads((folder/CONFIG).read_text(encoding='utf-8'))['format'] in (ENSEMBLE, FORMAT)
     except (OSError, ValueError, KeyError, TypeError): old = False
-    strange = [o for o in here if o not in (CONFIG, WEIGHTS) and not re.fullmatch(r'member-\d+-\d+', o)]
+    strange = [o for o in here if o not in (CONFIG, WEIGHTS) and not re.fullmatch(MEMBER, o)]
     if not old or strange: raise FileExistsError(_no_bundle(folder, strange))
 
 def _write_models(member, models, m, folder):

@@ -59,7 +59,8 @@ def check_width(
 def _other_units(target) -> str: # the message
     "Targets in other units than the series"
     return (f"With revin, forecasts are in the units of the series after the batch transforms, and the targets ({target}) are in others. "
-            "Use TSStandardize(by_var=True) together with TSRegression(standardize=True), or neither of them; or revin=False.")
+            "Use TSStandardize(by_var=True) together with TSRegression(standardize=True), or neither of them, which is better "
+            "where the series have a strong trend; or revin=False.")
 
 def _per_channel(o): return o.double().transpose(0, 1).flatten(1)      # (B, C, L) to (C, B*L)
 
