@@ -1,5 +1,5 @@
 "One model, trained by two real processes, which a launcher's variables connect: beside one process, and where something goes wrong"
-import os, re, socket, subprocess, sys
+import os, socket, subprocess, sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,8 @@ from fastai.callback.schedule import combined_cos
 from tests import two_processes as one
 from tests.two_processes import M, N
 
+from tsfast.data.core import get_ts_dls
+from tsfast.data.datasets import TSDatasets
 from tsfast.learner import load_learner
 
 root = Path(__file__).resolve().parents[1]
@@ -75,8 +77,9 @@ def test_predictions(two, alone):
     want = alone.metrics_of_equal_weights()
     for got in both(two, 'metrics_of_equal_weights'):
         for k in ('preds', 'unseen', 'one'):
-            for a, b in zip(got[k], want[k], strict=True): assert np.allclose(np.asarray(a, dtype=float), np.asarray(b, dtype=float), atol=1e-5) \
-                if np.asarray(b).dtype.kind in 'fi' else list(a) == list(b)
+            for a, b in zip(got[k], want[k], strict=True):
+                a, b = np.asarray(a), np.asarray(b)
+                assert np.allclose(a, b, atol=1e-5) if b.dtype.kind == 'f' else np.array_equal(a, b), k
         assert len(got['preds'][0]) == M == got['after']
 
 def test_training(two):
@@ -176,8 +179,56 @@ def test_differing_data(two):
 def test_lost_processes(two, how):
     "A process whose neighbour raises, waits or ends is told so, and does not wait for ever"
     kind, msg, seconds = two[0][how]
-    assert kind == 'RuntimeError' and re.search('Process 0 of 2 lost the connection', msg) and 'its own messages say why' in msg and seconds < 30
+    assert kind == 'RuntimeError' and 'Process 0 of 2 lost the connection' in msg and 'its own messages say why' in msg and seconds < 30
     if how == 'raises': assert two[1][how][0] == 'ValueError'
+
+# ---- shards, without processes
+
+def shards(dl, world):
+    "The shards of all processes: each one draws from a generator in the same state"
+    state = dl.gen.get_state()
+    for rank in range(world):
+        dl.gen.set_state(state)
+        yield dl.shard(rank, world)
+
+def test_own_rows_alone_are_read(monkeypatch):
+    read, was = [], TSDatasets.read
+    def spy(self, rows, *args): read.append(rows.tolist()); return was(self, rows, *args)
+    monkeypatch.setattr(TSDatasets, 'read', spy)
+    seen = []
+    for s in shards(one.loaders(8).train, 2):
+        read.clear()
+        rows = [s.rows.tolist() for _ in s]
+        assert read == rows and len(rows) == len(s) == 5
+        seen.append([i for r in rows for i in r])
+    assert len(set(seen[0]) & set(seen[1])) == 8 and len(set(seen[0]) | set(seen[1])) == 72       # the first batch fills the last step
+
+@pytest.mark.parametrize('world', [2, 3])
+def test_units_of_files(world, tmp_path):
+    "Where series are shuffled in units, a process reads few units, and all processes together all series"
+    np.save(tmp_path/'x.npy', np.zeros((240, 1, 8), np.float32))
+    split = range(192), range(192, 240)
+    dl = get_ts_dls(tmp_path/'x.npy', splits=split, bs=4, shuffle_chunks=16, buffer=32, device='cpu').train
+    batches = [s.batches() for s in shards(dl, world)]
+    assert len(torch.cat([o for b in batches for o in b]).unique()) == 192
+    units = [len((torch.cat(b)//16).unique()) for b in batches]
+    assert max(units) <= 12//world + 2, units
+
+@pytest.mark.parametrize('bs', [1, 4, 9, 21, 100])
+@pytest.mark.parametrize('world', [2, 3, 5])
+def test_validation_counts_once(bs, world):
+    valid = one.loaders(8, val_bs=bs).valid
+    rows = [i for r in range(world) for b in valid.shard(r, world).batches() for i in b.tolist()]
+    assert sorted(rows) == list(range(M))
+    padded = [valid.shard(r, world, pad=True) for r in range(world)]
+    assert len({len(s.batches()) for s in padded}) == 1 and sum(map(sum, padded[0].sizes)) == M
+
+def test_files_that_are_read_by_workers(tmp_path):
+    "A shard of a file has the series of its rows"
+    np.save(tmp_path/'x.npy', one.data()[0])
+    dls = get_ts_dls(tmp_path/'x.npy', one.data()[1], splits=one.splits, bs=8, num_workers=1, device='cpu')
+    for s in shards(dls.train, 2):
+        for x, _ in s: assert np.array_equal(x.numpy(), one.data()[0][s.rows])
 
 def test_one_process(alone):
     "The block changes nothing where there is one process"

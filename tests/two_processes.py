@@ -1,6 +1,6 @@
 """What each of two processes does in `test_distributed.py`: `python -m tests.two_processes FOLDER PORT PORT …` writes FOLDER/{rank}.pt.
 
-A launcher's variables say which process it is. The same functions, called without them, are the one process that the two are compared with"""
+A launcher's variables say which process it is. Called without them, the functions are the one process that the two are compared with"""
 import faulthandler, os, sys, time, warnings
 from pathlib import Path
 
@@ -140,7 +140,8 @@ def features():
     w = np.linspace(.1, 2, N + M)
     w, rocket = np.linspace(.1, 2, N + M), dict(arch='MiniRocket', random_state=0, num_features=168)
     # more features than series, and fewer; each with weights and without. The budget is too small to keep features
-    for k, kwargs in {'dual': rocket, 'primal': {}, 'weighted dual': dict(rocket, sample_weight=w), 'weighted primal': dict(sample_weight=w)}.items():
+    problems = {'dual': rocket, 'primal': {}, 'weighted dual': dict(rocket, sample_weight=w), 'weighted primal': dict(sample_weight=w)}
+    for k, kwargs in problems.items():
         learn = learner(**kwargs)
         with learn.distrib_ctx(): learn.fit_ridge(**({} if k == 'dual' else dict(budget=0)))
         res[k] = learn.ridge, state(learn), learn.history.to_numpy()
