@@ -190,7 +190,9 @@ SEARCH = ('On series of training splits that were held out (`benchmarks/recipe_s
           'epochs with batches of 8, of InceptionTime where no other is named; `bs`, `e`, `lr`, `wd` and `s` change the batch '
           'size, the epochs, the rate, the weight decay and the least number of steps, `smooth` the label smoothing. `ema`, `swa` '
           'and `best` are other weights of the same training: a moving average over about a tenth of the steps, the mean over the '
-          'last quarter, and those of the epoch with the lowest training loss. Differences are to `base` on the same series (of '
+          'last quarter, and those of the epoch with the lowest training loss. `on` adds a second cycle of twice the epochs, in the '
+          'runs alone whose training loss ended above a fifth of the log of the number of classes. `plateau` halves the rate where '
+          'the training loss does not fall. Differences are to `base` on the same series (of '
           'the same architecture where there is one), means over sets ± standard errors; *steps* is a multiple of those of '
           '`base`. Plain accuracies are means over different sets: compare the differences. There are few runs, and one or two '
           'series decide most of these differences.')
