@@ -1,6 +1,6 @@
 """Two processes that train one model, beside one process: series a second, one thread each, on the CPU.
 
-    python -m benchmarks.distributed [--repeats 7] [--n 512] [--cases InceptionTime-64x1x136 …]
+    python -m benchmarks.distributed [--repeats 5] [--n 1024] [--cases InceptionTime-64x1x136 …]
 
 An epoch is training on n series, without validation, inside `learn.distrib_ctx()`; 64 series in a batch of each process, connected by gloo.
 The start of the processes is not counted; what each `fit` does anew, such as wrapping the model, is. `ratio` is the median over turns of
@@ -70,7 +70,7 @@ def run_case(case, a):
 def main(argv=None):
     p = argparse.ArgumentParser(prog='python -m benchmarks.distributed', description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--repeats', type=int, default=7); p.add_argument('--n', type=int, default=512)
+    p.add_argument('--repeats', type=int, default=5); p.add_argument('--n', type=int, default=1024)
     p.add_argument('--cases', nargs='+', default=list(CASES), help='architecture-batch x channels x steps')
     a = p.parse_args(argv)
     busy = f'{os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else ''

@@ -97,6 +97,8 @@ def test_training(two):
     assert a['ends'][-1] == b['ends'][-1] and a['ends'][-1][0] == pytest.approx(1) and a['ends'][-1][1] == 3*steps
     assert a['lrs'] == b['lrs'] and a['lrs'] == pytest.approx([combined_cos(.25, 4e-4, 1e-2, 1e-7)(i/(3*steps)) for i in range(3*steps)])
 
+def test_wide_layers(two): same_state(*both(two, 'wide'))
+
 def test_draws(two):
     "Dropout and augmentation differ by process"
     a, b = both(two, 'training', 'draws')

@@ -201,6 +201,14 @@ def files(folder):
     return dict(read=torch.as_tensor(read), state=state(learn), lr=float(lr.valley), opt=len(learn.opt.state),
                 temporary=[o.name for o in (learn.path/'models').iterdir() if o.is_dir()])
 
+def wide():
+    "Layers whose gradients have other strides than their weights, of which torch warns: here a warning is an error"
+    X = np.random.default_rng(0).normal(size=(40, 1, 136))
+    dls = get_ts_dls(X, np.arange(40) % 2, splits=(range(32), range(32, 40)), bs=16, device='cpu')
+    learn = quiet(ts_learner(dls, 'InceptionTime', seed=0, depth=3))
+    with learn.distrib_ctx(): learn.fit(1)
+    return state(learn)
+
 def differing_data():
     "Splits that are drawn in each process"
     X, y = data()
@@ -246,6 +254,7 @@ def main(folder, *more):
     keep('equal_steps', equal_steps, 8)
     keep('files', files, folder)
     keep('resuming', resuming, folder)
+    keep('wide', wide)
     keep('differing_data', differing_data)
     for how, timeout in (('raises', 60), ('waits', 3), ('ends', 60)):
         next_port()

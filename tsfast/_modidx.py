@@ -2484,6 +2484,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                'tsfast/learner/distributed.py'),
                                             'tsfast.learner.distributed._refuse_other_loaders': ( 'learner/distributed.html#_refuse_other_loaders',
                                                                                                   'tsfast/learner/distributed.py'),
+                                            'tsfast.learner.distributed._strides_unmentioned': ( 'learner/distributed.html#_strides_unmentioned',
+                                                                                                 'tsfast/learner/distributed.py'),
                                             'tsfast.learner.distributed._warn_of_precision': ( 'learner/distributed.html#_warn_of_precision',
                                                                                                'tsfast/learner/distributed.py'),
                                             'tsfast.learner.distributed.share_buffers': ( 'learner/distributed.html#share_buffers',

@@ -71,7 +71,7 @@ def shared_loaders(
     for dl in res.loaders: dl.device = processes.device
     return res
 
-# %% ../../nbs/learner/09_distributed.ipynb #468c88b2
+# %% ../../nbs/learner/09_distributed.ipynb #2174339e
 class TSDistributedTrainer(Callback):
     """Train a learner in several processes: average gradients, put the results of validation together, let each process draw for itself.
 
@@ -85,7 +85,7 @@ class TSDistributedTrainer(Callback):
         self.together, self.sync_bn, self.ddp_args = processes, sync_bn and processes.device.type == 'cuda', kwargs
         self.ddp:Any = None         # torch's module around the model, while it trains
         self.kept:Any = None        # states of model and optimiser during a search for a learning rate
-        self.replaced, self.found = [], None
+        self.replaced, self.found, self.stepped = [], None, False
 
     def before_fit(self):
         if self.together.rank:  # the first process shows and writes
@@ -93,6 +93,7 @@ class TSDistributedTrainer(Callback):
                 if isinstance(cb, (ProgressCallback, CSVLogger, ShowGraphCallback)): cb.run = False
         if not self.fitting: return
         self.undo()
+        self.stepped = False
         share_state(self.model, self.together)
         self._keep_for_search()
         if self.sync_bn: self.replaced = synced_norms(self.model)
@@ -130,7 +131,7 @@ class TSDistributedTrainer(Callback):
             setattr(parent, name, norm)
         self.ddp, self.replaced, self.found = None, [], None
 
-# %% ../../nbs/learner/09_distributed.ipynb #6a550d9f
+# %% ../../nbs/learner/09_distributed.ipynb #18f4e40c
 def _join(learn, what):
     if learn.processes.world > 1 and learn.fitting: getattr(learn.distributed_trainer, what)()
 
@@ -153,8 +154,17 @@ def one_batch(self:TSLearner, i, b):
 
 @patch
 def _backward(self:TSLearner):
-    Learner._backward(self)
+    with _strides_unmentioned(self): Learner._backward(self)
     _join(self, 'join_step')
+
+@contextmanager
+def _strides_unmentioned(learn):
+    "In the first step, torch warns of gradients with other strides, as those of convolutions over one time step have. Nothing is wrong"
+    if learn.processes.world == 1 or learn.distributed_trainer.stepped: yield; return
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Grad strides do not match', UserWarning)
+        yield
+    learn.distributed_trainer.stepped = True
 
 # %% ../../nbs/learner/09_distributed.ipynb #abb143db
 @patch
@@ -210,7 +220,7 @@ def after_batch(self:TSDistributedTrainer):
     for o in found[:-1]: self._set(o); rec.after_batch()
     self._set(found[-1])
 
-# %% ../../nbs/learner/09_distributed.ipynb #efbae083
+# %% ../../nbs/learner/09_distributed.ipynb #bbd99971
 def share_buffers(
     model:nn.Module, # of all processes
     processes:Processes, # that train it
@@ -218,7 +228,9 @@ def share_buffers(
     "The same buffers in all processes: means of what batch normalisation has measured, and the others as the first process has them"
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats and not isinstance(m, Fitted)]
     measured = [o for m in norms for o in (m.running_mean, m.running_var)]
-    for o in measured: o.copy_(processes.total(o) / processes.world)
+    if measured:
+        means = processes.total(torch.cat([o.flatten() for o in measured])) / processes.world
+        for o, mean in zip(measured, means.split([o.numel() for o in measured])): o.copy_(mean.view_as(o))
     ids = set(map(id, measured))
     others = [o for o in model.buffers() if id(o) not in ids]
     for o, first in zip(others, processes.first([o.cpu() for o in others])): o.copy_(first)
