@@ -108,3 +108,9 @@ def test_estimator():
     open_, fixed = TSNetClassifier(**args).fit(X[:12], y[10:22]), TSNetClassifier(epochs=150, **args).fit(X[:12], y[10:22])
     low = fixed.history_.train_loss.iloc[-1] < HIGH_LOSS*math.log(2)
     assert len(fixed.history_) == 150 and len(open_.history_) == (150 if low else 450)
+
+
+def test_early_stopping_with_one_cycle():
+    "Halving the rate works beside a schedule, too"
+    run = quiet(made(settings=dict(valid_size=.25, patience=2, epochs=6, lr=1e-6, second_cycle=False)))
+    assert 1 <= len(run.learner().history) <= 6

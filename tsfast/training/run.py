@@ -53,7 +53,7 @@ class BestWeights(Callback):
             self.state = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
             return
         self.epochs += 1
-        if self.epochs == max(self.patience//2, 1): self.opt.set_hyper('lr', self.opt.hypers[-1]['lr']/2)
+        if self.epochs == max(self.patience//2, 1): self.opt.set_hyper('lr', float(self.opt.hypers[-1]['lr'])/2)
         if self.epochs >= self.patience: raise CancelFitException()
 
     def after_fit(self):
