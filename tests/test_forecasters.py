@@ -275,8 +275,8 @@ def test_units_of_defaults_and_instances():
     for arch in ('PatchTST', 'NLinear'):
         other = TSRegression(), TSStandardize(by_var=True)
         if arch == 'PatchTST':
-            with pytest.raises(ValueError, match='or revin=False'): learner(arch, *other, epochs=0)
-            learner(arch, *other, epochs=0, revin=False)
+            assert hasattr(learner(arch, epochs=0)[0].model, 'revin') and not hasattr(learner(arch, *other, epochs=0)[0].model, 'revin')
+            with pytest.raises(ValueError, match='or revin=False'): learner(arch, *other, epochs=0, revin=True)
         X, y = SlidingWindow(L, horizon=H)(LOAD)
         for (target, tfms), fits in ((other, False), ((TSRegression(), None), True)):
             dls = get_ts_dls(X, y, splits=(range(200), range(200, len(X))), tfms=[None, target], batch_tfms=tfms, bs=64, device='cpu')

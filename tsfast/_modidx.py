@@ -2411,6 +2411,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'tsfast/learner/checks.py'),
                                        'tsfast.learner.checks.refuse_one_series': ( 'learner/checks.html#refuse_one_series',
                                                                                     'tsfast/learner/checks.py'),
+                                       'tsfast.learner.checks.same_units': ('learner/checks.html#same_units', 'tsfast/learner/checks.py'),
                                        'tsfast.learner.checks.scaled_range': ( 'learner/checks.html#scaled_range',
                                                                                'tsfast/learner/checks.py'),
                                        'tsfast.learner.checks.spoilt_by_padding': ( 'learner/checks.html#spoilt_by_padding',

@@ -16,7 +16,7 @@ from fastcore.foundation import L
 from ..callbacks import FitFeatures, PaddingAtEnd, SampleWeights, UserUnits
 from ..core import channels_last_message, local_seed, suggest
 from .base import TSLearner
-from .checks import check_padding, check_range, check_units, check_width, scaled_range, warn_of_metrics
+from .checks import check_padding, check_range, check_units, check_width, same_units, scaled_range, warn_of_metrics
 from .losses import learner_loss
 from ..models.heads import TSModule, body_head_params
 from ..models.registry import build_ts_model, get_arch
@@ -60,7 +60,9 @@ def ts_learner(
     if dls.len == 1 and dls.vars > 1 and not reads_columns:
         warnings.warn(channels_last_message((len(dls.train_ds), dls.vars, 1)), stacklevel=2)
     check_padding(model, dls)
-    if target is not None and isinstance(getattr(get_model(model), 'revin', None), RevIN): check_units(dls)
+    if target is not None and isinstance(getattr(get_model(model), 'revin', None), RevIN):
+        if isinstance(arch, nn.Module) or model_kwargs.get('revin') is not None: check_units(dls)
+        elif not same_units(dls): model = _new_model(arch, dls, target, shapes, seed, model_kwargs | dict(revin=False))    # a default
     own_loss = loss_func is not None and not isinstance(loss_func, BaseLoss)     # it may need an output of another shape
     if target is not None and not own_loss: check_width(model, dls, isinstance(arch, nn.Module) or any(o is not None for o in shapes))
     if len(dls.loaders) < 2: raise ValueError(_no_validation())

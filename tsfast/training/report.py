@@ -75,7 +75,7 @@ def evaluate(self:TrainingRun,
     p, learn, s, data = p or self.predict(), self.learner(), self.settings, self.data
     arch, n = type(learn.model).__name__, [len(o) for o in data.splits]
     usual = recipe(n[0], learn.dls.len, s.arch if self.arch is None else self.arch)['epochs']
-    epochs = 0 if s.ridge else max(s.epochs, len(learn.history))       # a second cycle has more than the settings say
+    epochs = 0 if s.ridge else max(s.epochs or 0, len(learn.history))       # a second cycle has more than the settings say
     known = published(data.name, arch) if data.classes and data.name and s.data is None else {}
     return dict(dataset=data.name, arch=arch, seed=s.seed, n_train=n[0], n_test=n[-1], parameters=count_parameters(learn.model),
                 epochs=epochs, recipe_epochs=usual, arch_args=s.arch_args, seconds=round(self.seconds, 1),

@@ -188,16 +188,16 @@ def last_loss(
 def _in_second_cycle(s, cbs):
     "Does a training resume in its second cycle?"
     files = [o.path for o in cbs if isinstance(o, Checkpoint) and o.resume and o.path.exists()]
-    return bool(s.second_cycle and files) and read_checkpoint(files[0])['n_epoch'] > s.epochs
+    return bool(s.second_cycle and files) and read_checkpoint(files[0])['n_epoch'] > (s.epochs or 0)
 
 @patch
 def _more_epochs(self:TrainingRun): # of a second cycle
-    learn, s = self.learner(), self.settings
+    learn, s, epochs = self.learner(), self.settings, self.settings.epochs or 0
     mixes = any(isinstance(o, MixHandler) for o in learn.cbs)      # the loss of mixed series stays high
     own_loss = self.learner_args.get('loss_func') is not None
-    stopped = len(learn.recorder.values) < s.epochs                # by a callback, which a second cycle would overrule
+    stopped = len(learn.recorder.values) < epochs                  # by a callback, which a second cycle would overrule
     if not s.second_cycle or own_loss or mixes or stopped or self.data.target.activation != 'softmax': return 0
-    return further_epochs(s.epochs, s.epochs*len(learn.dls.train), last_loss(learn), learn.dls.c)
+    return further_epochs(epochs, epochs*len(learn.dls.train), last_loss(learn), learn.dls.c)
 
 @patch
 def _fit(self:TrainingRun, cbs, validate):
@@ -208,7 +208,7 @@ def _fit(self:TrainingRun, cbs, validate):
         fit(learn, s.epochs, s.lr, _callbacks(s, cbs, validate), monitor)
         if not (more := self._more_epochs()): return
         rows = learn.history.values.tolist()
-    else: more = MORE_EPOCHS*s.epochs
+    else: more = MORE_EPOCHS*(s.epochs or 0)
     first = _FirstCycle(rows)
     fit(learn, more, s.lr, [*_callbacks(s, cbs, validate), first], monitor)
     learn.history = pd.concat([pd.DataFrame(first.earlier, columns=learn.history.columns), learn.history], ignore_index=True)
