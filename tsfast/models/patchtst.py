@@ -55,7 +55,7 @@ class PatchTST(_Patches):
         patch_len:int=16, # steps of a patch; at most those of the series
         stride:int=8, # steps from the start of a patch to that of the next
         padding_patch:bool=True, # repeat the last value `stride` times, which adds a patch
-        revin:bool|dict|None=None, # normalise each series by `RevIN`, and undo it; None: for forecasts in units of the series, without `y_range`
+        revin:bool|dict|None=None, # as in `TSModule.reset_head`; None: for forecasts in the units of the series, without `y_range`
         affine:bool=False, # weights in `RevIN`
         subtract_last:bool=False, # `RevIN` subtracts the last value instead of the mean
         activation:str='gelu', # activation in the encoder: 'gelu' or 'relu'
