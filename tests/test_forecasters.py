@@ -387,7 +387,8 @@ def test_patches_of_padding():
 def test_signature_of_patchtst():
     "Names, order and defaults of tsai 1.0.1, but for those that have no counterpart"
     theirs = dict(c_in=..., c_out=..., seq_len=..., pred_dim=None, n_layers=2, n_heads=8, d_model=512, d_ff=2048, dropout=.05,
-                  attn_dropout=0., patch_len=16, stride=8, padding_patch=True, revin=True, affine=False, individual=False, subtract_last=False,
+                  attn_dropout=0., patch_len=16,
+                  stride=8, padding_patch=True, revin=True, affine=False, individual=False, subtract_last=False,
                   decomposition=False, kernel_size=25, activation='gelu', norm='BatchNorm', pre_norm=False, res_attention=True,
                   store_attn=False)
     ours = {'pred_dim' if k == 'd' else k: p.default for k, p in inspect.signature(PatchTST).parameters.items() if p.kind != p.KEYWORD_ONLY}
