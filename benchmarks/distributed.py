@@ -10,6 +10,7 @@ of the processor's time of the slower process, which says how the work is shared
 import argparse, os, socket, sys
 
 from benchmarks.common import Worker, in_turns, median, ratio, write
+from benchmarks.training import config_of
 
 QUICK = ['--repeats', '2', '--n', '128', '--cases', 'FCN-32x1x50']
 CASES = {'InceptionTime-64x1x136': 1.6, 'ResNet-64x1x136': 1.6, 'FCN-64x1x136': None, 'InceptionTime-64x6x500': None}
@@ -53,9 +54,7 @@ def start(k, config):
 
 def run_case(case, a):
     "Rows of one process and of two"
-    arch, shape = case.split('-')
-    bs, channels, length = map(int, shape.split('x'))
-    config = dict(arch=arch, bs=bs, channels=channels, length=length, n=a.n)
+    config = config_of(case, a.n)
     groups = {str(k): start(k, config) for k in (1, 2)}
     res = in_turns([(g, [k]) for k, g in groups.items()], a.repeats)
     for g in groups.values():

@@ -3,6 +3,7 @@ from itertools import combinations
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 def normal(*shape): return np.random.default_rng(1).normal(size=shape).astype(np.float32)
@@ -33,3 +34,15 @@ def assert_features_agree(a, b, tol=1e-5, most=1e-3):
     assert a.shape == b.shape
     differs = ~np.isclose(a, b, atol=tol, rtol=tol)
     assert differs.mean() <= most, f'{differs.mean():.2%} of the features differ, by at most {np.abs(a - b).max()}'
+
+
+def sizes_of(f):
+    "Numbers of elements of all tensors that are made"
+    sizes = []
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            sizes.extend(o.numel() for o in (out if isinstance(out, (tuple, list)) else [out]) if isinstance(o, torch.Tensor))
+            return out
+    with Sizes(): f()
+    return sizes

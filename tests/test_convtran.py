@@ -3,12 +3,12 @@ import importlib.util, math
 import pytest
 import torch
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tsfast.models.attention import sincos_encoding
 from tsfast.models.convtran import ConvTran, by_distance
 from tsfast.models.tst import TST
 from tsfast.models.utils import count_parameters
+from helpers_models import sizes_of
 
 B, C, L, SMALL = 5, 3, 24, dict(d_model=8, n_heads=2, d_ff=12, dropout=0.)
 
@@ -93,14 +93,8 @@ def test_positions():
 
 def test_no_matrix_of_weights_for_each_series():
     "Nothing of the size of (B, n_heads, L, L) is made, forward or backward"
-    sizes = []
-    class Sizes(TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            out = func(*args, **(kwargs or {}))
-            sizes.extend(o.numel() for o in (out if isinstance(out, (tuple, list)) else [out]) if isinstance(o, torch.Tensor))
-            return out
     m, x = make(1, 2, 300, nf=4), series(16, 1, 300)
-    with Sizes(): m(x).sum().backward()
+    sizes = sizes_of(lambda: m(x).sum().backward())
     assert sizes and max(sizes) < 16*2*300*300/4
 
 

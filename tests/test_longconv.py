@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tsfast.models.omniscale import OmniScaleCNN, OmniScaleConv, prime_sizes
 from tsfast.models.s4d import S4D, DiagonalSSM, long_conv
 from tsfast.models.tcn import TCN, CausalConv1d
 from tsfast.models.utils import count_parameters
+from helpers_models import sizes_of
 
 B, C, L = 5, 3, 40
 S4D_SMALL, TCN_SMALL = dict(d_model=8, n_layers=2, d_state=8, dropout=0.), dict(layers=[6]*3, ks=3)
@@ -104,17 +104,6 @@ def test_derivatives_of_the_long_convolution():
     assert torch.autograd.gradcheck(long_conv, (u, k)) and torch.autograd.gradgradcheck(long_conv, (u, k))
     each = torch.func.vmap(torch.func.grad(lambda k, u: long_conv(u[None], k).square().sum()), (None, 0))(k.detach(), u.detach())
     for i, g in enumerate(each): torch.testing.assert_close(g, torch.autograd.grad(long_conv(u[i:i+1], k).square().sum(), k)[0])
-
-def sizes_of(f):
-    "Numbers of elements of all tensors that are made"
-    sizes = []
-    class Sizes(TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            out = func(*args, **(kwargs or {}))
-            sizes.extend(o.numel() for o in (out if isinstance(out, (tuple, list)) else [out]) if isinstance(o, torch.Tensor))
-            return out
-    with Sizes(): f()
-    return sizes
 
 def test_no_table_of_features_states_and_steps():
     "Forward and backward, no tensor has more than a few numbers for each feature and step, and what is kept grows with the length"

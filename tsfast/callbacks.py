@@ -17,7 +17,7 @@ from fastcore.foundation import L
 from torch.amp import GradScaler, autocast
 from .data.targets import as_targets
 from .models.scaling import padding_mask
-from .processes import Processes, share_state
+from .processes import Processes, processes_of, share_state
 
 # %% ../nbs/06_callbacks.ipynb #945b7b8e
 class _Plain:
@@ -43,7 +43,7 @@ def fit_features(
 ):
     "Fit a model with fixed features on the training split, unless it is; in the first of several processes, for all of them"
     if getattr(learn.model, 'fitted', True): return
-    together = getattr(learn, 'processes', Processes())
+    together = processes_of(learn)
     if not together.rank: learn.model.fit(training_batches(learn.dls))
     share_state(learn.model, together)
 

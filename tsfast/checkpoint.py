@@ -22,7 +22,7 @@ from fastcore.foundation import L
 from fastcore.xtras import join_path_file
 from . import __version__
 from .core import atomic_write, is_whole, rng_state, set_rng_state
-from .processes import Processes, launched_rank
+from .processes import launched_rank, processes_of
 from .learner import TSLearner
 from .learner.generators import named_callbacks, own_generators
 
@@ -275,7 +275,7 @@ def run_facts(
     if hasattr(ds, 'read') and len(ds):   # the first series only, since a set may be larger than memory
         facts['training data'] = zlib.crc32(b''.join(np.ascontiguousarray(o.cpu().numpy()).tobytes() for o in ds.read(ds.idxs[:64])))
     if getattr(learn.dls, 'keeps_padding', False): facts['padding'] = 'kept'
-    n = getattr(learn, 'processes', Processes()).world
+    n = processes_of(learn).world
     if n > 1: facts['processes'] = n    # each takes batches of this size
     for k, name in (('lr', 'learning rate'), ('wd', 'weight decay')): facts[name] = _rounded([as_plain(h.get(k)) for h in learn.opt.hypers])
     for name, cb in named_callbacks(learn.cbs.sorted('order')).items(): facts |= _callback_facts(name, cb, model)

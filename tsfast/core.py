@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['suggest', 'plain', 'pick_name', 'natural_order', 'is_whole', 'default_device', 'as_device', 'evaluating', 'rng_state',
            'set_rng_state', 'set_seed', 'seeded', 'local_seed', 'generator', 'optional_import', 'atomic_write',
-           'replace_folder']
+           'written_aside', 'replace_folder']
 
 # %% ../nbs/00_core.ipynb #ad8ff4cf
 import difflib, importlib, os, random, shutil, uuid
@@ -210,6 +210,19 @@ def atomic_write(
     except BaseException:
         with suppress(OSError): aside.unlink()
         raise
+
+@contextmanager
+def written_aside(
+    folder:Path, # final place; an older folder there is replaced
+): # an empty folder to write to, beside the final one
+    "Write a folder aside, and move it to its place at the end of the block. After an error all is as it was"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = folder.with_name(f'.{folder.name}.new-{uuid.uuid4().hex[:8]}')
+    try:
+        aside.mkdir()
+        yield aside
+        replace_folder(aside, folder)
+    finally: shutil.rmtree(aside, ignore_errors=True)
 
 def replace_folder(
     new:Path, # finished folder, on the same file system

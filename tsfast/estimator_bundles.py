@@ -6,25 +6,21 @@
 __all__ = ['forest_pipeline', 'write_forest', 'write_ensemble']
 
 # %% ../nbs/39a_estimator_bundles.ipynb #a10dc04b
-import hashlib, json, platform, re, shutil, uuid
+import hashlib, json, re
 from pathlib import Path
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
-import tsfast
 from .bundle import CONFIG, FORMAT, MEMBER, WEIGHTS
-from .core import atomic_write, replace_folder
+from .core import atomic_write, written_aside
 from .data.targets import TSClassification, TSRegression
-from .deploy import write_bundle
+from .deploy import bundle_versions, write_bundle
 from .ensemble_bundle import ENSEMBLE, ENSEMBLE_VERSION, own_digest, read_model
 from .models.pipeline import Pipeline
 from .models.scaling import FillNaN
 from .models.trees import QuantForest
 
 # %% ../nbs/39a_estimator_bundles.ipynb #048735ce
-def _versions():
-    return dict(tsfast=tsfast.__version__, torch=torch.__version__.split('+')[0], numpy=np.__version__, python=platform.python_version())
-
 def _series_section(est):
     res = dict(channels=int(est.n_channels_), length=int(est.length_))
     names = getattr(est, 'channel_names_', None)
@@ -47,7 +43,7 @@ def forest_pipeline(
     architecture = dict(name=type(model).__name__, arguments=model.init_args)
     cfg = dict(format=FORMAT, format_version=7, architecture=architecture, series=_series_section(est), target=target.to_config(),
                preprocessing=[f.to_config() for f in pipeline.preprocessing], activation=pipeline.activation, temperature=None,
-               training=dict(estimator=type(est).__name__), versions=_versions())
+               training=dict(estimator=type(est).__name__), versions=bundle_versions('numpy'))
     return cfg, pipeline
 
 def write_forest(
@@ -95,7 +91,7 @@ def _ensemble_config(est, folder):
     members = [dict(name=name, weight=est.weights_[name], temperature=temperatures.get(name), models=_write_models(name, models, m, folder))
                for m, (name, models) in enumerate(est.members_.items())]
     cfg = dict(format=ENSEMBLE, format_version=ENSEMBLE_VERSION, series=_series_section(est),
-               target=_target_of(est, est.target_shape_).to_config(), members=members, versions=_versions())
+               target=_target_of(est, est.target_shape_).to_config(), members=members, versions=bundle_versions('numpy'))
     return {**cfg, 'sha256': own_digest(cfg)}
 
 def write_ensemble(
@@ -106,13 +102,8 @@ def write_ensemble(
     check_is_fitted(est)
     folder = Path(path).expanduser().resolve()
     _check_place(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.with_name(f'.{folder.name}.new-{uuid.uuid4().hex[:8]}')
-    try:
-        aside.mkdir()
+    with written_aside(folder) as aside:
         text = json.dumps(_ensemble_config(est, aside), indent=2, ensure_ascii=False, allow_nan=False) + '\n'
         with atomic_write(aside/CONFIG) as f: f.write(text.encode())
         read_model(aside)
-        replace_folder(aside, folder)
-    finally: shutil.rmtree(aside, ignore_errors=True)
     return Path(path).expanduser()

@@ -17,7 +17,6 @@ from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import ClassifierMixin, RegressorMixin, clone
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
-from .core import plain
 from .data.targets import refuse_other_order
 from .ensemble_weights import find_temperature, mixture_weights, regression_weights
 from .estimator_bundles import write_ensemble
@@ -267,9 +266,7 @@ class TSEnsembleRegressor(RegressorMixin, TSEnsemble):
         return tags
 
     def _targets(self, y, n):
-        y = self._check_y(y, n, multi_output=True, y_numeric=True)
-        y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-        if y.dtype.kind not in 'biuf': raise ValueError(f"y has values such as {plain(y.flat[0])!r}. TSEnsembleRegressor takes numbers.")
+        y = self._check_numbers(y, n)
         self._true, self.target_shape_ = y, y.shape[1:]
         return y
 

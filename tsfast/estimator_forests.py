@@ -18,7 +18,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
-from .core import as_device, as_series, plain, suggest
+from .core import as_device, as_series, suggest
 from .data.targets import refuse_other_order
 from .estimator_bundles import write_forest
 from .estimator_checks import check_arguments, check_weights, seeds_from
@@ -187,9 +187,6 @@ class TSForestClassifier(ClassifierMixin, TSForest):
         return self.classes_[best]
 
 # %% ../nbs/39_estimator_forests.ipynb #4d071e31
-def _no_numbers(y): # the message
-    return f"y has values such as {plain(y.flat[0])!r}, and TSForestRegressor takes numbers. For labels there is TSForestClassifier."
-
 class TSForestRegressor(RegressorMixin, TSForest):
     "A forest that predicts one number for each series, or several. After `fit`: `forest_` (of scikit-learn), `n_channels_`, `length_`"
     trees = ExtraTreesRegressor
@@ -206,10 +203,7 @@ class TSForestRegressor(RegressorMixin, TSForest):
         tags.target_tags.multi_output = True
         return tags
 
-    def _targets(self, y, n):
-        y = self._check_y(y, n, multi_output=True, y_numeric=True)
-        if y.dtype.kind not in 'biuf': raise ValueError(_no_numbers(y))
-        return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    def _targets(self, y, n): return self._check_numbers(y, n)
 
     def _weights(self, y, w): return w
 

@@ -141,6 +141,17 @@ def _check_y(self:SeriesEstimator, y, n, **kwargs):
     try: return check_X_y(np.zeros((n, 1)), y, dtype=None, estimator=self, **kwargs)[1]
     except TypeError as e: raise ValueError(_unread_targets(e)) from None
 
+def _no_numbers(y, name) -> str: # the message
+    return (f"y has values such as {plain(y.flat[0])!r}, and {name} takes numbers. "
+            f"For labels there is {name.replace('Regressor', 'Classifier')}.")
+
+@patch
+def _check_numbers(self:SeriesEstimator, y, n):
+    "Numbers to predict, (n,) or (n, k)"
+    y = self._check_y(y, n, multi_output=True, y_numeric=True)
+    if y.dtype.kind not in 'biuf': raise ValueError(_no_numbers(y, type(self).__name__))
+    return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+
 def _not_ordered(y) -> str: # the message
     "Labels that cannot be compared with each other"
     return (f"y has labels that cannot be ordered, of the types {sorted({type(o).__name__ for o in y})}. "

@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from ..callbacks import SampleWeights, fit_features, training_batches
 from ..core import suggest
 from ..models.ridge import fit_ridge_head
-from ..processes import Processes, share_state
+from ..processes import Processes, processes_of, share_state
 
 # %% ../../nbs/learner/04_ridge.ipynb #610afb87
 @patch
@@ -38,7 +38,7 @@ def solve_head(
 ) -> dict: # what was found, which is also left in `learn.ridge`
     "Solve the linear head of a learner in closed form on the training split, without evaluating it"
     refuse_unknown(kwargs, learn.fit_ridge)
-    together = getattr(learn, 'processes', Processes())
+    together = processes_of(learn)
     processes = together if len(learn.dls.train_ds) >= 2*together.world else Processes()    # each process needs series
     batches, n_classes, w = head_data(learn, processes)
     sol = fit_ridge_head(learn.model, batches, n_classes, alphas, sample_weight=w, processes=processes, **kwargs)
@@ -71,7 +71,7 @@ def keep_solution(
     "Leave the numbers of a solution in `learn.ridge`, its leave-one-out errors in `learn.loo_errors`, and take the optimiser away"
     learn.loo_errors = sol.errors.cpu()     # (n, k), in the order of the training split; of several processes maybe this one's alone
     found = dict(alpha=sol.alpha, loo_loss=sol.loss, n_series=sol.n, n_features=len(sol.mean))
-    learn.ridge = getattr(learn, 'processes', Processes()).first(found)
+    learn.ridge = processes_of(learn).first(found)
     learn.opt = None   # what an optimiser remembers belongs to the old head
     return learn.ridge
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
-from ..core import replace_folder
 from ..data.targets import TSClassification
 from ..estimator_ensembles import TSEnsembleClassifier, TSEnsembleRegressor
 from ..interpret.predictions import draw_confusion
@@ -51,20 +50,22 @@ class EnsembleRun:
         cls = TSEnsembleClassifier if data.classes else TSEnsembleRegressor
         missing = 'mean' if lacks_values(data.X) else None
         self.estimator = cls(self.preset, missing=missing, device=self.settings.device, random_state=self.settings.seed)
-        names, y = data.channels, np.asarray(data.y)
+        y = np.asarray(data.y)
         # a label that the training split lacks is an error now, and not after the training
         if data.classes: TSClassification().setup(y[data.train]).encode(y[data.splits[-1]])
-        X = data.X[data.train]
-        if names: X = {k: X[:, i] for i, k in enumerate(names)}
-        self.estimator.fit(X, y[data.train])
+        self.estimator.fit(self._series(data.train), y[data.train])
         self.seconds += time.monotonic() - start
         return self
+
+    def _series(self, rows):
+        "Some series, by the names of their channels where they have names"
+        X = self.data.X[rows]
+        return {k: X[:, i] for i, k in enumerate(self.data.channels)} if self.data.channels else X
 
     def predict(self) -> Predictions:
         "Predict the last split"
         est, rows = self.estimator, self.data.splits[-1]
-        X, y = self.data.X[rows], np.asarray(self.data.y)[rows]
-        if self.data.channels: X = {k: X[:, i] for i, k in enumerate(self.data.channels)}
+        X, y = self._series(rows), np.asarray(self.data.y)[rows]
         if not self.data.classes:
             p = est.predict(X)
             y, out = y.astype(float), torch.as_tensor(p)
@@ -93,8 +94,7 @@ class EnsembleRun:
         clear(folder)
         settings = {**msgspec.to_builtins(self.settings), 'preset': self.preset}
         write_json(folder/'args.json', dict(settings=settings, versions=versions(), threads=torch.get_num_threads()))
-        self.estimator.save_bundle(folder/'.model')
-        replace_folder(folder/'.model', folder/'model')
+        self.estimator.save_bundle(folder/'model')
         self.estimator.weight_table().to_csv(folder/'weights.csv')
         self._draw(p, folder)
         write_json(folder/'results.json', results)

@@ -132,7 +132,8 @@ def draw_scatter(
 
 # %% ../../nbs/training/03_report.ipynb #edd39b88
 RESULTS = {'model': "the trained model as a bundle, for Predictor", 'learner.pkl': "the trained learner, for load_learner",
-           'metrics.csv': "losses and metrics of each epoch", 'weights.csv': "weights of the members of an ensemble", 'losses.png': "the same, drawn",
+           'metrics.csv': "losses and metrics of each epoch",
+           'weights.csv': "weights of the members of an ensemble", 'losses.png': "the same, drawn",
            'confusion_matrix.png': "true and predicted classes", 'scatter.png': "true and predicted values",
            'series.png': "series with true and predicted targets", 'args.json': "settings and versions",
            'report.html': "all of this on one page, for a browser",
