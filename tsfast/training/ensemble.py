@@ -14,7 +14,7 @@ import torch
 from ..data.targets import TSClassification
 from ..estimator_ensembles import TSEnsembleClassifier, TSEnsembleRegressor
 from ..interpret.predictions import draw_confusion
-from ..report.record import versions
+from ..report.record import processor, versions
 from ..settings import RunSettings
 from .data import RunData, lacks_values
 from .files import run_data
@@ -82,6 +82,7 @@ class EnsembleRun:
         est, known = self.estimator, published(data.name, '') if data.classes and data.name and s.data is None else {}
         return dict(dataset=data.name, arch='Ensemble', preset=self.preset, seed=s.seed, n_train=n[0], n_test=n[-1], epochs=0,
                     weights=est.weights_, temperatures=est.temperatures_, seconds=round(self.seconds, 1),
+                    processor=processor(), threads=torch.get_num_threads(),
                     test=figures_of(p, data.classes), published=known, finished=time.strftime('%Y-%m-%dT%H:%M:%S%z'))
 
     def save(self,
