@@ -19,7 +19,7 @@ from tsfast.inference import Predictor
 from tsfast.learner import ts_learner
 from tsfast.recipe import recipe
 from tsfast.settings import DEFAULTS, KINDS, checked
-from tsfast.training import (RunData, RunSettings, TrainingRun, batch_transforms, filled, run_key, run_many, run_once, settings_from,
+from tsfast.training import (RunData, RunSettings, TrainingRun, batch_transforms, filled, run_key, run_many, run_once, run_states, settings_from,
                              settings_json)
 
 TINY = dict(arch='FCN', arch_args=dict(layers=[4, 4, 4]), epochs=2, bs=16, lr=1e-2, device='cpu')
@@ -240,7 +240,8 @@ def test_run_many(tmp_path):
     (record,) = (tmp_path/'failed').iterdir()
     record = json.loads(record.read_text())
     assert settings_from(record['settings']) == runs[1] and 'Traceback' in record['traceback'] and record['error'] == bad['error']
-    assert {o.name for o in tmp_path.iterdir()} == {a['key'], b['key'], 'failed'}
+    assert {o.name for o in tmp_path.iterdir()} == {a['key'], b['key'], 'failed', 'done', 'running'}
+    assert not list((tmp_path/'running').iterdir()) and run_states(runs, tmp_path).state.tolist() == ['done', 'failed', 'done']
     here = run_once(ITALY, tmp_path/'here')
     assert here['key'] == a['key'] and here['results']['test'] == a['results']['test']
     x, z = (load_file(o/a['key']/'model'/'model.safetensors') for o in (tmp_path, tmp_path/'here'))
@@ -267,4 +268,4 @@ def test_interrupted_pool(repo, tmp_path):
         out, err = p.communicate()
     finally: timer.cancel()
     assert 'KeyboardInterrupt' in err and p.returncode
-    assert [o.name for o in (tmp_path/'o').iterdir()] == [run_key(ITALY)]
+    assert {o.name for o in (tmp_path/'o').iterdir()} == {run_key(ITALY), 'done', 'running'} and not list((tmp_path/'o'/'running').iterdir())

@@ -93,10 +93,10 @@ def _taken(out, names):
     if taken: return f"{out} holds a {taken[0]}, which would be replaced. Choose another --out, or add --overwrite."
 
 def _is_whole(run):
-    "Are all settings there? Older versions have no `patience`, `data` and `standardize_targets`"
+    "Are all settings there? Older versions lack some"
     from tsfast.settings import DEFAULTS
     if not isinstance(run, dict) or not isinstance(run.get('settings'), dict): return False
-    return {*DEFAULTS} - {'patience', 'data', 'standardize_targets'} <= {*run['settings']}
+    return {*DEFAULTS} - {'patience', 'data', 'standardize_targets', 'preset', 'fold', 'folds'} <= {*run['settings']}
 
 def check_out(
     out:Path, # folder of the run

@@ -17,7 +17,7 @@ import tsfast
 from ..core import atomic_write
 from ..report.page import count, decimal, figure, figures, folded, framed, listed, number, page, section, shaded, shown, table
 from ..report.pictures import COLOURS, picture
-from .comparison import Comparison
+from .compare import Comparison
 from .pictures import drawable
 
 # %% ../../nbs/sweeps/08_page.ipynb #950847f1

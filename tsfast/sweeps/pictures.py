@@ -11,7 +11,7 @@ import pandas as pd
 from fastcore.basics import patch
 from ..report.page import shown
 from ..report.pictures import PLAIN, new_figure, scatter_figure
-from .comparison import Comparison
+from .compare import Comparison
 from .ranking import least_p, mean_ranks
 
 # %% ../../nbs/sweeps/07_pictures.ipynb #3b7d1201

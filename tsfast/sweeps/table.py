@@ -17,7 +17,7 @@ from ..training.files import data_name
 from ..training.report import read_json
 
 # %% ../../nbs/sweeps/04_table.ipynb #0c9925e9
-_NOT_THE_MODEL = ('dsid', 'data', 'arch', 'arch_args', 'seed', 'fold', 'ridge', 'path', 'device', 'second_cycle')
+_NOT_THE_MODEL = ('dsid', 'data', 'arch', 'arch_args', 'preset', 'seed', 'folds', 'fold', 'ridge', 'path', 'device', 'second_cycle')
 _OF_STEPS = ('epochs', 'lr', 'bs', 'wd', 'schedule', 'label_smoothing', 'patience')     # a head in closed form needs none of them
 
 def _usual(settings, arch, n_train):
@@ -32,6 +32,7 @@ def chosen(
     classes:bool=True, # False: the targets are numbers
 ) -> dict: # name → value
     "The settings of a run that are neither the default nor the recipe's, and the arguments of its architecture"
+    if settings.get('preset'): return {}     # of an ensemble no other setting counts
     s = {k: v for k, v in settings.items() if k not in _NOT_THE_MODEL and v is not None and v != DEFAULTS.get(k)}
     if settings.get('ridge'): s = {k: v for k, v in s.items() if k not in _OF_STEPS}
     for k, v in _usual(settings, arch, n_train).items():
@@ -80,6 +81,10 @@ def _named(settings, dataset=None):
     path = (settings.get('data') or {}).get('path')
     return data_name(path) if path else '?'
 
+def _arch_of(settings, arch):
+    "The architecture, or the preset of an ensemble"
+    return f"ensemble {settings['preset']}" if settings.get('preset') else arch
+
 def _file_of(settings):
     path = (settings.get('data') or {}).get('path')
     return path if path is None or isinstance(path, str) else ' '.join(path)
@@ -97,14 +102,13 @@ def _row(folder):
     "A run as a row, with its settings"
     results, args = _read(folder)
     settings = {'arch_args': results.get('arch_args'), 'seed': results.get('seed'), **(args.get('settings') or {})}
-    arch, ridge = results.get('arch') or settings.get('arch') or '?', bool(settings.get('ridge'))
+    arch, ridge = _arch_of(settings, results.get('arch') or settings.get('arch') or '?'), bool(settings.get('ridge'))
     files = {k: v for k, v in (settings.get('data') or {}).items() if k not in ('path', 'labels', 'test', 'test_y', 'digest') and v is not None}
-    row = dict(key=folder.name, dataset=_named(settings, results.get('dataset')), arch=arch, ridge=ridge, seed=settings.get('seed'))
-    if 'fold' in settings: row['fold'] = settings['fold']
+    row = dict(key=folder.name, dataset=_named(settings, results.get('dataset')), arch=arch, ridge=ridge, seed=settings.get('seed'), fold=settings.get('fold'))
     row |= {k: float(v) for k, v in results['test'].items() if isinstance(v, (int, float))}
     row |= {k: results.get(k) for k in ('seconds', 'parameters', 'epochs', 'n_train', 'n_test', 'processor', 'finished')}
     row |= dict(threads=results.get('threads', args.get('threads')), **{k: (args.get('versions') or {}).get(k) for k in ('tsfast', 'torch', 'python')})
-    return {**row, 'file': _file_of(settings), '_files': files,
+    return {**row, 'folds': settings.get('folds'), 'file': _file_of(settings), '_files': files,
             '_settings': chosen(settings, arch, results.get('n_train'), 'accuracy' in results['test'])}
 
 def _with_models(df):
@@ -112,7 +116,7 @@ def _with_models(df):
     archs = df.arch + np.where(df.ridge, ' + ridge', '')
     names = model_names(archs, df.pop('_settings'), df.dataset, df.pop('_files'))
     df.insert(list(df.columns).index('dataset') + 1, 'model', names)
-    for k in ('seed', 'fold', 'parameters', 'epochs', 'n_train', 'n_test', 'threads'):
+    for k in ('seed', 'fold', 'folds', 'parameters', 'epochs', 'n_train', 'n_test', 'threads'):
         if k in df and pd.api.types.is_numeric_dtype(df[k]): df[k] = df[k].astype('Int64')
     return df
 
@@ -122,6 +126,13 @@ def _same_name(df):
         if files.nunique() < 2: continue
         for i, f in files.items(): df.loc[i, 'dataset'] = f'{Path(f).parent.name}/{name}'
     return df
+
+def _in_folds(df):
+    "A data set whose runs are in folds, and others in its own split, stands there twice: what is tested differs"
+    for name, folds in df.groupby('dataset').folds:
+        if folds.nunique(dropna=False) < 2: continue
+        for i, n in folds.dropna().items(): df.loc[i, 'dataset'] = f'{name}, {n:.0f} folds'
+    return df.drop(columns=[k for k in ('fold', 'folds') if df[k].isna().all()])
 
 # %% ../../nbs/sweeps/04_table.ipynb #cfad557a
 def _no_folder(folder) -> str: # the message
@@ -135,6 +146,8 @@ def _no_runs(folder, left_out) -> str: # the message
     if failed: said.append(f'{failed} that failed: see {folder/"failed"}')
     return f"{folder} holds no finished run{': ' if said else ''}{', and '.join(said)}. Expected folders with a results.json, as `run_many` writes them."
 
+_NO_RUNS = ('running', 'done', 'failed', 'logs', 'data')     # folders of a sweep beside its runs
+
 def runs_table(
     folder, # of many runs
 ) -> pd.DataFrame: # a row for each finished run; `attrs['left_out']`: name of a folder → why it is no run
@@ -145,11 +158,11 @@ def runs_table(
     folder, rows, left_out = Path(folder).expanduser(), [], {}
     if not folder.is_dir(): raise FileNotFoundError(_no_folder(folder))
     for o in sorted(folder.iterdir()):
-        if not o.is_dir() or o.name == 'failed': continue
+        if not o.is_dir() or o.name in _NO_RUNS: continue
         try: rows.append(_row(o))
         except NotARun as e: left_out[o.name] = str(e)
     if not rows: raise ValueError(_no_runs(folder, left_out))
-    df = _with_models(_same_name(pd.DataFrame(rows)))
+    df = _with_models(_in_folds(_same_name(pd.DataFrame(rows))))
     df.attrs['left_out'] = left_out
     return df
 
@@ -162,7 +175,7 @@ def failures_table(
         try: o = read_json(f) or {}
         except ValueError: continue         # being written
         s = o.get('settings') or {}
-        arch = (s.get('arch') or DEFAULTS['arch']) + ' + ridge'*bool(s.get('ridge'))
+        arch = _arch_of(s, s.get('arch') or DEFAULTS['arch']) + ' + ridge'*bool(s.get('ridge'))
         rows.append(dict(dataset=_named(s), arch=arch, seed=s.get('seed'), fold=s.get('fold'), error=(str(o.get('error') or '').splitlines() or ['?'])[0]))
     return pd.DataFrame(rows, columns=['dataset', 'arch', 'seed', 'fold', 'error'])
 
@@ -201,7 +214,7 @@ def _of_archs(df):
     return _with_models(df.assign(_settings=settings, _files=[{}]*len(df)))
 
 # %% ../../nbs/sweeps/04_table.ipynb #e91c6b4e
-_NO_METRICS = {'seed', 'fold', 'ridge', 'seconds', 'parameters', 'epochs', 'recipe_epochs', 'n_train', 'n_test', 'length', 'threads', 'bs', 'lr', 'wd',
+_NO_METRICS = {'seed', 'fold', 'folds', 'ridge', 'seconds', 'parameters', 'epochs', 'recipe_epochs', 'n_train', 'n_test', 'length', 'threads', 'bs', 'lr', 'wd',
                'label_smoothing', 'patience', 'valid_size', 'alpha', 'published', 'fit_s', 'predict_s'}
 
 def metrics_of(

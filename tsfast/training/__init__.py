@@ -6,7 +6,8 @@
 __all__ = ['FileSettings', 'RunSettings', 'filled', 'settings_from', 'settings_json', 'RunData', 'archive_data',
            'batch_transform', 'batch_transforms', 'data_name', 'file_data', 'file_digest', 'run_data', 'find_set',
            'hold_out', 'with_by_var', 'SCHEDULES', 'BestWeights', 'NoValidation', 'Predictions', 'TrainingRun',
-           'RESULTS', 'RUN_FILES', 'clear', 'published', 'read_json', 'write_json', 'run_key', 'run_many', 'run_once']
+           'RESULTS', 'RUN_FILES', 'clear', 'published', 'read_json', 'write_json', 'run_key', 'run_many', 'run_once',
+           'run_recorded', 'run_states']
 
 # %% ../../nbs/11_training.ipynb #5ca46510
 from ..settings import FileSettings, RunSettings, filled, settings_from, settings_json
@@ -14,9 +15,10 @@ from .data import RunData, archive_data, batch_transform, batch_transforms, find
 from .files import data_name, file_data, file_digest, run_data
 from .run import SCHEDULES, BestWeights, NoValidation, Predictions, TrainingRun
 from .report import RESULTS, RUN_FILES, clear, published, read_json, write_json
-from .many import run_key, run_many, run_once
+from .once import run_key, run_once, run_recorded, run_states
+from .many import run_many
 
 _all_ = ['FileSettings', 'RunSettings', 'filled', 'settings_from', 'settings_json', 'RunData', 'archive_data', 'batch_transform',
          'batch_transforms', 'data_name', 'file_data', 'file_digest', 'run_data', 'find_set', 'hold_out', 'with_by_var', 'SCHEDULES', 'BestWeights', 'NoValidation', 'Predictions', 'TrainingRun',
          'RESULTS', 'RUN_FILES', 'clear', 'published', 'read_json', 'write_json',
-         'run_key', 'run_many', 'run_once']
+         'run_key', 'run_many', 'run_once', 'run_recorded', 'run_states']

@@ -18,7 +18,7 @@ from ..report.record import processor, versions
 from ..settings import RunSettings
 from .data import RunData, lacks_values
 from .files import run_data
-from .report import clear, draw_scatter, figures_of, published, write_json
+from .report import clear, draw_scatter, figures_of, fold_of, published_for, write_json
 from .run import Predictions
 
 # %% ../../nbs/training/05_ensemble.ipynb #952fd116
@@ -29,9 +29,9 @@ class EnsembleRun:
     "An ensemble on a data set or on files: fit, evaluation, files"
     def __init__(self,
         settings:RunSettings, # what names the data, the seed and the device; the rest belongs to networks
-        preset:str='fast', # name of a preset
+        preset:str|None=None, # name of a preset; None: that of the settings, or 'fast'
         data:RunData|None=None, # what to train on; None: what is named in the settings
-    ): self.settings, self.preset, self._data, self.seconds = settings, preset, data, 0.
+    ): self.settings, self.preset, self._data, self.seconds = settings, preset or settings.preset or 'fast', data, 0.
 
     @property
     def data(self) -> RunData:
@@ -79,8 +79,8 @@ class EnsembleRun:
     ) -> dict: # plain data, for `results.json`
         "The results: test figures, and what they depend on"
         p, s, data, n = p or self.predict(), self.settings, self.data, [len(o) for o in self.data.splits]
-        est, known = self.estimator, published(data.name, '') if data.classes and data.name and s.data is None else {}
-        return dict(dataset=data.name, arch='Ensemble', preset=self.preset, seed=s.seed, n_train=n[0], n_test=n[-1], epochs=0,
+        est, known = self.estimator, published_for(s, data)
+        return dict(dataset=data.name, arch='Ensemble', preset=self.preset, seed=s.seed, **fold_of(s), n_train=n[0], n_test=n[-1], epochs=0,
                     weights=est.weights_, temperatures=est.temperatures_, seconds=round(self.seconds, 1),
                     processor=processor(), threads=torch.get_num_threads(),
                     test=figures_of(p, data.classes), published=known, finished=time.strftime('%Y-%m-%dT%H:%M:%S%z'))

@@ -19,7 +19,7 @@ from ..data.sources import ShardedSource
 from ..data.stored import split_name, stored_kind
 from ..data.targets import TSClassification, TSRegression
 from ..settings import FileSettings, RunSettings
-from .data import RunData, archive_data, in_time, parts_of
+from .data import RunData, archive_data, in_folds, in_time, parts_of
 
 # %% ../../nbs/training/01a_files.ipynb #99aaa3ed
 TEST_SIZE = .2     # share of the groups for the test split, where there is no file of it
@@ -193,8 +193,9 @@ def _in_both(both, s):
 def run_data(
     settings:RunSettings, # with files, or with the name of a data set
 ) -> RunData:
-    "The data that the settings name"
-    return archive_data(settings) if settings.data is None else file_data(settings)
+    "The data that the settings name, split as they say"
+    s, data = settings, archive_data(settings) if settings.data is None else file_data(settings)
+    return data if s.folds is None else in_folds(data, s.folds, s.fold, s.seed)
 
 def file_data(
     settings:RunSettings, # with files
