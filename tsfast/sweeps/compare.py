@@ -50,7 +50,7 @@ class Comparison:
     def __init__(self,
         runs:pd.DataFrame, # a row for each run: `dataset`, `model`, figures, and where known `seed`, `fold`, `seconds`
         metric:str|None=None, # name of the figure; None: accuracy, or RMSE where there is none
-        models=None, # names of the models to compare, or of architectures; None: all
+        models=None, # names of the models to compare, or of architectures; None: all, but those with few data sets have no ranks
         *,
         name:str='', # of the folder or file, for titles
         failures:pd.DataFrame|None=None, # of `failures_table`
@@ -62,7 +62,7 @@ class Comparison:
         self.metric = _default_metric(found) if metric is None else pick_name(metric, found, 'figure')
         self.name, self.alpha, self.left_out, self.metrics = name, alpha, left_out or {}, found
         self.failures = failures if failures is not None else pd.DataFrame(columns=['dataset', 'arch', 'seed', 'error'])
-        self.all_runs = runs
+        self.all_runs, self.named = runs, models is not None
         self.runs = self._counted(runs, models)
         self.higher, self.relative = higher_is_better(self.metric), in_units(self.metric) and bool((self.runs[self.metric] > 0).all())
 
@@ -76,6 +76,14 @@ class Comparison:
         latest = latest.drop_duplicates(same, keep='last').sort_index() if 'seed' in runs or 'fold' in runs else runs
         self.repeated = len(runs) - len(latest)
         return latest.reset_index(drop=True)
+
+def _with_most(wide):
+    "Models so that models × common data sets are as many as can be, at least two; models with few data sets are left out first"
+    have = wide.notna().sum().sort_values(ascending=False, kind='stable')
+    sizes = [(k, len(wide[have.index[:k]].dropna())) for k in range(1, len(have) + 1)]
+    several = [(k, n) for k, n in sizes if k > 1 and n]
+    k = max(several or sizes[-1:], key=lambda o: (o[0]*o[1], o[0]))[0]
+    return list(have.index[:k])
 
 def _picked(runs, models):
     "Names of models; an architecture stands for all of its models"
@@ -119,16 +127,26 @@ def _wide(self:Comparison, values):
 @patch(as_prop=True)
 def scores(self:Comparison) -> pd.DataFrame: # data sets × models, the best first; NaN where there is no run
     "Means over seeds and folds"
-    if not hasattr(self, '_scores'):
-        wide = self._wide(self._cells(self.metric).mean())
-        order = mean_ranks(wide.dropna(), self.higher).index if len(wide.dropna()) else wide.mean().sort_values(ascending=not self.higher).index
-        self._scores = wide[list(order)]
+    if not hasattr(self, '_scores'): self._scores, self._compared = self._ordered(self._wide(self._cells(self.metric).mean()))
     return self._scores
+
+@patch
+def _ordered(self:Comparison, wide):
+    "The scores with the best models first, and the models that are compared"
+    names = list(wide) if self.named else _with_most(wide)
+    ranks = mean_ranks(wide[names].dropna(), self.higher)
+    rest = wide.drop(columns=names).notna().sum().sort_values(ascending=False, kind='stable').index
+    return wide[[*ranks.index, *rest]], list(ranks.index)
+
+@patch(as_prop=True)
+def compared(self:Comparison) -> list: # of names, the best first
+    "The models that have ranks: those that were named, or those that share many data sets"
+    return self._compared if hasattr(self, '_scores') else list(self.scores)[:len(self._compared)]
 
 @patch(as_prop=True)
 def common(self:Comparison) -> pd.DataFrame: # data sets × models
-    "Scores on the data sets that all models have"
-    return self.scores.dropna()
+    "Scores on the data sets that all compared models have"
+    return self.scores[self.compared].dropna()
 
 @patch
 def mean_scores(self:Comparison) -> pd.Series: # model → number
@@ -140,8 +158,8 @@ def mean_scores(self:Comparison) -> pd.Series: # model → number
 @patch
 def ranks(self:Comparison) -> pd.DataFrame: # a row for each model, the best first
     "Mean rank, mean score and mean seconds of training over the data sets that all models have, and how many data sets and runs each has"
-    df = pd.DataFrame(dict(rank=mean_ranks(self.common, self.higher), mean=self.mean_scores()), index=self.models)
-    df['seconds'] = self._wide(self._cells('seconds').mean()).loc[self.common.index].mean() if 'seconds' in self.runs else np.nan
+    df = pd.DataFrame(dict(rank=mean_ranks(self.common, self.higher), mean=self.mean_scores())).reindex(self.models)
+    df['seconds'] = self._wide(self._cells('seconds').mean()).loc[self.common.index].mean().reindex(self.compared) if 'seconds' in self.runs else np.nan
     df['datasets'], df['runs'] = self.scores.notna().sum(), self.runs.groupby('model').size()
     return df.rename_axis('model')
 
@@ -191,14 +209,15 @@ def missing(self:Comparison) -> pd.DataFrame: # `model`, `dataset`, `seed` and `
 
 @patch
 def _said_of_sets(self:Comparison):
-    "Which data sets are compared, and which models stand in the way of more"
-    have, n, models = self.scores.notna().sum(), len(self.common), len(self.models)
-    if n == len(self.scores): return []
-    lacks = have[have < have.max()].sort_values()
-    few = [f'{m} ({k})' for m, k in lacks.items()]
-    said = f"All {models} models have {n} of {_count(len(self.scores), 'data set')}; ranks, means and tests are of these." if n else \
-        f"No data set has all {models} models, so there are no ranks, means and tests."
-    return [said + (f" Fewer than the most have: {_some(few)}. Leave models out to compare the others on more data sets." if few else '')]
+    "Which data sets are compared, and which models are not"
+    have, n, k = self.scores.notna().sum(), len(self.common), len(self.compared)
+    if not n: return [f"No data set has all {k} models, so there are no ranks, means and tests. Name models that share data sets."]
+    if n == len(self.scores) and k == len(self.models): return []
+    said = f"Ranks, means and tests are of the {_count(n, 'data set')} that {'all ' if k == len(self.models) else ''}{_count(k, 'model')} share."
+    rest = have[self.models[k:]]
+    if len(rest): return [f"{said} Without ranks, since they have fewer: {_some([f'{m} ({o})' for m, o in rest.items()], 20)}. Name models to compare others."]
+    fewest = have[have == have.min()]
+    return [f"{said} The fewest have: {_some([f'{m} ({o})' for m, o in fewest.items()])}."]
 
 @patch
 def _said_of_runs(self:Comparison):
@@ -218,7 +237,7 @@ def notes(self:Comparison) -> list: # of sentences
     "What could not be computed, and what to keep in mind"
     notes = self._said_of_sets()
     if len(self.models) == 1: notes.append(f"There is one model, {self.models[0]}: there is nothing to compare it with.")
-    elif len(self.common): notes.append(said_of_tests(len(self.common), len(self.models), self.alpha))
+    elif len(self.common): notes.append(said_of_tests(len(self.common), len(self.compared), self.alpha))
     notes += self._said_of_runs()
     if self.relative: notes.append(f"{self.metric} is in the units of each data set: its mean is that of the ratio to the smallest one, and 1 is the best.")
     if len(self.failures): notes.append(f"{_count(len(self.failures), 'run')} failed.")

@@ -12,7 +12,7 @@ from itertools import combinations
 from pathlib import Path
 import pandas as pd
 from fastcore.basics import patch
-from fastcore.xml import FT, Div, P
+from fastcore.xml import Div, P, Td
 import tsfast
 from ..core import atomic_write
 from ..report.page import count, decimal, figure, figures, folded, framed, listed, number, page, section, shaded, shown, table
@@ -32,7 +32,7 @@ def _sure(c):
     "How many pairs the tests tell apart"
     t = c.tests()
     if not len(t) or t.p.isna().any(): return ''
-    return f' The tests tell {int(t.differs.sum())} of {count(len(t), "pair")} apart.'
+    return f' The tests tell {int(t.differs.sum()) or "none"} of {count(len(t), "pair")} apart.'
 
 def summary(
     c:Comparison, # to describe
@@ -41,7 +41,7 @@ def summary(
     r, n, best = c.ranks(), len(c.common), c.models[0]
     made = f"{count(len(c.runs), 'run')} of {count(len(c.models), 'model')} on {count(len(c.scores), 'data set')}."
     if not n: return f"{made} No data set has all models, so no model is called the best."
-    said = f"{c.show_mean()} {r['mean'].iloc[0]:.4f}"
+    said = f"{c.show_mean()} of {r['mean'].iloc[0]:.4f}"
     if len(c.models) == 1: return f"{made} {shown(best)} has a {said}."
     return f"{made} {shown(best)} has the best mean rank, {r['rank'].iloc[0]:.2f} over {count(n, 'data set')}, and a {said}.{_sure(c)}"
 
@@ -50,17 +50,29 @@ def answer_section(
 ) -> list: # parts of the section
     "Ranks, means and times as a table, and time against the figure as a picture"
     r, f = c.ranks(), _digits(c)
-    direction = 'higher is better' if c.higher else 'lower is better'
-    seconds = lambda v: '' if v != v else number(float(v), 3)
-    rows = [(m, '' if o['rank'] != o['rank'] else decimal(o['rank'], 2), f(o['mean']), _right(seconds(o.seconds)), int(o.datasets), int(o.runs)) for m, o in r.iterrows()]
-    caption = f"Models by mean rank. {c.show_mean()}: {direction}; ranks, means and seconds of training over {count(len(c.common), 'data set')}"
-    answer = Div(table(caption, ['model', 'rank', c.show_mean(), 'seconds', 'data sets', 'runs'], rows))
-    if not len(c.times()): return [answer]
-    label = f'{c.show_mean()} and mean seconds of training of {count(len(c.times()), "model")}; the numbers are in the table'
-    shows = figure(picture(c.plot_time(_PAGE), label, 'time'), f"{c.show_mean()} against the mean seconds of training of a run, on a logarithmic scale")
-    return [figures(answer, shows)]
+    ranked, n = r.loc[c.compared] if len(c.common) else r[:0], count(len(c.common), 'data set')
+    rows = [(m, decimal(o['rank'], 2), f(o['mean']), _seconds(o.seconds), int(o.datasets), int(o.runs)) for m, o in ranked.iterrows()]
+    caption = f"Mean rank, {c.show_mean()} ({'higher' if c.higher else 'lower'} is better) and mean seconds of training, over {n}"
+    parts = [table(caption, ['model', 'rank', c.show_mean(), 'seconds', 'data sets', 'runs'], rows)] if rows else []
+    if len(c.times()):
+        label = f'{c.show_mean()} and mean seconds of training of {count(len(c.times()), "model")}; the numbers are in the table'
+        parts.append(figure(picture(c.plot_time(_PAGE), label, 'time'), f"{_upper(c.show_mean())} against the mean seconds of training of a run, on a logarithmic scale"))
+    beside = Div(*parts, cls='grid', style='grid-template-columns:repeat(auto-fit,minmax(min(100%,27rem),1fr))')
+    rest = r.drop(index=ranked.index)
+    return [beside, _without_ranks(c, rest)] if len(rest) else [beside]
 
-def _right(text): return FT('td', (text,), dict(cls='n'))
+def _without_ranks(c, r):
+    "Models with few data sets, by their own means"
+    own = c.scores.mean() if not c.relative else pd.Series(float('nan'), index=c.models)
+    rows = [(m, _digits(c)(own[m]), int(o.datasets), int(o.runs)) for m, o in r.iterrows()]
+    what = 'Models without ranks. Their means are of their own data sets, and cannot be compared with each other'
+    return folded(f"{count(len(r), 'model')} without ranks", table(what, ['model', f'{c.metric}, own data sets', 'data sets', 'runs'], rows))
+
+def _upper(text): return text[:1].upper() + text[1:]
+
+def _seconds(v): return '' if v != v else _right(number(float(v), 3))
+
+def _right(text): return Td(text, cls='n')
 
 # %% ../../nbs/sweeps/08_page.ipynb #6a229244
 def _wide(svg): return Div(Div(svg, style='min-width:34rem'), cls='scroll', role='region', aria_label='Mean ranks', tabindex='0')
@@ -92,14 +104,16 @@ def datasets_section(
 ) -> list: # parts of the section
     "Means and standard deviations of each data set and model"
     text, best = c.table(3 if not c.relative else 4), c.scores.max(axis=1) if c.higher else c.scores.min(axis=1)
-    cell = lambda d, m: '' if not text.loc[d, m] else shaded(text.loc[d, m], .5) if c.scores.loc[d, m] == best[d] else _right(text.loc[d, m])
+    several = c.scores.notna().sum(axis=1) > 1
+    shade = lambda d, m: several[d] and c.scores.loc[d, m] == best[d]
+    cell = lambda d, m: '' if not text.loc[d, m] else shaded(text.loc[d, m], .5) if shade(d, m) else _right(text.loc[d, m])
     rows = [(d, *(cell(d, m) for m in c.models)) for d in list(text.index)[:most]]
-    what = f"Mean ± standard deviation (number of runs) of {c.metric}; the best model of each data set is shaded{_of_all(text, most)}"
+    what = f"Mean ± standard deviation (number of runs) of {c.metric}; the best of several models is shaded{_of_all(text, most)}"
     return [folded(f"{count(len(text), 'data set')} and {count(len(c.models), 'model')}", table(what, ['data set', *c.models], rows))]
 
 def _pairs_to_draw(c, pair, most=6):
     if pair is not None: return [tuple(pair)]
-    pairs = list(combinations(c.models[:most], 2))
+    pairs = list(combinations((c.compared if len(c.common) else c.models)[:most], 2))
     return [o for o in pairs if len(c.scores[list(o)].dropna()) > 1]
 
 def _of_pair(c, i, a, b):
@@ -121,7 +135,7 @@ def pairs_section(
     where = 'above' if c.higher else 'below'
     shows = figures(*(_of_pair(c, i, a, b) for i, (a, b) in enumerate(pairs)))
     lead = f"A point is a data set. It lies {where} the line where the model on the vertical axis is better."
-    return [lead, shows if pair is not None or len(pairs) < 2 else folded(f"{count(len(pairs), 'pair')} among the {min(len(c.models), 6)} best models", shows)]
+    return [lead, shows if pair is not None or len(pairs) < 2 else folded(f"{count(len(pairs), 'pair')} among the {min(len(c.compared), 6)} best models", shows)]
 
 # %% ../../nbs/sweeps/08_page.ipynb #43d78be5
 def published_section(
@@ -130,7 +144,7 @@ def published_section(
     "Accuracies beside those that were published"
     t = c.published()
     if not len(t): return []
-    sign = lambda v: _right(f'{v:+.4f}')
+    sign = lambda v: _right(f'{v:+.4f}' if abs(v) >= 5e-5 else '0.0000')
     rows = [(o.model, o.method, o.datasets, decimal(o.measured, 4), decimal(o.published, 4), sign(o.difference), sign(o.median), f'{o.better} / {o.same} / {o.worse}')
             for o in t.itertuples()]
     head = ['model', 'published as', 'data sets', 'measured', 'published', 'difference', 'median', 'better / same / worse']

@@ -73,7 +73,7 @@ def plot_critical_difference(self:Comparison,
     colours=PLAIN, # of a page or of a file
 ): # matplotlib figure
     "Draw mean ranks, and bars that join models that no test tells apart"
-    if not len(self.common) or len(self.models) < 2: raise ValueError(_no_ranks(self))
+    if not len(self.common) or len(self.compared) < 2: raise ValueError(_no_ranks(self))
     return rank_figure(mean_ranks(self.common, self.higher), self.groups(), self.rank_title() if title is None else title, colours)
 
 def _no_ranks(c) -> str: # the message
