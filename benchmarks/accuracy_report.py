@@ -1,5 +1,5 @@
 """From rows of accuracies to what a page shows: a table beside the published figures, means over the sets that both have, and
-critical-difference diagrams.
+critical-difference diagrams, all of them by `tsfast.sweeps`. `tsfast report benchmarks/results/accuracy.csv` makes a page of its own.
 
     python -m benchmarks.accuracy --render      # writes results/accuracy.md, results/accuracy_*.svg and the rows of the ensembles
 
@@ -63,19 +63,19 @@ def published(): # datasets × methods, 0 to 1
 
 # ---- tables
 
+def compared_runs(rows): # of `measured`
+    "The runs as a `Comparison`, with all models"
+    from tsfast.sweeps.compare import Comparison
+    return Comparison(rows, 'accuracy')
+
 def table(models=None, datasets=None): # one row a set; '89.9 ± 0.5 (3)' is the mean, the standard deviation and the number of runs
     "Measured beside published, in percent"
     rows, pub = measured(), published()
     models = models or [m for m in PUBLISHED if m in set(rows.model)] + sorted(set(rows.model) - set(PUBLISHED))
     datasets = datasets or [d for d in GROUPS['univariate'] + GROUPS['multivariate'] if d in set(rows[rows.model.isin(models)].dataset)]
-    out = pd.DataFrame(index=pd.Index(datasets, name='data set'))
+    cells, out = compared_runs(rows).table(1, scale=100).reindex(datasets).fillna(''), pd.DataFrame(index=pd.Index(datasets, name='data set'))
     for m in models:
-        g = rows[rows.model == m].groupby('dataset').accuracy
-        mean, sd, n = g.mean()*100, g.std()*100, g.size()
-        def cell(d):
-            if d not in mean: return ''
-            return f'{mean[d]:.1f}' + (f' ± {sd[d]:.1f}' if n[d] > 1 else '') + (f' ({n[d]})' if '×' not in m else '')
-        out[m] = [cell(d) for d in datasets]
+        out[m] = cells[m].str.replace(r' \(1\)$', '', regex=True) if '×' in m else cells[m]    # an ensemble is one of its kind
         p = PUBLISHED.get(m)
         if p not in pub or f'published {NAMES[p]}' in out: continue
         known = lambda d: f'{pub[p][d]*100:.1f}' if d in pub.index and pd.notna(pub[p][d]) else ''
@@ -84,20 +84,12 @@ def table(models=None, datasets=None): # one row a set; '89.9 ± 0.5 (3)' is the
 
 def means(models=None): # one row a model
     "Means over the sets that were measured and published, and how the model compares there"
-    rows, pub, out = measured(), published(), []
-    for m in models or [m for m in PUBLISHED if m in set(rows.model)]:
-        mine, ref = rows[rows.model == m].groupby('dataset').accuracy.mean(), pub[PUBLISHED[m]].dropna()
-        both = mine.index.intersection(ref.index)
-        if not len(both): continue
-        d = (mine[both] - ref[both])*100
-        runs = rows[(rows.model == m) & rows.dataset.isin(both)].groupby('dataset').size()
-        out.append(dict(model=m, sets=len(both), runs=f'{runs.min()}–{runs.max()}' if runs.min() < runs.max() else f'{runs.min()}',
-                        measured=f'{mine[both].mean()*100:.2f}',
-                        published=f'{ref[both].mean()*100:.2f}', difference=f'{d.mean():+.2f}',
-                        **{'median difference': f'{d.median():+.2f}'},
-                        **{'better / same / worse': f'{(d > .05).sum()} / {(d.abs() <= .05).sum()} / {(d < -.05).sum()}'},
-                        **{'published as': NAMES[PUBLISHED[m]]}))
-    return pd.DataFrame(out)
+    c = compared_runs(measured())
+    methods = {m: PUBLISHED[m] for m in models or PUBLISHED if m in c.models}
+    return pd.DataFrame([dict(model=o.model, sets=o.datasets, runs=o.runs, measured=f'{o.measured*100:.2f}', published=f'{o.published*100:.2f}',
+                              difference=f'{o.difference*100:+.2f}', **{'median difference': f'{o.median*100:+.2f}'},
+                              **{'better / same / worse': f'{o.better} / {o.same} / {o.worse}'}, **{'published as': NAMES[o.method]})
+                         for o in c.published(methods).itertuples()])
 
 def missing(archs=('InceptionTime', 'HInceptionTime', 'LITE', 'XceptionTime', 'FCN', 'ResNet', 'LSTM_FCN', 'RNNAttentionPlus',
                    'LSTMAttentionPlus', 'GRUAttentionPlus', 'MiniRocket', 'HydraPlus', 'MultiRocketHydra',
@@ -118,53 +110,15 @@ def to_markdown(df, index=True):
 
 # ---- critical differences
 
-def cliques(scores_, alpha=0.05): # scores_: datasets × methods. (mean ranks, lowest first; groups of methods that no test tells apart)
-    "Ranks, and pairs by Wilcoxon's signed-rank test with Holm's correction (Demšar 2006; Benavoli et al. 2016)"
-    from itertools import combinations
-    from scipy.stats import rankdata, wilcoxon
-    ranks = pd.Series(rankdata(-scores_.to_numpy().round(6), axis=1).mean(0), index=scores_.columns).sort_values(kind='stable')
-    pairs = []
-    for a, b in combinations(ranks.index, 2):
-        d = (scores_[a] - scores_[b]).to_numpy()
-        pairs.append((wilcoxon(d, zero_method='pratt', method='approx').pvalue if np.any(np.abs(d) > 1e-9) else 1., a, b))
-    apart, still = set(), True
-    for i, (p, a, b) in enumerate(sorted(pairs)):
-        still = still and p <= alpha/(len(pairs) - i)
-        if still: apart |= {(a, b), (b, a)}
-    names, groups = list(ranks.index), []
-    for i in range(len(names)):
-        j = i
-        while j + 1 < len(names) and not any((names[k], names[j+1]) in apart for k in range(i, j + 1)): j += 1
-        if j > i and not any(g[0] <= i and j <= g[1] for g in groups): groups.append((i, j))
-    return ranks, [(names[i], names[j]) for i, j in groups]
-
-def cd_diagram(scores_, file=None, title=None, alpha=0.05):
+def cd_diagram(scores_, file): # scores_: datasets × methods
     "Mean ranks on a line; a bar joins methods that the tests do not tell apart"
     import matplotlib
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
-    ranks, groups = cliques(scores_, alpha)
-    k, half = len(ranks), (len(ranks) + 1)//2
-    with plt.rc_context({'svg.hashsalt': 'tsfast', 'svg.fonttype': 'none', 'font.size': 9}):
-        fig, ax = plt.subplots(figsize=(8, 0.9 + 0.24*half + 0.12*len(groups)))
-        low, high = 1, max(k, 2)
-        ax.set_xlim(low - 0.42*(high - low), high + 0.42*(high - low)); ax.axis('off')
-        ax.plot([low, high], [0, 0], 'k', lw=1)
-        for t in range(low, high + 1): ax.plot([t, t], [0, 0.12], 'k', lw=1); ax.text(t, 0.2, str(t), ha='center', va='bottom')
-        bars = 0.18*len(groups)
-        for i, (name, r) in enumerate(ranks.items()):
-            left = i < half
-            y = -0.35 - bars - 0.42*(i if left else k - 1 - i)
-            x = low - 0.04*(high - low) if left else high + 0.04*(high - low)
-            ax.plot([r, r, x], [0, y, y], color='0.35', lw=0.8)
-            ax.text(x, y, f'{name}  {r:.2f} ' if left else f' {r:.2f}  {name}', ha='right' if left else 'left', va='center')
-        for i, (a, b) in enumerate(groups): ax.plot([ranks[a] - 0.04, ranks[b] + 0.04], [-0.16 - 0.18*i]*2, color='C0', lw=3,
-                                                    solid_capstyle='round')
-        ax.set_ylim(top=0.75)
-        ax.set_title((title or '') + f' ({len(scores_)} data sets; lower is better; bars: no difference at {alpha:g})', fontsize=9)
-        if file is not None: fig.savefig(file, bbox_inches='tight', metadata={'Date': None} if str(file).endswith('svg') else None)
-        plt.close(fig)
-    return ranks, groups
+    from tsfast.sweeps.pictures import rank_figure
+    from tsfast.sweeps.ranking import groups, mean_ranks, pair_tests
+    ranks = mean_ranks(scores_)
+    title = f"Mean rank over {len(scores_)} data sets, the best at the left\nBars: no difference at 0.05, Wilcoxon's signed-rank test with Holm's correction"
+    with matplotlib.rc_context({'svg.hashsalt': 'tsfast', 'svg.fonttype': 'none'}):
+        rank_figure(ranks, groups(ranks, pair_tests(scores_)), title).savefig(file, metadata={'Date': None})
 
 def compared(models=None, references=('inception_x1_mean', 'inceptiontime', 'rocket', 'hive_cote2'), datasets=None): # datasets × methods
     "Mean accuracies of measured models and of published methods, on the sets that all of them have"
@@ -239,17 +193,9 @@ def search_by_fit():
                           'log loss': f'{g.loss.mean():+.2f} ± {g.loss.sem():.2f}',
                           'better, worse there': f'{(g.loss < 0).sum()}, {(g.loss > 0).sum()}'} for k, g in bands])
 
-def bars(s): # s: datasets × methods
-    "What the bars of a diagram mean, and what they cannot say"
-    from scipy.stats import wilcoxon
-    pairs, least = s.shape[1]*(s.shape[1] - 1)//2, wilcoxon(np.arange(1, len(s) + 1), zero_method='pratt', method='approx').pvalue
-    said = 'Bars join models that Wilcoxon\'s signed-rank test with Holm\'s correction does not tell apart at the level 0.05.'
-    if least <= .05/pairs: return said
-    return (f'{said} With {len(s)} data sets and {pairs} pairs it could tell none apart: even a model that is better on every set has '
-            f'p = {least:.2g}, and the first pair needs {.05/pairs:.2g}. Read the ranks as a description.')
-
 def render(out=RESULTS):
     "Write the table and the diagrams; the text of the page comes from the docs"
+    from tsfast.sweeps.ranking import said_of_tests
     write_ensembles()
     rows = measured()
     parts = [HEAD, '## Means over data sets', to_markdown(means(), index=False)]
@@ -258,9 +204,9 @@ def render(out=RESULTS):
                                         datasets=GROUPS['univariate']))
     for name, s in diagrams.items():
         if len(s) > 4 and s.shape[1] > 2:
-            cd_diagram(s, out/f'accuracy_{name}.svg', 'Mean rank')
+            cd_diagram(s, out/f'accuracy_{name}.svg')
             picture = f"![Mean ranks of tsfast's models and of published methods over {len(s)} data sets](accuracy_{name}.svg)"
-            parts += ['## Critical differences', picture, bars(s), f'Over: {", ".join(s.index)}.']
+            parts += ['## Critical differences', picture, said_of_tests(*s.shape), f'Over: {", ".join(s.index)}.']
     fixed = [m for m in uni if m.endswith('+ ridge') or m == 'TSForestClassifier']
     parts += ['## Every data set: networks', to_markdown(table([m for m in uni if m not in fixed])),
               '## Every data set: fixed features', to_markdown(table(fixed)), '## Architectures without a published figure here',

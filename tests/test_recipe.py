@@ -163,15 +163,3 @@ def test_report(bench):
         n = len(report.read_rows(tmp/'accuracy_ensembles.csv')); report.render(tmp)
         assert len(report.read_rows(tmp/'accuracy_ensembles.csv')) == n == 10   # nothing twice
     finally: report.read_rows.__defaults__ = monkey
-
-
-def test_critical_differences():
-    report = pytest.importorskip('benchmarks.accuracy_report')
-    rng = np.random.default_rng(0)
-    base = rng.uniform(0.6, 0.9, 30)
-    s = pd.DataFrame(dict(good=base + 0.08, twin=base + 0.08 + rng.normal(0, 1e-3, 30), same=base, bad=base - 0.2))
-    ranks, groups = report.cliques(s)
-    assert list(ranks.index[-2:]) == ['same', 'bad'] and ranks['bad'] == 4 and abs(ranks.sum() - 10) < 1e-9
-    assert groups == [tuple(ranks.index[:2])]                                    # only the twins are joined
-    ranks, groups = report.cliques(pd.DataFrame(dict(a=base, b=base, c=base)))
-    assert groups == [('a', 'c')] and (ranks == 2).all()

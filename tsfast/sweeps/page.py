@@ -75,7 +75,7 @@ def _seconds(v): return '' if v != v else _right(number(float(v), 3))
 def _right(text): return Td(text, cls='n')
 
 # %% ../../nbs/sweeps/08_page.ipynb #6a229244
-def _wide(svg): return Div(Div(svg, style='min-width:34rem'), cls='scroll', role='region', aria_label='Mean ranks', tabindex='0')
+def _wide(o): return Div(Div(o, style='min-width:34rem'), cls='scroll', role='region', aria_label='Mean ranks', tabindex='0')
 
 def _p(v): return '' if v != v else decimal(v, 4) if v >= 1e-4 else _right(f'{v:.1e}')
 
@@ -92,7 +92,8 @@ def tests_section(
     rows = [(o.first, o.second, o.better, o.same, o.worse, _digits(c)(o.difference), _p(o.p), _p(o.p_holm), 'yes' if o.differs else '') for o in t.head(most).itertuples()]
     what = f"Pairs of models, the one with the better rank first: data sets on which it is better, the same or worse{_of_all(t, most)}"
     names = ['model', 'and', 'better', 'same', 'worse', 'median ratio' if c.relative else 'median difference', 'p', 'p, corrected', 'differ']
-    return [_wide(picture(c.plot_critical_difference(colours=_PAGE), 'Mean ranks of the models, which are in the table above', 'ranks')), *tested, head,
+    drawn = picture(c.plot_critical_difference(colours=_PAGE), 'Mean ranks of the models, which are in the table above', 'ranks')
+    return [_wide(figure(drawn, 'Mean ranks')), *tested, head,
             folded(f"Wins, draws and losses of {count(len(t), 'pair')}, and their tests", table(what, names, rows))]
 
 def _of_all(rows, most): return f'. The first {most:,} of {len(rows):,}' if len(rows) > most else ''

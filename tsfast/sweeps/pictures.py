@@ -27,7 +27,7 @@ def _rank_axis(ax, low, high, margin, ink):
     ax.set_xlim(low - margin*(high - low), high + margin*(high - low))
     ax.axis('off')
     ax.plot([low, high], [0, 0], color=ink, lw=1)
-    for t in range(low, high + 1):
+    for t in range(low, high + 1, 1 + high//28):
         ax.plot([t, t], [0, .12], color=ink, lw=1)
         ax.text(t, .2, str(t), ha='center', va='bottom', color=ink, fontsize=9)
 
@@ -38,7 +38,8 @@ def _rank_names(ax, ranks, low, high, bars, ink, soft):
         left = i < half
         x, y = low - gap if left else high + gap, -.35 - bars - .42*(i if left else k - 1 - i)
         ax.plot([r, r, x], [0, y, y], color=soft, lw=.8)
-        ax.text(x, y, f'{drawable(name)}  {r:.2f} ' if left else f' {r:.2f}  {drawable(name)}', ha='right' if left else 'left', va='center', color=ink, fontsize=9)
+        ax.annotate(f'{drawable(name)}  {r:.2f}' if left else f'{r:.2f}  {drawable(name)}', (x, y), (-4 if left else 4, 0), textcoords='offset points',
+                    ha='right' if left else 'left', va='center', color=ink, fontsize=9)
 
 def rank_figure(
     ranks:pd.Series, # model → mean rank, the best first
@@ -49,7 +50,7 @@ def rank_figure(
     "The critical-difference diagram: mean ranks on a line, and bars that join models that no test tells apart"
     ink, soft, _, first, *_ = colours
     k, longest = len(ranks), max(len(drawable(o)) for o in ranks.index)
-    half, low, high, middle, side = (k + 1)//2, 1, max(k, 2), 3., .45 + .08*(longest + 6)
+    half, low, high, middle, side = (k + 1)//2, 1, max(k, 2), min(max(3., .22*k), 6.), .45 + .08*(longest + 6)
     fig, (ax,) = new_figure(middle + 2*side, 1.1 + .24*half + .12*len(bars), colours=colours)
     _rank_axis(ax, low, high, side/middle, ink)
     _rank_names(ax, ranks, low, high, .18*len(bars), ink, soft)

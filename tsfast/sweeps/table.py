@@ -62,11 +62,11 @@ def model_names(
     archs, settings, files = list(archs), list(settings), list(files)
     where = pd.Series(range(len(archs)), dtype=int)
     settings = [dict(o) for o in settings]
-    for rows in where.groupby(list(datasets)).groups.values():
+    for rows in where.groupby(pd.Series(list(datasets), dtype=object)).groups.values():
         for k in _differing([files[i] for i in rows]):
             for i in rows: settings[i][f'data.{k}'] = files[i].get(k)
     names = [''] * len(archs)
-    for arch, rows in where.groupby(archs).groups.items():
+    for arch, rows in where.groupby(pd.Series(archs, dtype=object)).groups.items():
         keys = _differing([settings[i] for i in rows])
         for i in rows: names[i] = ' '.join([arch, *(f'{k}={_short(settings[i][k])}' for k in keys if settings[i].get(k) is not None)])
     return names
