@@ -55,12 +55,6 @@ def test_p_values_are_scipys(n):
     np.testing.assert_allclose(t.p_holm, np.minimum(by_hand, 1))
 
 
-def test_holm_is_that_of_statsmodels():
-    multi = pytest.importorskip('statsmodels.stats.multitest')
-    p = rng.random(9)**3
-    np.testing.assert_allclose(holm(p), multi.multipletests(p, method='holm')[1])
-
-
 def test_tests_of_few_sets():
     assert least_p(6) < .05 < least_p(5) and least_p(0) == 1
     for n in range(6):
