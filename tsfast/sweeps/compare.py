@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from ..core import pick_name
 from ..data.external import published_accuracy
 from ..training.report import published_method
-from .ranking import friedman, groups, mean_ranks, pair_tests, said_of_tests
+from .ranking import friedman as friedman_p, groups as neighbours, mean_ranks, pair_tests, said_of_tests
 from .table import failures_table, metrics_of, rows_table, runs_table
 
 # %% ../../nbs/sweeps/06_compare.ipynb #beba872e
@@ -185,12 +185,12 @@ def tests(self:Comparison) -> pd.DataFrame: # a row for each pair of models, as 
 @patch
 def friedman(self:Comparison) -> float|None: # p-value; None where there are too few models or data sets
     "Friedman's test: are all models equally good?"
-    return friedman(self.common)
+    return friedman_p(self.common)
 
 @patch
 def groups(self:Comparison) -> list: # of pairs: the first and the last model
     "Neighbours in the order of ranks that no test tells apart"
-    return groups(mean_ranks(self.common, self.higher), self.tests()) if len(self.common) else []
+    return neighbours(mean_ranks(self.common, self.higher), self.tests()) if len(self.common) else []
 
 # %% ../../nbs/sweeps/06_compare.ipynb #34004c67
 @patch
