@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tsfast.data import archive
-from tsfast.data.external import (cache_dir, get_regression_data, get_UCR_data, list_UCR, published_accuracy, read_ts, read_tsv)
+from tsfast.data.external import (cache_dir, get_regression_data, get_UCR_data, list_UCR, published_accuracy, published_rmse, read_ts, read_tsv)
 
 BUNDLED = ['ACSF1', 'ArrowHead', 'BasicMotions', 'GunPoint', 'ItalyPowerDemand', 'JapaneseVowels', 'OSULeaf', 'UnitTest']
 
@@ -553,12 +553,19 @@ def test_real_fetch_goes_through_sktime(tmp_path, monkeypatch):
 
 def test_published():
     df = published_accuracy()
-    assert df.shape == (23, 16) and ((df.fillna(.5) >= 0) & (df.fillna(.5) <= 1)).all().all()
-    # the means that the sources' tables give for these sets
-    assert (df[['inception_x1_mean', 'inceptiontime', 'litetime', 'rocket']].mean()*100).round(1).tolist() == [91.5, 92.0, 91.9, 92.7]
-    means = df[['minirocket', 'hydra', 'multirocket_hydra', 'hive_cote2']].mean()*100
-    assert means.tolist() == pytest.approx([93.2, 92.5, 93.4, 93.7], abs=.06)
+    assert df.shape == (188, 31) and ((df.fillna(.5) >= 0) & (df.fillna(.5) <= 1)).all().all() and df.index.is_unique
+    # the means that the sources give for the 112 sets that all have
+    means = df.dropna(subset=['minirocket'])[['hive_cote2', 'multirocket_hydra', 'rdst', 'minirocket', 'hydra', 'quant']].mean()*100
+    assert means.tolist() == pytest.approx([87.64, 86.80, 86.31, 85.80, 85.35, 85.44], abs=.006)
+    assert published_accuracy('NATOPS', 'convtran') == .9444 and published_accuracy('natops', 'rdst') is None
+    many = published_accuracy(resamples=True)
+    assert len(many) == 142 and many.dropna()[['hive_cote2', 'multirocket_hydra', 'minirocket']].mean().round(4).tolist() == [.8914, .8840, .8744]
+    assert published_accuracy('ACSF1', 'quant', resamples=True) == .8103
+    with pytest.raises(KeyError, match='Did you mean'): published_accuracy(method='fcnn', resamples=True)
     assert published_accuracy('ecgfivedays')['inceptiontime'] == 1. and published_accuracy('Beef', 'inception_x1_sd') == .0447
     df.loc['Beef'] = 0 # the caller's copy
     assert published_accuracy('Beef', 'rocket') == .8333
     with pytest.raises(KeyError, match='minirocket'): published_accuracy('Beef', 'minirokcet')
+    errors = published_rmse()
+    assert errors.shape == (63, 23) and not (errors <= 0).any().any()
+    assert published_rmse('acousticcontaminationmadrid_nmv', 'inceptiontime') == 4.7351 and published_rmse('ECG200').empty

@@ -19,6 +19,7 @@ from .once import run_key, run_once, run_recorded, run_states
 from .many import run_many
 
 _all_ = ['FileSettings', 'RunSettings', 'filled', 'settings_from', 'settings_json', 'RunData', 'archive_data', 'batch_transform',
-         'batch_transforms', 'data_name', 'file_data', 'file_digest', 'run_data', 'find_set', 'hold_out', 'with_by_var', 'SCHEDULES', 'BestWeights', 'NoValidation', 'Predictions', 'TrainingRun',
+         'batch_transforms', 'data_name', 'file_data', 'file_digest', 'run_data', 'find_set',
+         'hold_out', 'with_by_var', 'SCHEDULES', 'BestWeights', 'NoValidation', 'Predictions', 'TrainingRun',
          'RESULTS', 'RUN_FILES', 'clear', 'published', 'read_json', 'write_json',
          'run_key', 'run_many', 'run_once', 'run_recorded', 'run_states']

@@ -64,7 +64,7 @@ def run_once(
     settings:RunSettings, # with the name of a data set, or with files
     folder, # the result goes to a folder in it that is called by the key
     quiet:bool=True, # show no epochs
-    report:bool=False, # write `report.html` too, where the run is not there yet; ensembles have none
+    report:bool=False, # write `report.html` and pictures too, where the run is not there yet; ensembles have no report
 ) -> dict: # 'status': 'done' or 'skipped'; 'key', and 'results'
     "Train a run and write its result, unless it is there"
     folder = Path(folder)
@@ -89,7 +89,7 @@ def _trained(settings, data, aside, quiet, report):
     with ExitStack() as silent:
         if quiet: silent.enter_context(learn.no_bar()), silent.enter_context(learn.no_logging())
         run.train()
-    return run.save(aside, report=report)
+    return run.save(aside, report=report, pictures=bool(report))
 
 # %% ../../nbs/training/06_once.ipynb #2225eba1
 def asked_name(
@@ -172,7 +172,9 @@ def run_states(
 
 def _state(s, folder):
     done, running, failed = (_read_whole(record_file(s, folder, o)) for o in ('done', 'running', 'failed'))
-    if running: return dict(state='stopped' if _is_gone(running['host'], running['process']) else 'running', seconds=round(time.time() - running['started'], 1))
+    if running:
+        state = 'stopped' if _is_gone(running['host'], running['process']) else 'running'
+        return dict(state=state, seconds=round(time.time() - running['started'], 1))
     if done and (Path(folder)/done['key']/'results.json').exists(): return dict(state='done', seconds=done['seconds'])
     if failed: return dict(state='failed', error=failed['error'].splitlines()[0])
     return dict(state='waiting')

@@ -236,6 +236,7 @@ def write_results(self:TrainingRun,
     folder:Path, # exists
     learner:bool=False, # write the learner too, as a pickle
     p:Predictions|None=None, # of `predict`; None: predict now
+    pictures:bool=True, # write pictures too
 ) -> dict: # what is in `results.json`
     "Write all files of the result but the report"
     learn, p = self.learner(), p or self.predict()
@@ -243,12 +244,18 @@ def write_results(self:TrainingRun,
     learn.history.to_csv(folder/'metrics.csv')
     learn.save_bundle(folder/'model')
     if learner: learn.export(folder/'learner.pkl')
+    if pictures: self._draw(p, folder)
+    write_json(folder/'results.json', results)
+    return results
+
+@patch
+def _draw(self:TrainingRun, p, folder):
+    "The pictures of a result"
+    learn = self.learner()
     if len(learn.history) > 1: _save_figure(learn.plot_metrics().flat[0].figure, folder/'losses.png')
     if self.data.target.activation == 'softmax': _save_figure(self.show_confusion(p), folder/'confusion_matrix.png')
     elif not self.data.classes: _save_figure(draw_scatter(p.true, p.pred), folder/'scatter.png')
     _save_figure(self.show_test(p), folder/'series.png')
-    write_json(folder/'results.json', results)
-    return results
 
 def _move(file, to):
     if file.is_dir(): replace_folder(file, to)
@@ -260,6 +267,7 @@ def save(self:TrainingRun,
     folder, # where the results go; made if need be
     learner:bool=False, # write the learner too, as a pickle
     report:bool|dict=True, # write `report.html` too; a dict: with these arguments of `report`
+    pictures:bool=True, # write pictures too
 ) -> dict: # what is in `results.json`
     """Write the results aside, and move them into place, `results.json` last.
 
@@ -269,7 +277,7 @@ def save(self:TrainingRun,
     if not (folder/'args.json').exists(): write_json(folder/'args.json', self.describe())
     with tempfile.TemporaryDirectory(dir=folder, prefix='.writing-') as name:
         tmp = Path(name).resolve()
-        results = self.write_results(tmp, learner, p)
+        results = self.write_results(tmp, learner, p, pictures)
         for o in sorted(tmp.iterdir(), key=lambda o: o.name == 'results.json'): _move(o, folder/o.name)
     for name in ('checkpoint.pt', 'report.html'): (folder/name).unlink(missing_ok=True)    # a report that is there is of an older run
     if report is False: return results
