@@ -23,7 +23,8 @@ from .estimator_input import SeriesEstimator
 from .learner import TSLearner
 from .models.feature_model import FeatureModel
 from .settings import RunSettings
-from .training import RunData, TrainingRun, batch_transforms
+from .training.data import RunData, batch_transforms
+from .training.run import TrainingRun
 
 # %% ../nbs/35_estimator_base.ipynb #822ff849
 class NestedArguments:

@@ -15,7 +15,7 @@ from .data.panels import panel_to_array
 from .data.targets import TSClassification, TSRegression
 from .estimator_base import NestedArguments, TSNet
 from .estimator_forests import TSForestClassifier, TSForestRegressor
-from .training import BestWeights, NoValidation
+from .training.run import BestWeights, NoValidation
 
 _all_ = ['panel_to_array', 'BestWeights', 'NoValidation', 'NestedArguments', 'TSNet', 'TSForestClassifier', 'TSForestRegressor']
 

@@ -20,7 +20,7 @@ def shard_of(
 ) -> tuple: # (i, n)
     "Which part of a whole is asked for"
     try: i, n = map(int, shard.split('/')) if isinstance(shard, str) else shard
-    except ValueError: i = n = None
+    except ValueError: i = n = 0
     if not is_whole(n) or not is_whole(i) or i > n:
         raise ValueError(f"shard is {shard!r}. Expected i/n, part i of n, such as 1/4 and up to 4/4.")
     return i, n

@@ -56,7 +56,7 @@ def sweep_from(
         if k not in known: raise ValueError(f"A sweep has no {k!r}.{suggest(k, known)} It has: {', '.join(known)}.")
     for k in ('data', 'models'):
         if k not in o: raise ValueError(f"The sweep names no {k}. Expected a list, such as {k} = [{_EXAMPLE[k]}].")
-    one = dict(data=(str, dict), models=(str, dict), seeds=int)      # a single one needs no list
+    one:dict = dict(data=(str, dict), models=(str, dict), seeds=int)      # a single one needs no list
     try: s = msgspec.convert({k: [v] if k in one and isinstance(v, one[k]) else v for k, v in o.items()}, SweepSettings)
     except msgspec.ValidationError as e: raise ValueError(f"The sweep has a value of another kind: {e}.") from None
     data = [_placed(d, folder) if isinstance(d, dict) else _absolute(d, folder) if _is_path(d, folder) else d for d in s.data]
@@ -135,5 +135,6 @@ def sweep_runs(
     for data, model, seed, fold in itertools.product(_data(s, s.settings.get('path')), [*_models(s)], s.seeds, folds):
         run = settings_from({**model, **data, 'seed': seed, **fold})
         text = msgspec.json.encode(run, order='deterministic')
-        if text not in seen: seen.add(text), res.append(run)      # a model that the grid does not concern is there once
+        if text not in seen: res.append(run)      # a model that the grid does not concern is there once
+        seen.add(text)
     return res

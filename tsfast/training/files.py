@@ -195,7 +195,7 @@ def run_data(
 ) -> RunData:
     "The data that the settings name, split as they say"
     s, data = settings, archive_data(settings) if settings.data is None else file_data(settings)
-    return data if s.folds is None else in_folds(data, s.folds, s.fold, s.seed)
+    return data if s.folds is None or s.fold is None else in_folds(data, s.folds, s.fold, s.seed)
 
 def file_data(
     settings:RunSettings, # with files

@@ -179,6 +179,14 @@ def _state(s, folder):
     if failed: return dict(state='failed', error=failed['error'].splitlines()[0])
     return dict(state='waiting')
 
-def shown_data(s): return s.dsid or data_name(s.data.path)
+def shown_data(
+    s:RunSettings, # of a run
+) -> str:
+    "What its data is called in lists"
+    return s.dsid or data_name(s.data.path)
 
-def shown_model(s): return s.arch + ' + ridge'*s.ridge if s.preset is None else f'ensemble {s.preset}'
+def shown_model(
+    s:RunSettings, # of a run
+) -> str:
+    "What its model is called in lists"
+    return s.arch + ' + ridge'*s.ridge if s.preset is None else f'ensemble {s.preset}'

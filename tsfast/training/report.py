@@ -71,8 +71,8 @@ def published_for(
     arch:str='', # name of an architecture
 ) -> dict: # of `published`; empty for numbers, files and folds
     "The published figures that a run may be compared with: those of the same data in the same split"
-    comparable = data.classes and data.name and settings.data is None and settings.folds is None
-    return published(data.name, arch) if comparable else {}
+    comparable = data.classes and settings.data is None and settings.folds is None
+    return published(data.name, arch) if data.name and comparable else {}
 
 # %% ../../nbs/training/03_report.ipynb #908f66af
 def figures_of(
