@@ -183,7 +183,7 @@ def shown_data(
     s:RunSettings, # of a run
 ) -> str:
     "What its data is called in lists"
-    return s.dsid or data_name(s.data.path)
+    return s.dsid or (data_name(s.data.path) if s.data is not None else 'data')
 
 def shown_model(
     s:RunSettings, # of a run
