@@ -210,6 +210,29 @@ def main(folder, rank):
     search(ITALY, rates, 4, storage=folder/'x.journal')
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore')
+def test_asha_on_ray_tune(tmp_path):
+    "As the tutorial has it: a training run is the function of Tune, and a callback reports its epochs"
+    ray = pytest.importorskip('ray')
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+    class ReportToTune(Callback):
+        order = 100
+        def after_epoch(self): tune.report(dict(valid_loss=self.recorder.values[-1][1]))
+    settings = msgspec.structs.asdict(msgspec.structs.replace(ITALY, epochs=4))
+    def train(config): TrainingRun(RunSettings(**{**settings, **config})).train([ReportToTune()])
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        tuner = tune.Tuner(train, param_space=dict(lr=tune.grid_search([1e-1, 1e-2, 1e-4])),
+                           run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
+                           tune_config=tune.TuneConfig(metric='valid_loss', mode='min', scheduler=ASHAScheduler(max_t=4, grace_period=1, reduction_factor=2)))
+        results = tuner.fit()
+    finally: ray.shutdown()
+    epochs = [o.metrics['training_iteration'] for o in results]
+    assert not results.num_errors and len(epochs) == 3 and max(epochs) == 4 and min(epochs) < 4
+
+
 # ---- mistakes
 
 @pytest.mark.parametrize('changes, words', [
@@ -224,7 +247,7 @@ def test_mistakes_in_the_space(changes, words):
 
 @pytest.mark.parametrize('given, words', [
     (dict(valid_size=0.), 'valid_size is 0'), (dict(seed=None), 'seed is None'), (dict(metric='acuracy'), "Did you mean 'accuracy'"),
-    (dict(metric='rmse', metrics=[rmse]), "direction is not given"), (dict(n_trials=0), 'n_trials is 0'), (dict(dls=1), 'dls is given'),
+    (dict(metric='rmse', metrics=[rmse]), "direction is not given"), (dict(metric='mse', direction='minimize'), "metric is 'mse'"), (dict(n_trials=0), 'n_trials is 0'), (dict(dls=1), 'dls is given'),
     (dict(storage='x.db'), "storage is 'x.db'. Expected a file that ends in .log or .journal")], ids=str)
 def test_mistakes(given, words):
     s = msgspec.structs.replace(TINY, **{k: v for k, v in given.items() if k in ('valid_size', 'seed')})

@@ -91,7 +91,9 @@ def search(
     base = TrainingRun(settings, data, **kwargs)
     names = _scores_of(base)
     given, metric = metric is not None, metric or _usual_metric(base, names)
-    direction = direction or _direction(metric, names)
+    if metric not in names: raise ValueError(_no_metric(metric, names))
+    direction = direction or _DIRECTIONS.get(metric)
+    if direction is None: raise ValueError(f"direction is not given. Expected 'minimize' or 'maximize' for the metric {metric!r}.")
     if sampler is None: sampler = optuna.samplers.TPESampler(seed=settings.seed if storage is None else None)   # processes differ
     study = optuna.create_study(storage=_storage(storage), study_name=study_name or (storage and (base.data.name or 'search')),
                                 sampler=sampler, pruner=pruner, direction=direction, load_if_exists=True)
@@ -114,10 +116,8 @@ def _usual_metric(run, names):
     "The loss; but scores of a ridge classifier are no probabilities, and have no useful loss"
     return names[1] if run.settings.ridge and run.data.classes and len(names) > 1 else 'valid_loss'
 
-def _direction(metric, names):
-    if metric not in names: raise ValueError(f"metric is {metric!r}.{suggest(metric, names)} Expected one of {', '.join(names)}.")
-    if metric in _DIRECTIONS: return _DIRECTIONS[metric]
-    raise ValueError(f"direction is not given. Expected 'minimize' or 'maximize' for the metric {metric!r}.")
+def _no_metric(metric, names) -> str: # the message
+    return f"metric is {metric!r}.{suggest(metric, names)} Expected one of {', '.join(names)}."
 
 # %% ../nbs/12_search.ipynb #5ea4c412
 def _check_validation(settings, data, kwargs):
@@ -181,7 +181,7 @@ class _Objective:
         try: scores = self.train(run, pruning, trial.number)
         except _optuna().TrialPruned: raise
         except Exception as e:
-            trial.set_user_attr('error', f'{type(e).__name__}: {e}')
+            trial.set_user_attr('error', f'{type(e).__name__}: {e}'[:2000])
             raise _TrialFailed(str(e)) from e
         finally: trial.set_user_attr('epochs', pruning.reported), trial.set_user_attr('seconds', round(time.monotonic() - start, 2))
         trial.set_user_attr('scores', scores)
