@@ -148,6 +148,15 @@ def test_verdicts(two, how):
     assert n == m == {'stop': 4, 'late': 5, 'early': 10}.get(how, n)
     same_state(a, b)
 
+def test_pruned_trials(two):
+    "The first process has the trial; all see the same error, and the learners train on"
+    pytest.importorskip('optuna')
+    a, b = both(two, 'pruning')
+    assert a['said'][::2] == b['said'][::2]     # the learner of fastai is only as if it trained in both
+    for o in (a, b): assert len(o['said']) == 3 and all('after 2 epochs' in k for k in o['said'])
+    assert a['reported'] == [2, 2, 2]
+    same_state(a['state'], b['state'])
+
 def test_files(two, alone):
     "The first process writes, both read; the search for a learning rate leaves nothing behind"
     a, b = both(two, 'files')

@@ -2,6 +2,7 @@
 
 A launcher's variables say which process it is. Called without them, the functions are the one process that the two are compared with"""
 import faulthandler, os, sys, time, warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import nn
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.progress import CSVLogger
 from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau, SaveModelCallback
-from fastai.learner import Metric
+from fastai.learner import Learner, Metric
 from fastai.metrics import F1Score, accuracy
 from sklearn.metrics import mean_absolute_error
 
@@ -187,6 +188,32 @@ def verdicts():
         res[k] = len(seen.rows), state(learn)
     return res
 
+def pruning():
+    "Trials of a search, which the first process has: the error ends a training, a training and its block, and one of a learner of fastai"
+    import optuna
+    from tsfast.search import PruneTrial
+    class Second(optuna.pruners.BasePruner):
+        def prune(self, study, trial): return len(trial.intermediate_values) == 2
+    study, said = None if rank else optuna.create_study(pruner=Second()), []
+    def fit(learn):
+        try: learn.fit(4, cbs=PruneTrial(None if rank else study.ask()))
+        except optuna.TrialPruned as e: said.append(str(e)); raise
+    def expect(f):
+        try: f()
+        except optuna.TrialPruned: pass
+    def through_the_block(learn):
+        with learn.distrib_ctx(): fit(learn)
+    learn = learner(arch=Plain)
+    with learn.distrib_ctx():
+        expect(lambda: fit(learn))
+        learn.fit(1)
+        fastais = Learner(learner().dls, Plain(2, 3), nn.CrossEntropyLoss())
+        fastais.distributed_trainer = 'as if fastai had connected the processes'
+        with fastais.no_bar(), fastais.no_logging(): expect(lambda: fit(fastais))
+    expect(lambda: through_the_block(learner(arch=Plain)))
+    with learn.distrib_ctx(): learn.fit(1)
+    return dict(said=said, state=state(learn), reported=None if rank else [len(o.intermediate_values) for o in study.trials])
+
 def files(folder):
     "What the first process writes, and all read"
     learn, folder = learner(), Path(folder)
@@ -256,6 +283,7 @@ def main(folder, *more):
     keep('resuming', resuming, folder)
     keep('wide', wide)
     keep('differing_data', differing_data)
+    if find_spec('optuna'): keep('pruning', pruning)
     for how, timeout in (('raises', 60), ('waits', 3), ('ends', 60)):
         next_port()
         keep(how, raised, how, timeout)

@@ -115,14 +115,23 @@ class TrainingRun:
             self._data, self._held_out = hold_out(self._data, self.settings.valid_size, self.settings.seed), True
         return self._data
 
+    def with_settings(self,
+        settings:RunSettings, # of the new run; what says which data to take is not looked at
+    ) -> 'TrainingRun':
+        "Another run on the same data, with the same series held out. Callbacks, losses, transforms and a model that is built are copied"
+        self.data   # holds series out
+        res = copy.copy(self)
+        res.settings, res._dls, res._learner, res.seconds, res.added_fill = settings, None, None, 0., False
+        res.learner_args, res.tfms = copy.deepcopy(self.learner_args), copy.deepcopy(self.tfms)
+        if isinstance(self.arch, nn.Module): res.arch = copy.deepcopy(self.arch)
+        return res
+
     def with_seed(self,
         seed:int, # of the new run
     ) -> 'TrainingRun':
-        "Another run on the same data and loaders. Callbacks, losses and a model that is built are copied"
-        res = copy.copy(self)
-        res.settings, res._learner, res.seconds = msgspec.structs.replace(self.settings, seed=seed), None, 0.
-        res.learner_args = copy.deepcopy(self.learner_args)
-        if isinstance(self.arch, nn.Module): res.arch = copy.deepcopy(self.arch)
+        "Another run on the same data and loaders"
+        res = self.with_settings(msgspec.structs.replace(self.settings, seed=seed))
+        res._dls, res.added_fill = self._dls, self.added_fill
         return res
 
 # %% ../../nbs/training/02_run.ipynb #e74a63ef
