@@ -156,7 +156,7 @@ class Predictor(_Batches, WindowPredictions, ColumnPredictions):
 
         A dict with a column of series, such as a batch of Ray Data, gives a dict: see `predict_columns`"""
         if self.is_batch(X): return self.predict_columns(X, bs, **side)
-        return self.pipeline.finish(self._batches(X, bs, side, Pipeline.outputs))
+        return self.window_outputs(X, bs, side)
 
     def predict_proba(self, X, bs:int|None=None, **side) -> np.ndarray: # (n, classes), or (n, *shape, classes); in the order of `classes`
         "Probabilities of the classes"
@@ -178,7 +178,8 @@ class Predictor(_Batches, WindowPredictions, ColumnPredictions):
         "The features of each series before the head of the network"
         return self._batches(X, bs, side, Pipeline.features).numpy()
 
-    def window_outputs(self, X, bs, inputs): return self(X, bs, **inputs)
+    # no call of `self` in here: Ray wraps `__call__` so that one in it would wait for itself
+    def window_outputs(self, X, bs, inputs): return self.pipeline.finish(self._batches(X, bs, inputs, Pipeline.outputs))
 
     def __repr__(self): return f"Predictor({_says(self)})"
 
