@@ -85,7 +85,7 @@ def prediction_columns(
     p, # `Predictor`
     out:Tensor, # (n, …): what it gives
 ) -> dict: # name of a column -> its values: an array with n rows, or a list of lists of labels
-    "The columns of `tsfast predict`: prediction, and p(class) where a series has one probability for each class; several numbers by their names"
+    "The columns of `tsfast predict`: prediction, and p(class) where a series has a probability of each class; several numbers by name"
     if p.target.activation == 'identity':
         if p.target.names: return outcome(p.target, out)
         numbers = out.numpy().reshape(len(out), int(np.prod(out.shape[1:])))
@@ -100,8 +100,8 @@ def series_of_columns(
 ): # array (n, C, L), or a list of (C, L) of different lengths
     "Series in the rows of one or several columns"
     rows = [_numbers(v, k) for k, v in columns.items()]
-    if len(rows) == 1: return _by_channels(rows[0], n_channels or 1, next(iter(columns)))
-    if all(isinstance(v, np.ndarray) and v.ndim == 1 for v in rows): return _by_channels(np.stack(rows, 1), n_channels or 1, 'the columns')
+    if len(rows) == 1: return _by_channels(rows[0], n_channels or 1, f'column {next(iter(columns))!r}')
+    if all(isinstance(v, np.ndarray) and v.ndim == 1 for v in rows): return _by_channels(np.stack(rows, 1), n_channels or 1, 'several columns')
     try: X = [np.stack(o) for o in zip(*rows, strict=True)]
     except ValueError: raise ValueError(_uneven(columns)) from None
     return np.stack(X) if len({x.shape for x in X}) == 1 else X
@@ -118,9 +118,9 @@ def _numbers(v, name):
 def _cell(o, i, name):
     "The value in a row; lists may hold lists, and None is a missing value"
     if o is None: raise ValueError(f"Column {name!r} has no series in row {i}. Expected a list of numbers in each row.")
-    o = np.asarray(o) if not isinstance(o, (list, tuple)) or not any(isinstance(v, (list, tuple, np.ndarray)) for v in o) else o
     try:
-        if not isinstance(o, np.ndarray) or o.dtype == object and any(np.ndim(v) for v in np.atleast_1d(o)): return np.stack([_cell(v, i, name) for v in o])
+        if np.iterable(o) and any(isinstance(v, (list, tuple, np.ndarray)) for v in o): return np.stack([_cell(v, i, name) for v in o])
+        o = np.asarray(o)
         return o.astype(np.float64) if o.dtype == object else o
     except (TypeError, ValueError):
         raise ValueError(f"Column {name!r}, row {i}: expected a list of numbers, or a list for each channel, of the same length.") from None
@@ -133,11 +133,12 @@ def _by_channels(v, n_channels, name):
     return v.reshape(len(v), n_channels, -1)
 
 def _other_rows(v, n_channels, name) -> str: # the message
-    return (f"{'Column ' + repr(name) if name != 'the columns' else 'The columns'}: {' x '.join(map(str, v.shape[1:])) or 'one'} values in a "
-            f"row. Expected (channels, length), or as many values as {n_channels} channels of the same length have.")
+    return (f"Series in {name}: {' x '.join(map(str, v.shape[1:])) or 'one'} values in a row. Expected (channels, length), or as many "
+            f"values as {n_channels} channels of the same length have.")
 
 def _uneven(columns) -> str: # the message
-    return f"The columns {', '.join(map(repr, list(columns)[:6]))} have series of different lengths in a row. Expected a channel in each, of one length."
+    return (f"The columns {', '.join(map(repr, list(columns)[:6]))} have series of different lengths in a row. "
+            "Expected a channel in each, of one length.")
 
 # %% ../nbs/32c_batches.ipynb #cd67daba
 def predicted(

@@ -64,7 +64,8 @@ def is_done(
     return True
 
 def _other_part(file, k, said, about) -> str: # the message
-    what = f"has {k} {said[k]!r}, not {about[k]!r}" if k in said and k != 'model' else f"is of another {k}" if said else 'does not say what it is'
+    what = 'is of another model' if k == 'model' else f"has {k} {said.get(k)!r}, not {about[k]!r}"
+    if not said: what = 'does not say what it is'
     return f"{file} is there already, and {what}. Give another name, or --overwrite to predict it again."
 
 # %% ../../nbs/cli/03c_shares.ipynb #325efd9b
@@ -78,4 +79,5 @@ def about_part(
     files = [(o, Path(split_name(o)[0]).expanduser()) for o in args.data]
     data = [[f.name, f.stat().st_size if f.is_file() else 0] for _, f in files]
     how = {k: getattr(args, k) for k in ('windows', 'stride', 'average', 'channels', 'time', 'id') if getattr(args, k)}
-    return dict(model=hashlib.sha256(config.read_bytes()).hexdigest()[:16], data=data, shard=list(args.shard), bs=args.bs, options=how)
+    model = hashlib.sha256(config.read_bytes()).hexdigest()[:16] if config.exists() else ''     # a missing one is reported when it is read
+    return dict(model=model, data=data, shard=list(args.shard), bs=args.bs, options=how)
