@@ -124,7 +124,7 @@ def _count(p, args, file, run) -> int:
     if args.windows: return 1
     if is_folder(file): return len(find_files(file)[0])
     if holds_recordings(p, file): return 1
-    try: return count_series(file, *p.input_shape, known=_known_columns(p, run))
+    try: return count_series(file, p.input_shape[0], p.input_shape[1], _known_columns(p, run))
     except ValueError as e: raise _said_of_recordings(p, file, e) from None
 
 def _said_of_recordings(p, file, e):
