@@ -128,3 +128,13 @@ def test_learner_to_onnx(learn, tmp_path):
     torch.testing.assert_close(export_program(learn).module()(X, age, place), want)
     s = onnxruntime.InferenceSession(export_onnx(learn, tmp_path/'m.onnx'), providers=['CPUExecutionProvider'])
     np.testing.assert_allclose(s.run(None, dict(series=X.numpy(), age=age.numpy(), place=place.numpy()))[0], want.numpy(), atol=1e-5)
+
+def test_columns_of_a_batch(folder):
+    "Inputs are found among the columns of a batch, and stay in it; or they are passed by name"
+    p = Predictor(folder)
+    want = p(X, age=age, place=place)[:, 1].numpy()
+    out = p(dict(series=X.numpy(), age=list(age.numpy()), place=place.numpy()))
+    assert list(out) == ['age', 'place', 'prediction', 'p(no)', 'p(yes)'] and np.array_equal(out['p(yes)'], want)
+    assert np.array_equal(p(dict(series=X, age=age), place=place)['p(yes)'], want)
+    assert len(p(dict(series=X[:0], age=age[:0], place=place[:0]))['prediction']) == 0
+    with pytest.raises(ValueError, match="input 'place' is missing"): p(dict(series=X, age=age))

@@ -14,8 +14,8 @@ doors = {'tsfast.all', 'tsfast.basics', 'tsfast.imports', 'tsfast.data.all', 'ts
 
 # Room -> floor. `models` stands below `data`, so that a batch transform can wrap the plain-torch module that a deployed model carries.
 floors = {'core': 0, 'described': 0, 'frames': 0, 'series': 0, 'threads': 0, 'processes': 0, 'models': 1, 'data': 1.5,
-          'learner': 2, 'streams': 2, 'cutting': 2, 'callbacks': 2, 'losses': 2, 'metrics': 2, 'checkpoint': 2, 'recipe': 2, 'settings': 2,
-          'training': 3, 'sweeps': 3, 'search': 3, 'bundle': 3, 'inference': 3, 'deploy': 3, 'interpret': 3, 'report': 3,
+          'learner': 2, 'batches': 2, 'streams': 2, 'cutting': 2, 'callbacks': 2, 'losses': 2, 'metrics': 2, 'checkpoint': 2, 'recipe': 2, 'settings': 2,
+          'training': 3, 'sweeps': 3, 'search': 3, 'bundle': 3, 'inference': 3, 'spark': 3, 'deploy': 3, 'interpret': 3, 'report': 3,
           'estimators': 3, 'estimator_base': 3, 'estimator_checks': 3, 'estimator_learners': 3, 'sktime_estimators': 3,
           'estimator_input': 3, 'estimator_forests': 3, 'estimator_ensembles': 3, 'ensemble_weights': 3, 'held_back': 3, 'ensemble_presets': 3,
           'ensemble_bundle': 3, 'estimator_bundles': 3,
@@ -118,7 +118,7 @@ def test_import_costs_nothing():
 def test_deployment_imports_torch_and_numpy_only():
     "What a deployed model needs (core.py, bundle.py, inference.py, all of models/) loads without fastai and whatever else training takes"
     # kernels are loaded by the first call that needs them: that they need numba or triton is their point
-    own = [name_of(o) for o in modules if room(name_of(o)) in ('core', 'described', 'models', 'bundle', 'inference')
+    own = [name_of(o) for o in modules if room(name_of(o)) in ('core', 'described', 'models', 'bundle', 'batches', 'inference', 'spark')
            and not name_of(o).startswith('tsfast.models.kernels.')]
     assert {'tsfast.models.registry', 'tsfast.inference'} <= set(own)
     code = '\n'.join(f'import {o}' for o in own) + '\nfrom tsfast.models.registry import list_models\nassert list_models()'

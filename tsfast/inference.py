@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 # the names that are not used below are kept for those who import them from here
+from .batches import ColumnPredictions
 from .bundle import (CONFIG, FORMAT, VERSION, WEIGHTS, build_pipeline, check_config, config_digest, read_bundle, read_config,
                            read_tensors)
 from .core import as_device, as_frame, as_long, as_series, is_whole, warn_lost_digits
@@ -112,15 +113,17 @@ class _Batches(_Served):
         raise ValueError(f"{name} was trained on series of {self.shape[1]} steps, and cannot take {length}: {why}") from None
 
 # %% ../nbs/32_inference.ipynb #9c5e0004
-class Predictor(_Batches, WindowPredictions):
+class Predictor(_Batches, WindowPredictions, ColumnPredictions):
     "A trained model with its preprocessing, its classes and its units: `Predictor(folder)(X)`. Many threads may share one"
     def __init__(self,
         path, # folder that `save_bundle` of a learner, a forest or an ensemble wrote
         device='cpu', # where to compute
         bs:int=64, # batch size
+        series_columns:str|list|None=None, # in batches of columns: column of series, or those of the channels or values; None: 'series'
     ):
         cfg, pipeline = read_model(path)
         self._set(cfg, pipeline, device, bs)
+        self.series_columns = series_columns
 
     @classmethod
     def from_parts(cls,
@@ -143,14 +146,17 @@ class Predictor(_Batches, WindowPredictions):
         X, # series in the user's units: (n, C, L) array, tensor or memory map, frame, list, panel or dict; of a length the network takes
         bs:int|None=None, # batch size
         **side, # inputs beside the series, (n, …) each, by name, where the model has any
-    ) -> Tensor: # probabilities, or numbers in the user's units, on the CPU
+    ): # tensor of probabilities, or numbers in the user's units, on the CPU; for a dict of columns one like it, with predictions
         """What `learn.get_X_preds(X, bs=bs)[0]` gives.
 
         Where the channels have names, those of a panel, such as a list of frames with a column per channel, are found by name, and so are
         those of a dict, which has the series of each channel, (n, L), by its name. The columns of a wide frame are found by their names.
         Where the preprocessing fills missing values, the series of a list are padded with NaN to the length of `input_shape`, so that
-        a prediction does not depend on the other series; only longer series change the length for all"""
-        return self.pipeline.finish(self._batches(X, bs, side, Pipeline.outputs))
+        a prediction does not depend on the other series; only longer series change the length for all.
+
+        A dict with a column of series, such as a batch of Ray Data, gives a dict: see `predict_columns`"""
+        if self.is_batch(X): return self.predict_columns(X, bs, **side)
+        return self.window_outputs(X, bs, side)
 
     def predict_proba(self, X, bs:int|None=None, **side) -> np.ndarray: # (n, classes), or (n, *shape, classes); in the order of `classes`
         "Probabilities of the classes"
@@ -172,7 +178,8 @@ class Predictor(_Batches, WindowPredictions):
         "The features of each series before the head of the network"
         return self._batches(X, bs, side, Pipeline.features).numpy()
 
-    def window_outputs(self, X, bs, inputs): return self(X, bs, **inputs)
+    # no call of `self` in here: Ray wraps `__call__` so that one in it would wait for itself
+    def window_outputs(self, X, bs, inputs): return self.pipeline.finish(self._batches(X, bs, inputs, Pipeline.outputs))
 
     def __repr__(self): return f"Predictor({_says(self)})"
 

@@ -7,6 +7,7 @@ __all__ = ['read_series', 'file_kind', 'KnownColumns', 'TextTable', 'no_shape', 
 
 # %% ../../nbs/data/09_tables.ipynb #7a0cedf4
 import io, re, warnings
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
@@ -99,13 +100,16 @@ class TextTable(_Layout):
     "A text table with one series in each row"
     def parts(self,
         rows:int, # series in each part, but for the last
+        span:tuple=(0, None), # numbers of the first series, and of the one after the last; None: all
     ): # generator of X, (k, C, L), float32, and y, (k,), texts or None
         "The series, some at a time: what is in memory does not grow with the file"
         part = []
-        for o in self._lines():
+        for o in islice(self._lines(), *span):
             part.append(o)
             if len(part) == rows: yield self._arrays(part); part = []
         if part: yield self._arrays(part)
+
+    def __len__(self): return sum(1 for _ in self._lines())
 
     def whole(self) -> tuple: # X and y
         "All series at once"
