@@ -39,7 +39,7 @@ def fitted(request):
     return m
 
 
-def test_which_models(): assert MODELS == ['HydraPlus', 'MiniRocket', 'MiniRocketHydra', 'MultiRocket', 'MultiRocketHydra', 'Quant']
+def test_which_models(): assert MODELS == ['HydraPlus', 'MiniRocket', 'MiniRocketHydra', 'MultiRocket', 'MultiRocketHydra', 'Quant', 'RDST']
 
 
 @torch.no_grad()
