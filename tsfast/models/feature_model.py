@@ -76,7 +76,6 @@ def class_labels(
     X, # series, in any form that `iter_chunks` takes; classes come with batches `(x, y)`
 ) -> Tensor|None: # (n,), whole numbers on the CPU; None where there are no classes
     "Class of each series, for a fit that can use it"
-    while isinstance(X, MappedSeries): X = X.X
     ys = [b[1] if isinstance(b, (list, tuple)) and len(b) > 1 else None for b in X] if _is_batches(X) else []
     known = [y.cpu() for y in ys if isinstance(y, Tensor) and y.ndim == 1 and not y.is_floating_point()]
     return torch.cat(known) if ys and len(known) == len(ys) else None

@@ -43,8 +43,8 @@ ROUNDING = 1e-6     # distances that differ by this share of the distance and th
 
 def pool_distances(
     dist:Tensor, # (…, windows)
-    size:Tensor, # (…,): sum of the absolute values of the shapelet
-    threshold:Tensor, # (…,)
+    size:Tensor, # (…,), or without the first dimensions: sum of the absolute values of the shapelet
+    threshold:Tensor, # of the same shape
 ) -> Tensor: # (3, …): smallest distance, its place, number of distances below the threshold
     "The three features; of places whose distances are equal but for rounding the first"
     low, W = dist.amin(-1), dist.shape[-1]
@@ -65,8 +65,7 @@ def shapelet_features(
             own = z[:, i:i + 1, j] if channels is None else z[:, channels[:, i], j]                 # (B, 1 or m, windows)
             one = (own - shapelets[:, i, j, None]).abs()                                            # (B, m, windows)
             dist = one if dist is None else dist + one
-    size = shapelets.abs().sum((1, 2)).expand(len(z), -1)
-    return pool_distances(dist, size, thresholds.expand(len(z), -1))
+    return pool_distances(dist, shapelets.abs().sum((1, 2)), thresholds)
 
 # %% ../../nbs/models/26_rdst.ipynb #bbc57a18
 def shapelet_lengths(
@@ -236,23 +235,24 @@ class _DrawnShapelets(_Shapelets):
             for l, d, scaled, s in self.parts():
                 here = (k >= s.start) & (k < s.stop)
                 i = k[here]
-                steps = start[i, None, None] + d*torch.arange(l)
+                steps = start[i, None, None] + d*torch.arange(l, device='cpu')
                 z = x[at[here][:, None, None], channels[i][..., None], steps][..., None]                # (shapelets, channels, l, 1)
                 res[i, :, :l] = (normalise_windows(z) if scaled else z)[..., 0]
         return res
 
     def _limits(self, X, shapelets, others, share, chunksize):
         "The thresholds, (n,): `share` (n,) of the way between the two percentiles"
-        res, channels = torch.zeros(len(shapelets)), self.channels.cpu()
+        res, channels = torch.zeros(len(shapelets), device='cpu'), self.channels.cpu()
         for x, k, at in _in_order(X, others, chunksize):
             for l, d, scaled, s in self.parts():
                 here = ((k >= s.start) & (k < s.stop)).nonzero()[:, 0]
+                if not len(here): continue
                 for j in here.split(max(1, 2**22//(channels.shape[1]*l*self.seq_len))):                 # 16 MB of windows
                     i = k[j]
                     z = dilated_windows(x[at[j][:, None], channels[i]], l, d)                           # (shapelets, channels, l, windows)
                     z = normalise_windows(z) if scaled else z
                     dist = (z - shapelets[i, :, :l, None]).abs().sum((1, 2))                            # (shapelets, windows)
-                    low, high = dist.quantile(torch.tensor([.05, .1]), dim=1)
+                    low, high = dist.quantile(dist.new_tensor([.05, .1]), dim=1)
                     size = shapelets[i].abs().sum((1, 2))
                     limit = torch.lerp(low, high, share[i].float())
                     res[i] = limit - ROUNDING*(limit + size)        # a distance that equals the threshold but for rounding is not below it
