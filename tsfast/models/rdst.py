@@ -38,8 +38,9 @@ def normalise_windows(
     z = z - z.mean(-2, keepdim=True)
     return z / safe_scale(z.square().mean(-2, keepdim=True).sqrt(), first)
 
-# %% ../../nbs/models/26_rdst.ipynb #51b32969
-ROUNDING = 1e-6     # distances that differ by this share of the distance and the size of the shapelet are equal: another processor rounds otherwise
+# %% ../../nbs/models/26_rdst.ipynb #92b414fc
+# distances that differ by this share of the distance and the size of the shapelet are equal: another processor rounds otherwise
+ROUNDING = 1e-6
 
 def pool_distances(
     dist:Tensor, # (…, windows)
@@ -57,13 +58,15 @@ def shapelet_features(
     shapelets:Tensor, # (m, k, length)
     thresholds:Tensor, # (m,)
     channels:Tensor|None=None, # (m, k): channels that each shapelet is compared with; None: all, k == C
+    at_once:int=4, # values of a shapelet that are compared at a time
 ) -> Tensor: # (3, B, m)
     "Features of the shapelets of one group, in plain torch"
     dist:Tensor|None = None
     for i in range(shapelets.shape[1]):
-        for j in range(shapelets.shape[2]):
-            own = z[:, i:i + 1, j] if channels is None else z[:, channels[:, i], j]                 # (B, 1 or m, windows)
-            one = (own - shapelets[:, i, j, None]).abs()                                            # (B, m, windows)
+        for j in range(0, shapelets.shape[2], at_once):
+            part = slice(j, j + at_once)
+            own = z[:, i:i + 1, part] if channels is None else z[:, channels[:, i], part]           # (B, 1 or m, values, windows)
+            one = (own - shapelets[:, i, part, None]).abs().sum(2)                                  # (B, m, windows)
             dist = one if dist is None else dist + one
     return pool_distances(dist, shapelets.abs().sum((1, 2)), thresholds)
 
@@ -269,12 +272,12 @@ class RDSTFeatures(_DrawnShapelets):
         few = None if self.shapelets.shape[1] == self.c_in else self.channels
         size, out = 2**(18 if x.device.type == 'cpu' else 27), []
         for l, d, scaled, s in self.parts():
-            args = self.shapelets[s, :, :l], self.thresholds[s], None if few is None else few[s]
-            # the distances of a chunk stay in the cache of a CPU; on a GPU they take 512 MB
-            chunks = (x,) if is_traced() else x.split(max(1, size//((s.stop - s.start)*self.seq_len)))
+            args, m = (self.shapelets[s, :, :l], self.thresholds[s], None if few is None else few[s]), s.stop - s.start
+            # what is compared in a chunk stays in the cache of a CPU, and on a GPU it takes 512 MB; an exported graph has few nodes instead
+            chunks, at_once = (x.split(max(1, size//(4*m*self.seq_len))), 4) if not is_traced() else ((x,), max(1, 2**22//(m*self.seq_len)))
             zs = (dilated_windows(o, l, d) for o in chunks)
-            out.append(torch.cat([shapelet_features(normalise_windows(z) if scaled else z, *args) for z in zs], 1))     # (3, B, m)
-        return torch.cat(out, 2).transpose(0, 1)                                                                        # (B, 3, n)
+            out.append(torch.cat([shapelet_features(normalise_windows(z) if scaled else z, *args, at_once) for z in zs], 1))    # (3, B, m)
+        return torch.cat(out, 2).transpose(0, 1)                                                                                # (B, 3, n)
 
     def _numba(self, x):
         args = self.groups, self.shapelets.numpy(), self.thresholds.numpy(), self.channels.numpy(), ROUNDING, torch.get_num_threads()
@@ -282,7 +285,7 @@ class RDSTFeatures(_DrawnShapelets):
 
     @torch.no_grad()
     def forward(self, x:Tensor) -> Tensor:
-        "`(B, c_in, seq_len)` to `(B, 3 * n_shapelets)`, of the dtype of `x`; without gradients. NaN for a series that has NaN or infinities"
+        "`(B, c_in, seq_len)` to `(B, 3 * n_shapelets)`, of the dtype of `x`; without gradients. NaN where a series has NaN or infinities"
         self.need_fit()
         dtype, x = x.dtype, self.check(x)
         if dtype != torch.float64: x = x.float()
