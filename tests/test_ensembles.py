@@ -260,13 +260,15 @@ def test_default_on_short_series():
     assert set(est.weights_) == {'quantiles', 'forest'}
 
 
-def test_best(monkeypatch, tmp_path):
-    "The preset with networks, which are trained for one epoch here"
+@pytest.mark.parametrize('length,names', [(8, ['quantiles', 'forest', 'network']), (L, ['rocket', 'forest', 'network', 'shapelets'])], ids=str)
+def test_best(monkeypatch, tmp_path, length, names):
+    "The preset with networks, which are trained for one epoch here; closed forms are solved once, and predict each series without it"
     from tsfast import ensemble_presets
     monkeypatch.setattr(ensemble_presets, 'preset_network', lambda n, length: ('LITE', 1))
-    est = TSEnsembleClassifier('best', cv=2, device='cpu', random_state=0).fit(X[..., :8], y)
-    assert list(est.weights_) == ['quantiles', 'forest', 'network'] and len(est.members_['network']) == 2
-    np.testing.assert_allclose(load_bundle(est.save_bundle(tmp_path/'b')).predict_proba(X[..., :8]), est.predict_proba(X[..., :8]), atol=1e-5)
+    est = TSEnsembleClassifier('best', cv=2, device='cpu', random_state=0).fit(X[..., :length], y)
+    assert list(est.weights_) == names and [len(est.members_[k]) for k in names] == [2 if k == 'network' else 1 for k in names]
+    assert all(np.isfinite(p).all() for p in est.held_back_.values())
+    np.testing.assert_allclose(load_bundle(est.save_bundle(tmp_path/'b')).predict_proba(X[..., :length]), est.predict_proba(X[..., :length]), atol=1e-5)
 
 
 # bundles

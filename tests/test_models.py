@@ -16,7 +16,7 @@ from tsfast.models.utils import attribution_copy, get_layers
 C_IN, L, B = 3, 40, 6
 # widths that keep the tests quick, for whichever architecture has such an argument
 SMALL = dict(nf=8, hidden_size=16, d_model=16, d_ff=16, n_heads=2, n_layers=2, encoder_layers=2, num_features=840, k=4, g=8,
-    rnn_dropout=0., dropout=0.)
+    n_shapelets=280, rnn_dropout=0., dropout=0.)
 ARCHS = list_models()
 
 

@@ -18,7 +18,7 @@ from tsfast.models.registry import get_arch, list_models
 from tsfast.models.ridge import fit_ridge_head, ridge_loo
 
 MODELS = [o for o in list_models() if issubclass(get_arch(o), FeatureModel)]
-SMALL = dict(num_features=1344, k=4, g=8, random_state=0)
+SMALL = dict(num_features=1344, k=4, g=8, n_shapelets=400, random_state=0)
 N, L = 60, 40
 
 
@@ -39,7 +39,7 @@ def fitted(request):
     return m
 
 
-def test_which_models(): assert MODELS == ['HydraPlus', 'MiniRocket', 'MiniRocketHydra', 'MultiRocket', 'MultiRocketHydra', 'Quant']
+def test_which_models(): assert MODELS == ['HydraPlus', 'MiniRocket', 'MiniRocketHydra', 'MultiRocket', 'MultiRocketHydra', 'Quant', 'RDST']
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from .estimators import TSForestClassifier, TSForestRegressor, TSNetClassifier, 
 from .recipe import recipe
 
 # %% ../nbs/36b_ensemble_presets.ipynb #7156c4b1
-PRESETS = dict(fast='seconds: a ROCKET with a head in closed form, and a forest', best='minutes: the same, and networks')
+PRESETS = dict(fast='seconds: a ROCKET with a head in closed form, and a forest', best='minutes: the same, networks and shapelets')
 _STEPS = dict(InceptionTime=1_300_000, LITE=8_000_000)      # steps of series that a network is trained on, in all epochs
 
 def preset_network(
@@ -37,4 +37,5 @@ def preset_members(
     res = [rocket, ('forest', forest(**kwargs))]
     if preset == 'fast': return res
     arch, epochs = preset_network(max(n - n//cv, 1), length)
-    return [*res, ('network', net(arch, epochs=epochs, **kwargs))]
+    # shapelets come last, so that the seeds of the others do not depend on them
+    return [*res, ('network', net(arch, epochs=epochs, **kwargs)), *([('shapelets', net('RDST', **kwargs))] if length >= 10 else [])]
