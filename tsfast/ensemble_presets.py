@@ -11,7 +11,7 @@ from .estimators import TSForestClassifier, TSForestRegressor, TSNetClassifier, 
 from .recipe import recipe
 
 # %% ../nbs/36b_ensemble_presets.ipynb #7156c4b1
-PRESETS = dict(fast='seconds: a ROCKET with a head in closed form, and a forest', best='minutes: the same, networks and shapelets')
+PRESETS = dict(fast='seconds: a ROCKET and shapelets, each with a head in closed form, and a forest', best='minutes: the same, and networks')
 _STEPS = dict(InceptionTime=1_300_000, LITE=8_000_000)      # steps of series that a network is trained on, in all epochs
 
 def preset_network(
@@ -34,8 +34,8 @@ def preset_members(
     preset, (n, _, length) = pick_name(preset, PRESETS, 'preset'), shape
     net, forest = (TSNetClassifier, TSForestClassifier) if classes else (TSNetRegressor, TSForestRegressor)
     rocket = ('rocket', net('MultiRocketHydra', **kwargs)) if length >= 10 else ('quantiles', net('Quant', **kwargs))
-    res = [rocket, ('forest', forest(**kwargs))]
+    shapelets = [('shapelets', net('RDST', **kwargs))] if length >= 10 else []
+    res = [rocket, ('forest', forest(**kwargs)), *shapelets]
     if preset == 'fast': return res
     arch, epochs = preset_network(max(n - n//cv, 1), length)
-    # shapelets come last, so that the seeds of the others do not depend on them
-    return [*res, ('network', net(arch, epochs=epochs, **kwargs)), *([('shapelets', net('RDST', **kwargs))] if length >= 10 else [])]
+    return [*res, ('network', net(arch, epochs=epochs, **kwargs))]
