@@ -1,108 +1,82 @@
 """Test accuracy on the archive's default splits: a sweep that can be stopped at any time and goes on where it stopped.
 
-    python -m benchmarks.accuracy                                            # what is missing of the default plan
-    python -m benchmarks.accuracy --datasets ECG200 Beef --archs FCN --seeds 0 1 2
-    python -m benchmarks.accuracy --archs MiniRocket Hydra --ridge           # heads in closed form
-    python -m benchmarks.accuracy --render                                   # only the pages' table and diagrams
+    python -m benchmarks.accuracy                       # what the rows lack of benchmarks/accuracy.toml
+    python -m benchmarks.accuracy --plan other.toml     # of another sweep
+    python -m benchmarks.accuracy --render              # only the pages' table and diagrams
+    tsfast report benchmarks/results/accuracy.csv       # the same rows as a page of its own
 
 Test data affects no choice: the settings come from `tsfast.recipe.recipe`, which sees the number of training series, their length and the
 architecture and is the same for all data sets; it was chosen inside training splits (`benchmarks/recipe_search.py`). Each network is
-trained by `tsfast.training.TrainingRun` on the whole training split and evaluated once, with the weights of the last epoch. Data is found
-on the ordinary search path of `get_UCR_data` (a folder in TSFAST_DATA, the cache, sktime's package, download).
+trained on the whole training split and evaluated once, with the weights of the last epoch. Data is found on the ordinary search path of
+`get_UCR_data` (a folder in TSFAST_DATA, the cache, sktime's package, download).
 
-One row per run in `benchmarks/results/accuracy.csv`. The probabilities of each run are kept in `benchmarks/.cache/` (not in git), from
-which rows of ensembles are made."""
-import argparse, time
+One row per run in `benchmarks/results/accuracy.csv`. The runs themselves, and their probabilities, from which rows of ensembles are made,
+are kept in `benchmarks/.cache/` (not in git)."""
+import argparse
 from pathlib import Path
 
 import numpy as np
-from benchmarks.rows import CACHE, FIELDS, GROUPS, RESULTS, append_row, probs_file, read_rows, scores, versions
+import pandas as pd
+from benchmarks.rows import CACHE, RESULTS, append_row, probs_file, read_rows, scores, versions
 
 QUICK = ['--render']   # the quick round renews the table from the rows; the sweep itself takes hours
-KEY = ['dataset', 'arch', 'seed', 'recipe', 'epochs', 'bs', 'lr']
+PLAN = Path(__file__).with_suffix('.toml')
 
 
-def key_of(row): return tuple(f'{float(row[k]):g}' if k in ('epochs', 'bs', 'lr', 'seed') else str(row[k]) for k in KEY)
+def kind_of(settings):
+    "'recipe', 'ridge' for heads in closed form, 'custom' where anything was changed by hand"
+    from tsfast.sweeps.table import chosen
+    import msgspec
+    return 'ridge' if settings.ridge else 'custom' if chosen(msgspec.to_builtins(settings), settings.arch) else 'recipe'
 
-def trained(X, y, splits, arch, seed, tfms=(), cbs=None, arch_args=None, ridge=False, train_cbs=(), **settings):
-    "Train on the first split, once: (the run, training loss of the last epoch). `train_cbs` are callbacks of the training alone"
-    from tsfast.training import RunData, RunSettings, TrainingRun, batch_transforms
-    s = RunSettings(arch=arch, arch_args=arch_args or {}, seed=seed, ridge=ridge, **settings)
-    tfms = [*batch_transforms(['standardize', 'nan2value']), *tfms]
-    run = TrainingRun(s, RunData(X, y, splits), tfms=tfms, cbs=cbs)
-    learn = run.learner()
-    with learn.no_bar(), learn.no_logging(): run.train(cbs=train_cbs, validate=False)
-    return run, '' if ridge else last_loss(learn)       # predictions empty the recorder
+def key_of(settings): return settings.dsid, settings.arch, str(settings.seed), kind_of(settings)
 
-def last_loss(learn):
-    "Mean training loss of the last epoch"
-    return round(float(np.mean([float(o) for o in learn.recorder.losses[-len(learn.dls.train):]])), 5)
+def missing(plan, rows):
+    "The runs of a sweep that have no row. A first figure for every set comes before a second for any"
+    from tsfast.sweeps import read_sweep, sweep_runs
+    there = {(r['dataset'], r['arch'], r['seed'], r['recipe']) for r in rows}
+    return sorted((o for o in sweep_runs(read_sweep(plan)) if key_of(o) not in there), key=lambda o: o.seed)
 
-def fit(*args, **kw):
-    "Train on the first split, once, and predict the second, once: (predictions, training loss of the last epoch)"
-    run, train_loss = trained(*args, **kw)
-    return run.predict(), train_loss
-
-def settings(n_train, length, arch, ridge=False, **changes):
-    "The recipe, and its name: 'recipe' as it is, 'ridge' for heads in closed form, 'custom' where anything was changed by hand"
-    from tsfast.recipe import recipe
-    if ridge: return dict(recipe='ridge', epochs=0, bs=64, lr=0., wd=0., label_smoothing=0.)
-    changes = {k: v for k, v in changes.items() if v is not None}
-    return dict(recipe='custom' if changes else 'recipe', **{**recipe(n_train, length, arch), **changes})
-
-def run(dataset, arch, seed, done=(), ridge=False, out=RESULTS/'accuracy.csv', save=True, **changes):
-    "One row; None if it is there already"
+def row_of(settings, folder, out):
+    "The row of a run that is done; its probabilities are kept"
     from tsfast.data.external import get_UCR_data
-    X, y, splits = get_UCR_data(dataset, split_data=False)
-    s = settings(len(splits[0]), X.shape[-1], arch, ridge, **changes)
-    row = dict(dataset=dataset, arch=arch, seed=seed, **s, n_train=len(splits[0]), n_test=len(splits[1]))
-    if key_of(row) in done: return None
-    if ridge: args = dict(bs=s['bs'], ridge=True, arch_args=dict(random_state=seed))
-    else: args = {k: v for k, v in s.items() if k != 'recipe'} | dict(second_cycle=s['recipe'] == 'recipe')
-    start = time.perf_counter()
-    p, train_loss = fit(X, y, splits, arch, seed, **args)
-    probs, targs = p.probs.numpy(), p.targs.numpy()
-    row.update(scores(probs, targs), seconds=round(time.perf_counter() - start, 1), train_loss=train_loss, **versions())
+    from tsfast.inference import Predictor
+    from tsfast.training import read_json
+    results, used = read_json(folder/'results.json'), read_json(folder/'args.json')['settings']
+    _, _, X, y = get_UCR_data(settings.dsid, path=settings.path)
+    predictor = Predictor(folder/'model', device='cpu')
+    probs, targs = predictor.predict_proba(X), np.searchsorted(predictor.classes, y)
+    history = pd.read_csv(folder/'metrics.csv')
+    row = dict(dataset=results['dataset'], arch=settings.arch, seed=settings.seed, recipe=kind_of(settings), epochs=results['epochs'],
+               **{k: 0. if settings.ridge and k != 'bs' else used[k] for k in ('bs', 'lr', 'wd', 'label_smoothing')},
+               n_train=results['n_train'], n_test=results['n_test'], **scores(probs, targs), seconds=results['seconds'],
+               train_loss=round(float(history.train_loss.iloc[-1]), 5) if 'train_loss' in history else '', **versions(),
+               **{k: results[k] for k in ('threads',) if k in results})
+    CACHE.mkdir(parents=True, exist_ok=True)
+    np.savez(probs_file(CACHE, row), probs=probs.astype(np.float16), targs=targs)
     append_row(row, out)
-    if save:
-        CACHE.mkdir(parents=True, exist_ok=True)
-        np.savez(probs_file(CACHE, row), probs=probs.astype(np.float16), targs=targs)
     return row
 
-def arguments(argv):
-    p = argparse.ArgumentParser(prog='python -m benchmarks.accuracy', description=__doc__.split('\n')[0],
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument('--datasets', nargs='+', default=['telling'], help=f"names of sets, or of groups: {', '.join(GROUPS)}")
-    p.add_argument('--archs', nargs='+', default=['InceptionTime'], help='registered architectures')
-    p.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    p.add_argument('--epochs', type=int, help='instead of the recipe')
-    p.add_argument('--bs', type=int, help='instead of the recipe')
-    p.add_argument('--lr', type=float, help='instead of the recipe')
-    p.add_argument('--ridge', action='store_true', help='heads in closed form, for models with fixed features')
-    p.add_argument('--threads', type=int, help="torch's threads")
-    p.add_argument('--out', type=Path, default=RESULTS/'accuracy.csv')
-    p.add_argument('--render', action='store_true', help='only make the table and the diagrams from the rows')
-    return p.parse_args(argv)
-
-def sweep(a):
-    "All runs that are missing. A first figure for every set comes before a second for any"
-    names = [n for o in a.datasets for n in GROUPS.get(o, [o])]
-    for seed in a.seeds:
-        for arch in a.archs:
-            for name in names:
-                done = {key_of(r) for r in read_rows(a.out)}    # read anew: another process may be at work
-                row = run(name, arch, seed, done, a.ridge, a.out, epochs=a.epochs, bs=a.bs, lr=a.lr)
-                if row: print(f"{name:24}{arch:18}seed {seed}  accuracy {row['accuracy']:.4f}  {row['seconds']:.0f} s", flush=True)
+def sweep(plan, out, workers=1):
+    "Train what is missing, and append the rows as the runs end"
+    from tsfast.training import run_many
+    folder = CACHE.parent/'accuracy'
+    for group in np.array_split(np.arange(n := len(runs := missing(plan, read_rows(out)))), -(-n//workers) if n else 1):
+        some = [runs[i] for i in group]
+        for settings, answer in zip(some, run_many(some, folder, workers=workers)):
+            if answer['status'] != 'failed': row_of(settings, folder/answer['key'], out)
 
 def main(argv=None):
-    a = arguments(argv)
-    if a.render:
-        from benchmarks.accuracy_report import render
-        print(render())
-        return
-    import torch
-    if a.threads: torch.set_num_threads(a.threads)
-    sweep(a)
+    p = argparse.ArgumentParser(prog='python -m benchmarks.accuracy', description=__doc__.split('\n')[0],
+                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p.add_argument('--plan', type=Path, default=PLAN, help="a sweep as TOML")
+    p.add_argument('--workers', type=int, default=1, help='runs at a time; 1, so that the seconds are those of a quiet machine')
+    p.add_argument('--out', type=Path, default=RESULTS/'accuracy.csv')
+    p.add_argument('--render', action='store_true', help='only make the table and the diagrams from the rows')
+    a = p.parse_args(argv)
+    if not a.render: return sweep(a.plan, a.out, a.workers)
+    from benchmarks.accuracy_report import render
+    print(render())
 
 
 if __name__ == '__main__': main()

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from benchmarks.accuracy import last_loss, trained
 from benchmarks.rows import CACHE, RESULTS, append_row, read_rows, scores, versions
 
 SETS = dict(ItalyPowerDemand=24, SyntheticControl=24, ECG200=32, SwedishLeaf=45, Plane=28,    # series to train on
@@ -49,6 +48,19 @@ MEANS = {'s1500 and bs4s1500': ('s1500', 'bs4s1500')}
 FIELDS = ['dataset', 'config', 'seed', 'n_train', 'n_valid', 'accuracy', 'balanced_accuracy', 'log_loss', 'seconds',
           'tsfast', 'torch', 'fastai', 'date', 'epochs', 'bs', 'steps', 'train_accuracy', 'train_loss', 'classes']
 OUT = RESULTS/'recipe_search.csv'
+
+def trained(X, y, splits, arch, seed, arch_args=None, train_cbs=(), **settings):
+    "Train on the first split, once: (the run, training loss of the last epoch). `train_cbs` are callbacks of the training alone"
+    from tsfast.training import RunData, RunSettings, TrainingRun, batch_transforms
+    s = RunSettings(arch=arch, arch_args=arch_args or {}, seed=seed, **settings)
+    run = TrainingRun(s, RunData(X, y, splits), tfms=batch_transforms(['standardize', 'nan2value']))
+    learn = run.learner()
+    with learn.no_bar(), learn.no_logging(): run.train(cbs=train_cbs, validate=False)
+    return run, last_loss(learn)       # predictions empty the recorder
+
+def last_loss(learn):
+    "Mean training loss of the last epoch"
+    return round(float(np.mean([float(o) for o in learn.recorder.losses[-len(learn.dls.train):]])), 5)
 
 def sample(y, n, seed):
     "`n` series, each class as often as in `y` and at least twice, and the others"

@@ -69,23 +69,21 @@ def bench(tmp_path, monkeypatch):
 
 def test_sweep_goes_on_where_it_stopped(bench, capsys):
     accuracy, _, tmp = bench
-    out = tmp/'accuracy.csv'
-    argv = ['--datasets', 'ItalyPowerDemand', '--archs', 'FCN', '--epochs', '1', '--bs', '64', '--out', str(out), '--seeds']
-    accuracy.main([*argv, '0'])
-    accuracy.main([*argv, '0', '1'])
+    out, plan = tmp/'accuracy.csv', tmp/'plan.toml'
+    def main(*seeds):
+        plan.write_text('data = ["ItalyPowerDemand"]\nmodels = [{arch = "FCN", epochs = 1, bs = 64}, {arch = "MiniRocket", ridge = true}]\n'
+                        f'settings = {{device = "cpu"}}\nseeds = {[*seeds]}')
+        accuracy.main(['--plan', str(plan), '--out', str(out)])
+    main(0)
     rows = accuracy.read_rows(out)
-    assert [r['seed'] for r in rows] == ['0', '1'] and capsys.readouterr().out.count('accuracy') == 2
-    assert all(r['recipe'] == 'custom' and float(r['accuracy']) > 0.3 and math.isfinite(float(r['train_loss'])) for r in rows)
+    assert [(r['arch'], r['seed'], r['recipe']) for r in rows] == [('FCN', '0', 'custom'), ('MiniRocket', '0', 'ridge')]
+    assert all(float(r['accuracy']) > .3 and math.isfinite(float(r['log_loss'])) for r in rows) and math.isfinite(float(rows[0]['train_loss']))
+    assert len(list((tmp/'probs').iterdir())) == 2
     with open(out, 'a') as f: f.write('ItalyPowerDemand,FCN,2,cus')         # the power went off
     assert accuracy.read_rows(out) == rows
-    accuracy.main([*argv, '2'])
-    assert [r['seed'] for r in accuracy.read_rows(out)] == ['0', '1', '2']
-
-
-def test_same_seed_same_row(bench):
-    accuracy, _, tmp = bench
-    a, b = (accuracy.run('ItalyPowerDemand', 'FCN', 3, epochs=1, bs=64, out=tmp/'rows.csv', save=False) for _ in range(2))
-    assert a['log_loss'] == b['log_loss'] and a['train_loss'] == b['train_loss']
+    main(0, 1)
+    assert [r['seed'] for r in accuracy.read_rows(out)] == ['0', '0', '1', '1'] and accuracy.read_rows(out)[:2] == rows
+    assert not accuracy.missing(plan, accuracy.read_rows(out)) and len(accuracy.missing(accuracy.PLAN, [])) > 500
 
 
 def test_search_reads_training_splits_alone(monkeypatch):
@@ -138,7 +136,7 @@ def test_report_of_the_search(bench):
 def test_report(bench):
     accuracy, report, tmp = bench
     rng = np.random.default_rng(0)
-    sets = accuracy.GROUPS['telling'] + ['Coffee']
+    sets = report.GROUPS['telling'] + ['Coffee']
     for d in sets:
         targs = rng.integers(0, 2, 30)
         for seed in range(3):
@@ -159,7 +157,7 @@ def test_report(bench):
         t = report.table()
         assert '±' in t.loc['Beef', 'InceptionTime'] and t.loc['Beef', 'FCN'] == '' and t.loc['Beef', 'published FCN'] == '66.0'
         assert (tmp/'accuracy_univariate.svg').read_text().count('tsfast InceptionTime') >= 2 and 'accuracy_univariate.svg' in text
-        assert report.missing().set_index('model').loc['InceptionTime', 'sets with no run'] == len(accuracy.GROUPS['univariate'] + accuracy.GROUPS['multivariate']) - 10
+        assert report.missing().set_index('model').loc['InceptionTime', 'sets with no run'] == len(report.GROUPS['univariate'] + report.GROUPS['multivariate']) - 10
         n = len(report.read_rows(tmp/'accuracy_ensembles.csv')); report.render(tmp)
         assert len(report.read_rows(tmp/'accuracy_ensembles.csv')) == n == 10   # nothing twice
     finally: report.read_rows.__defaults__ = monkey
