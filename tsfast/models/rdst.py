@@ -226,7 +226,7 @@ class _DrawnShapelets(_Shapelets):
                  for l, d, _, s in self.parts()]
         series, start = np.concatenate(drawn, 1)
         others = draw_others(series, n, rng, None if labels is None else labels.numpy())
-        shapelets = self._cut(X, *map(torch.from_numpy, (series, start)), chunksize)
+        shapelets = self._cut(X, torch.from_numpy(series), torch.from_numpy(start), chunksize)
         thresholds = self._limits(X, shapelets, torch.from_numpy(others), torch.from_numpy(rng.random(len(others))), chunksize)
         self.shapelets.copy_(shapelets); self.thresholds.copy_(thresholds)
         return self.set_fitted()
