@@ -50,8 +50,7 @@ def row_of(settings, folder, out):
     row = dict(dataset=results['dataset'], arch=settings.arch, seed=settings.seed, recipe=kind_of(settings), epochs=results['epochs'],
                **{k: 0. if settings.ridge and k != 'bs' else used[k] for k in ('bs', 'lr', 'wd', 'label_smoothing')},
                n_train=results['n_train'], n_test=results['n_test'], **scores(probs, targs), seconds=results['seconds'],
-               train_loss=round(float(history.train_loss.iloc[-1]), 5) if 'train_loss' in history else '', **versions(),
-               **{k: results[k] for k in ('threads',) if k in results})
+               train_loss=round(float(history.train_loss.iloc[-1]), 5) if 'train_loss' in history else '', **{**versions(), 'threads': results['threads']})
     CACHE.mkdir(parents=True, exist_ok=True)
     np.savez(probs_file(CACHE, row), probs=probs.astype(np.float16), targs=targs)
     append_row(row, out)

@@ -260,7 +260,7 @@ def test_default_on_short_series():
     assert set(est.weights_) == {'quantiles', 'forest'}
 
 
-@pytest.mark.parametrize('length,names', [(8, ['quantiles', 'forest', 'network']), (L, ['rocket', 'forest', 'network', 'shapelets'])], ids=str)
+@pytest.mark.parametrize('length,names', [(8, ['quantiles', 'forest', 'network']), (L, ['rocket', 'forest', 'shapelets', 'network'])], ids=str)
 def test_best(monkeypatch, tmp_path, length, names):
     "The preset with networks, which are trained for one epoch here; closed forms are solved once, and predict each series without it"
     from tsfast import ensemble_presets
