@@ -1,5 +1,5 @@
 "One model, trained by two real processes, which a launcher's variables connect: beside one process, and where something goes wrong"
-import os, socket, subprocess, sys
+import importlib.util, os, socket, subprocess, sys
 from pathlib import Path
 
 import numpy as np
@@ -251,3 +251,22 @@ def test_one_process(alone):
 def test_nothing_is_imported(two):
     "Neither accelerate nor fastai's module, which fails without it, nor what torch's own module loads when it is made"
     for got in both(two, 'loaded'): assert got == []
+
+
+# ---- Ray Train
+
+@pytest.mark.skipif(importlib.util.find_spec('ray') is None, reason='ray is not installed')
+@pytest.mark.filterwarnings('ignore::DeprecationWarning:ray')     # Ray sets its own old options
+def test_ray_train(tmp_path):
+    "TorchTrainer starts the processes, and sets the variables that a launcher sets"
+    import ray
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, runtime_env=dict(env_vars=dict(PYTHONPATH=str(Path(__file__).parents[1]))))
+    try:
+        TorchTrainer(one.ray_loop, train_loop_config=dict(folder=str(tmp_path)), scaling_config=ScalingConfig(num_workers=2, use_gpu=False),
+                     run_config=RunConfig(storage_path=str(tmp_path/'ray'))).fit()
+    finally: ray.shutdown()
+    a, b = (torch.load(tmp_path/f'{i}.pt') for i in (0, 1))
+    assert a['world'] == b['world'] == 2 and a['found'] == b['found']
+    assert all(torch.equal(v, b['weights'][k]) for k, v in a['weights'].items())
