@@ -1,5 +1,5 @@
 "The contract of every registered architecture: a new model needs no new test"
-import copy, inspect, io, pickle, random, subprocess, sys
+import contextlib, copy, inspect, io, pickle, random, subprocess, sys, warnings
 from collections import Counter
 
 import numpy as np
@@ -221,6 +221,18 @@ def test_options(arch):
     ('TST', dict(y_range=([0, 0, 0], [1, 1, 1])), r'of shape \(2,\)')], ids=str)
 def test_arguments_of_the_wrong_kind(arch, kwargs, match):
     with pytest.raises(ValueError, match=match): make(arch, **kwargs)
+
+
+def test_sizes_that_make_no_sense(arch):
+    "Zero, negative numbers, text and empty lists are taken or refused with a message, and never end inside torch"
+    sizes = {k: p.default for k, p in inspect.signature(get_arch(arch)).parameters.items() if k not in ('c_in', 'c_out', 'seq_len', 'kwargs')}
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Initializing zero-element tensors', UserWarning)     # torch's word on a width of 0
+        for k, default in sizes.items():
+            if default is None or isinstance(default, (bool, str, type)): continue
+            for v in (0, -1, 'x', 2.5, (0,), []):
+                with contextlib.suppress(ValueError, KeyError): make(arch, fit=False, **{k: v})
+
 
 def test_numbers_of_numpy_are_arguments():
     make('TST', n_heads=np.int64(2), dropout=np.float32(.1), d=(np.int32(3),), learn_pe=np.bool_(True))

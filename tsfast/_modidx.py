@@ -2980,6 +2980,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'tsfast.models.heads._own_forward': ('models/heads.html#_own_forward', 'tsfast/models/heads.py'),
                                      'tsfast.models.heads._range_of_normalised': ( 'models/heads.html#_range_of_normalised',
                                                                                    'tsfast/models/heads.py'),
+                                     'tsfast.models.heads._sizes': ('models/heads.html#_sizes', 'tsfast/models/heads.py'),
                                      'tsfast.models.heads._wrong_revin': ('models/heads.html#_wrong_revin', 'tsfast/models/heads.py'),
                                      'tsfast.models.heads.as_range': ('models/heads.html#as_range', 'tsfast/models/heads.py'),
                                      'tsfast.models.heads.as_shape': ('models/heads.html#as_shape', 'tsfast/models/heads.py'),

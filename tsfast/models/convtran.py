@@ -96,6 +96,7 @@ class ConvTran(_ConvEmbedding):
     ):
         super().__init__(c_in, seq_len, mask_padding)
         if ks < 1: raise ValueError(f"ks is {ks}. Expected the number of time steps of a kernel: at least 1.")
+        if d_model < 1: raise ValueError(f"d_model is {d_model}. Expected the width of the vectors: at least 1.")
         self.set_stride(int(seq_len), max_seq_len)
         self.head_nf = d_model
         self.add_embedding(4*d_model if nf is None else nf, ks, d_model)
