@@ -9,6 +9,7 @@
 Warnings and broken links are errors. `docs/toc.yml` lists the pages in order. Each notebook runs with one thread, so that the pages
 show the same figures for any number of cores; set OMP_NUM_THREADS for more."""
 import argparse, hashlib, importlib, importlib.metadata, shutil, sys, time
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -64,9 +65,9 @@ def run_copies(pages, jobs):
     for p, copy in zip(pages, copies):
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(p.path, copy)
-    # a process for each notebook: what one patches into classes of fastai must not reach the next
-    with get_context('spawn').Pool(jobs, maxtasksperchild=1) as pool:
-        for p, copy, (_, ok, secs) in zip(pages, copies, pool.imap(run_notebook, copies)):
+    # a process for each notebook: what one patches into classes of fastai must not reach the next; and it may have processes of its own
+    with ProcessPoolExecutor(jobs, get_context('spawn'), max_tasks_per_child=1) as pool:
+        for p, copy, (_, ok, secs) in zip(pages, copies, pool.map(run_notebook, copies)):
             print(f'  {p.docname}: {"ok" if ok else "FAILED"}, {secs:.1f} s', flush=True)
             yield p, copy, ok
 
