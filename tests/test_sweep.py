@@ -153,6 +153,10 @@ def test_results_that_were_deleted_or_damaged(tmp_path):
     assert not list(tmp_path.glob('.*'))
 
 
+def test_no_such_sweep(tmp_path, capsys):
+    assert main(['sweep', str(tmp_path/'none.toml')]) == 1 and 'Expected a sweep as TOML' in capsys.readouterr().err
+
+
 def test_options_of_the_local_executor(tmp_path):
     with pytest.raises(ValueError, match="The executor 'local' has no options, and foo is given"):
         sweep(tmp_path, ['GunPoint'], 'FCN', foo=1)

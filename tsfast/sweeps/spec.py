@@ -93,6 +93,7 @@ def read_sweep(
 ) -> SweepSettings:
     "The settings of a sweep from a file. Paths in it are relative to it"
     file = Path(file).expanduser()
+    if not file.is_file(): raise FileNotFoundError(f"There is no file {file}. Expected a sweep as TOML, such as sweep.toml.")
     try: o = tomllib.loads(file.read_text(encoding='utf-8'))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e: raise ValueError(f"{file} is no TOML: {e}.") from None
     try: return sweep_from(o, file.absolute().parent)
