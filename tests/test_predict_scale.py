@@ -266,6 +266,7 @@ def test_an_interrupted_part_starts_anew(bundle, tmp_path):
 
 @pytest.mark.parametrize('args,code,text', [
     (['--shard', '0/4'], 2, "expected i/n, such as 1/4, not '0/4'"), (['--shard', '5/4'], 2, "not '5/4'"), (['--shard', 'x'], 2, "not 'x'"), (['--out', 'p{i}.csv'], 2, 'Add --shard'),
+    (['--shard', '1/2', '--out', 'p.csv'], 2, 'in the name: p-{i}.csv'),
     (['--overwrite'], 2, '--overwrite is for parts'), (['--shard', '30/30'], 1, 'no series for --shard 30/30'), (['--shard', '1/2', '--windows'], 2, '--shard is for series')])
 def test_wrong_options(bundle, tmp_path, capsys, monkeypatch, args, code, text):
     np.save(tmp_path/'x.npy', X)

@@ -237,7 +237,7 @@ def test_asha_on_ray_tune(tmp_path):
 
 @pytest.mark.parametrize('changes, words', [
     (dict(epoch=3), "There is no setting 'epoch'. Did you mean 'epochs'"), (dict(lr=-1.), 'lr is -1.0. Expected a number above 0'),
-    (dict(valid_size=.5), 'space changes valid_size'), (dict(dsid='x'), 'space changes dsid'), (None, 'space returned None. Expected a dict'),
+    (dict(valid_size=.5), 'space changes valid_size'), (dict(dsid='x'), 'space changes dsid'), (dict(preset='fast'), 'trains networks'), (dict(folds=2, fold=0), 'space changes folds'), (None, 'space returned None. Expected a dict'),
     (dict(label_smoothing=.1), "Give a metric, such as metric='accuracy'"), (dict(ridge=True), 'space changes ridge')], ids=str)
 def test_mistakes_in_the_space(changes, words):
     "They end the search"
@@ -246,12 +246,12 @@ def test_mistakes_in_the_space(changes, words):
 
 
 @pytest.mark.parametrize('given, words', [
-    (dict(valid_size=0.), 'valid_size is 0'), (dict(seed=None), 'seed is None'), (dict(metric='acuracy'), "Did you mean 'accuracy'"),
+    (dict(valid_size=0.), 'valid_size is 0'), (dict(seed=None), 'seed is None'), (dict(preset='fast'), "preset is 'fast'"), (dict(metric='acuracy'), "Did you mean 'accuracy'"),
     (dict(metric='rmse', metrics=[rmse]), "direction is not given"), (dict(metric='mse', direction='minimize'), "metric is 'mse'"), (dict(n_trials=0), 'n_trials is 0'), (dict(dls=1), 'dls is given'),
     (dict(storage='x.db'), "storage is 'x.db'. Expected a file that ends in .log or .journal")], ids=str)
 def test_mistakes(given, words):
-    s = msgspec.structs.replace(TINY, **{k: v for k, v in given.items() if k in ('valid_size', 'seed')})
-    with pytest.raises(ValueError) as e: search(s, rates, **{'data': DATA, **{k: v for k, v in given.items() if k not in ('valid_size', 'seed')}})
+    s = msgspec.structs.replace(TINY, **{k: v for k, v in given.items() if k in ('valid_size', 'seed', 'preset')})
+    with pytest.raises(ValueError) as e: search(s, rates, **{'data': DATA, **{k: v for k, v in given.items() if k not in ('valid_size', 'seed', 'preset')}})
     assert words in str(e.value)
 
 

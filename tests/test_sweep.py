@@ -31,12 +31,15 @@ def test_runs_of_a_grid():
     runs = sweep_runs(s)
     assert [(o.arch, o.preset, o.lr) for o in runs] == [('FCN', None, .1)]*2 + [('FCN', None, .2)]*2 + [('MiniRocket', None, .5), ('InceptionTime', 'fast', .5)]
     assert {o.dsid for o in runs} == {'GunPoint'} and {o.seed for o in runs} == {3} and {o.epochs for o in runs} == {4}
+    assert sweep_from(dict(data='GunPoint', models='FCN', grid=dict(lr=[.1], arch_args=dict(bn=[True])))).grid == {'lr': [.1], 'arch_args.bn': [True]}
     assert [o.arch_args for o in runs[:2]] == [dict(layers=[4, 4, 4], bn=True), dict(layers=[4, 4, 4], bn=False)]
 
 
 @pytest.mark.parametrize('o, words', [
     ('GunPoint', 'Expected names and values'),
     (dict(data=['GunPoint'], models='FCN', cv=1), 'another kind'),
+    (dict(data=['GunPoint'], models='FCN', settings=dict(seed=3)), 'seed is not a setting of one model'),
+    (dict(data=['GunPoint'], models='FCN', settings=dict(arch_args=3)), 'arch_args is 3. Expected names and values'),
     (dict(data=['GunPoint'], models='FCN', grid=dict(lr=[])), 'grid has no values for lr'),
     (dict(data=['GunPoint'], models='FCN', grid=dict(lrate=[1])), "no setting 'lrate'"),
     (dict(data=['GunPoint'], models=[dict(arch='FCN', fold=1)]), 'fold is not a setting of one model'),
@@ -135,6 +138,28 @@ def test_a_failure_stops_nothing(tmp_path, capsys):
     assert [o['status'] for o in sweep(tmp_path/'o', **s, workers=1, show=None)] == ['skipped', 'done']
     assert main(['sweep', '--status', '--out', str(tmp_path/'o')]) == 0
     assert capsys.readouterr().out.startswith('2 done of 2 runs')
+
+
+def test_results_that_were_deleted_or_damaged(tmp_path):
+    "Such a run is trained anew, and its folder is replaced"
+    s = RunSettings(dsid='GunPoint', **FCN, epochs=1, bs=64, device='cpu')
+    first = run_recorded(s, tmp_path)
+    file = tmp_path/first['key']/'results.json'
+    for damage in (file.unlink, lambda: file.write_text('{"test')):
+        damage()
+        again = run_recorded(s, tmp_path)
+        assert again['status'] == 'done' and again['results']['test'] == first['results']['test']
+        assert json.loads(file.read_text())['test'] == first['results']['test'] and run_recorded(s, tmp_path)['status'] == 'skipped'
+    assert not list(tmp_path.glob('.*'))
+
+
+def test_no_such_sweep(tmp_path, capsys):
+    assert main(['sweep', str(tmp_path/'none.toml')]) == 1 and 'Expected a sweep as TOML' in capsys.readouterr().err
+
+
+def test_options_of_the_local_executor(tmp_path):
+    with pytest.raises(ValueError, match="The executor 'local' has no options, and foo is given"):
+        sweep(tmp_path, ['GunPoint'], 'FCN', foo=1)
 
 
 def test_a_fast_ensemble_is_a_model(tmp_path):

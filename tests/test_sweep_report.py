@@ -286,6 +286,21 @@ def test_same_name_in_two_folders(tmp_path):
     assert sorted(runs_table(tmp_path).dataset) == ['a/series', 'b/series']
 
 
+@pytest.mark.parametrize('paths, names', [
+    (['x/sub/series.csv', 'y/sub/series.csv'], ['x/sub/series', 'y/sub/series']),
+    (['a/series.csv', 'a/series.parquet'], ['a/series.csv', 'a/series.parquet']),
+    ([None, 'a/series.csv'], ['a/series', 'series']),
+    (['x/a/series.csv', 'y/a/series.csv|same', 'y/b/series.csv|same'], ['x/a/series', 'y/a/series', 'y/a/series'])])
+def test_names_of_different_data(tmp_path, paths, names):
+    for i, o in enumerate(paths):
+        (tmp_path/str(i)).mkdir()
+        path, _, digest = (o or '').partition('|')
+        s = dict(seed=i, arch='FCN', dsid=None if o else 'series', data=dict(path=path, y='label', digest=digest or None) if o else None)
+        (tmp_path/str(i)/'args.json').write_text(json.dumps(dict(settings=s)))
+        (tmp_path/str(i)/'results.json').write_text(json.dumps(dict(dataset='series', arch='FCN', test=dict(accuracy=.5))))
+    assert sorted(runs_table(tmp_path).dataset) == names
+
+
 def test_folders_that_hold_no_runs(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match='is no folder'): comparison(tmp_path/'none')
     with pytest.raises(ValueError, match='holds no finished run. Expected folders with a results.json'): comparison(tmp_path)

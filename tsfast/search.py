@@ -123,9 +123,13 @@ def _no_metric(metric, names) -> str: # the message
 def _check_validation(settings, data, kwargs):
     "Refuse a search without series to validate on, or on series that could be those of the test split"
     if 'dls' in kwargs: raise ValueError("dls is given, and its validation split may be the test split. Give data, which is split for the search.")
+    if settings.preset is not None: raise ValueError(_no_network(settings.preset))
     own = data.splits is not None and len(data.splits) > 2
     if not settings.valid_size and not own: raise ValueError(_no_validation())
     if settings.valid_size and settings.seed is None: raise ValueError(_no_seed())
+
+def _no_network(preset) -> str: # the message
+    return f"preset is {preset!r}. A search trains networks, and no ensembles: leave preset out, and name an architecture as arch."
 
 def _no_validation() -> str: # the message
     return ("valid_size is 0. A search needs series of the training split to validate on, since the test split is for the end: "
@@ -157,7 +161,7 @@ def _other_search(name) -> str: # the message
             "Give this one a name of its own with study_name=.")
 
 # %% ../nbs/12_search.ipynb #5ea4c413
-_FIXED = 'dsid', 'path', 'data', 'standardize_targets', 'valid_size'
+_FIXED = 'dsid', 'path', 'data', 'standardize_targets', 'valid_size', 'folds', 'fold'
 
 class _TrialFailed(Exception): "The training of a trial ended with an error"
 
@@ -195,6 +199,7 @@ class _Objective:
             if k in _FIXED: raise ValueError(_fixed(k))
         if 'arch_args' in changes: changes = {**changes, 'arch_args': {**common.arch_args, **changes['arch_args']}}
         s = settings_from({**msgspec.structs.asdict(common), **changes})
+        if s.preset is not None: raise ValueError(_no_network(s.preset))
         for k in ('ridge', 'label_smoothing'):
             if not self.given and getattr(s, k) != getattr(common, k): raise ValueError(_other_loss(k))
         return s, {k: msgspec.to_builtins(getattr(s, k)) for k in changes}

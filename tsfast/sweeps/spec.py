@@ -34,10 +34,14 @@ class SweepSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
             if not v: raise ValueError(f"grid has no values for {k}. Expected a list of one or more, such as {k} = [1, 2].")
         for o in (self.settings, *(o for o in self.models if isinstance(o, dict)), dict.fromkeys(o.partition('.')[0] for o in self.grid)):
             _check_names(o, KINDS, 'setting', ('dsid', 'data', 'seed', 'folds', 'fold'))
+            if not isinstance(args := o.get('arch_args'), dict|None): raise ValueError(_no_args(args))
         for o in (self.files, *(o for o in self.data if isinstance(o, dict))): _check_names(o, FILE_KINDS, 'setting of files', ())
         for o in self.data:
             if isinstance(o, dict) and 'path' not in o:
                 raise ValueError(f"data has {o}, which names no file. Expected a path, such as path = 'motion.csv'.")
+
+def _no_args(args) -> str: # the message
+    return f"arch_args is {args!r}. Expected names and values, such as arch_args = {{nf = 16}}."
 
 def _check_names(given, known, what, own):
     for k in given:
@@ -56,11 +60,17 @@ def sweep_from(
         if k not in known: raise ValueError(f"A sweep has no {k!r}.{suggest(k, known)} It has: {', '.join(known)}.")
     for k in ('data', 'models'):
         if k not in o: raise ValueError(f"The sweep names no {k}. Expected a list, such as {k} = [{_EXAMPLE[k]}].")
+    if isinstance(o.get('grid'), dict): o = {**o, 'grid': _flat(o['grid'])}
     one:dict = dict(data=(str, dict), models=(str, dict), seeds=int)      # a single one needs no list
     try: s = msgspec.convert({k: [v] if k in one and isinstance(v, one[k]) else v for k, v in o.items()}, SweepSettings)
-    except msgspec.ValidationError as e: raise ValueError(f"The sweep has a value of another kind: {e}.") from None
+    except msgspec.ValidationError as e:
+        raise ValueError(str(e.__cause__ or f"The sweep has a value of another kind: {e}.")) from None
     data = [_placed(d, folder) if isinstance(d, dict) else _absolute(d, folder) if _is_path(d, folder) else d for d in s.data]
     return msgspec.structs.replace(s, data=data, files=_placed(s.files, folder))
+
+def _flat(grid):
+    "`arch_args.nf = [8, 16]` without quotes is a table of its own in TOML"
+    return {f'{k}.{a}' if a else k: b for k, v in grid.items() for a, b in (v.items() if isinstance(v, dict) else [('', v)])}
 
 _EXAMPLE = dict(data='"GunPoint", "motion.csv"', models='"InceptionTime", "MiniRocket"')
 
@@ -83,6 +93,7 @@ def read_sweep(
 ) -> SweepSettings:
     "The settings of a sweep from a file. Paths in it are relative to it"
     file = Path(file).expanduser()
+    if not file.is_file(): raise FileNotFoundError(f"There is no file {file}. Expected a sweep as TOML, such as sweep.toml.")
     try: o = tomllib.loads(file.read_text(encoding='utf-8'))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e: raise ValueError(f"{file} is no TOML: {e}.") from None
     try: return sweep_from(o, file.absolute().parent)

@@ -108,7 +108,7 @@ def _row(folder):
     row |= {k: float(v) for k, v in results['test'].items() if isinstance(v, (int, float))}
     row |= {k: results.get(k) for k in ('seconds', 'parameters', 'epochs', 'n_train', 'n_test', 'processor', 'finished')}
     row |= dict(threads=results.get('threads', args.get('threads')), **{k: (args.get('versions') or {}).get(k) for k in ('tsfast', 'torch', 'python')})
-    return {**row, 'folds': settings.get('folds'), 'file': _file_of(settings), '_files': files,
+    return {**row, 'folds': settings.get('folds'), 'file': _file_of(settings), 'digest': (settings.get('data') or {}).get('digest'), '_files': files,
             '_settings': chosen(settings, arch, results.get('n_train'), 'accuracy' in results['test'])}
 
 def _with_models(df):
@@ -121,11 +121,21 @@ def _with_models(df):
     return df
 
 def _same_name(df):
-    "Files of the same name in several folders are different data sets: they are called by folder and name"
-    for name, files in df[df.file.notna()].groupby('dataset').file:
-        if files.nunique() < 2: continue
-        for i, f in files.items(): df.loc[i, 'dataset'] = f'{Path(f).parent.name}/{name}'
+    "Files of the same name that differ, or that a set of the archive has, too, are called by folder and name"
+    content = df.pop('digest').fillna(df.file)
+    for name, own in df.groupby('dataset'):
+        first = own[own.file.notna()].groupby(content).file.first()      # the same content is the same data set, wherever it lies
+        if first.nunique() + own.file.isna().any() < 2: continue
+        names = _by_folder(first.unique(), name)
+        for i in own.index[own.file.notna()]: df.loc[i, 'dataset'] = names[first[content[i]]]
     return df
+
+def _by_folder(files, name):
+    "Names with as many folders as tell the files apart; files of one folder are called by their whole path"
+    for k in range(1, max(len(Path(o).parts) for o in files)):
+        names = {o: '/'.join([*Path(o).parent.parts[-k:], name]) for o in files}
+        if len(set(names.values())) == len(files): return names
+    return {o: o for o in files}
 
 def _in_folds(df):
     "A data set whose runs are in folds, and others in its own split, stands there twice: what is tested differs"

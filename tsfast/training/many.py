@@ -92,6 +92,9 @@ def _line(i, n, res, settings):
     figures = '  '.join(f'{k} {v:.4f}' for k, v in res['results']['test'].items())
     return f"{i} of {n}  {what}: {figures}" + '  (was there)'*(res['status'] == 'skipped')
 
+def _no_options(options) -> str: # the message
+    return f"The executor 'local' has no options, and {', '.join(options)} is given. Options are for submitit and ray."
+
 def _checked(settings, workers, threads):
     for name, v in dict(workers=workers, threads=threads).items():
         if not is_whole(v): raise ValueError(f"{name} is {v!r}. Expected a whole number: at least 1.")
@@ -117,6 +120,7 @@ def run_many(
     settings = list(settings)
     _checked(settings, workers, threads)
     run_all = EXECUTORS[pick_name(executor, EXECUTORS, 'executor')]
+    if executor == 'local' and options: raise ValueError(_no_options(options))
     folder, answers = Path(folder).expanduser().resolve(), {}
     folder.mkdir(parents=True, exist_ok=True)
     clear_dead(folder)

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 import tsfast
-from ..core import is_source
+from ..core import is_source, replace_folder
 from ..settings import PATHS, RunSettings
 from .data import RunData
 from .files import data_name, run_data
@@ -70,14 +70,24 @@ def run_once(
     folder = Path(folder)
     data = run_data(settings)
     key = run_key(settings, data)
-    there = read_json(folder/key/'results.json')
+    there = _read_whole(folder/key/'results.json')
     if there is not None: return dict(status='skipped', key=key, results=there)
     aside = folder/f'{_ASIDE}{key}-{platform.node()}-{os.getpid()}'
     try:
         results = _trained(settings, data, aside, quiet, report and dict(bundle=folder/key/'model'))
-        with suppress(OSError): os.rename(aside, folder/key)    # another process may have written the same
+        _into_place(aside, folder/key)
     finally: shutil.rmtree(aside, ignore_errors=True)
     return dict(status='done', key=key, results=results)
+
+def _read_whole(file):
+    "What a file says; None where it is not there, or is damaged"
+    try: return read_json(file)
+    except ValueError: return None
+
+def _into_place(aside, folder):
+    "Move a result to its place, unless another process has written the same; a folder without results, or with damaged ones, is replaced"
+    with suppress(OSError): os.rename(aside, folder)
+    if _read_whole(folder/'results.json') is None: replace_folder(aside, folder)
 
 def _trained(settings, data, aside, quiet, report):
     "Train, and write the files into the folder `aside`"
@@ -154,11 +164,6 @@ def clear_dead(
     for o in folder.glob('running/*.json'):
         said = _read_whole(o)
         if said and _is_gone(said['host'], said['process']): o.unlink(missing_ok=True)
-
-def _read_whole(file):
-    "What a file says; None where it is gone, since its process goes on meanwhile"
-    try: return read_json(file)
-    except ValueError: return None
 
 # %% ../../nbs/training/06_once.ipynb #ad695828
 def run_states(
