@@ -18,7 +18,7 @@ else: import optuna
 from tests.two_processes import learner
 from tsfast.data.targets import TSRegression
 from tsfast.inference import Predictor
-from tsfast.search import PruneTrial, best_settings, search
+from tsfast.tuning import PruneTrial, best_settings, search
 from tsfast.training import RunData, RunSettings, TrainingRun
 
 root = Path(__file__).resolve().parents[1]

@@ -191,7 +191,7 @@ def verdicts():
 def pruning():
     "Trials of a search, which the first process has: the error ends a training, a training and its block, and one of a learner of fastai"
     import optuna
-    from tsfast.search import PruneTrial
+    from tsfast.tuning import PruneTrial
     class Second(optuna.pruners.BasePruner):
         def prune(self, study, trial): return len(trial.intermediate_values) == 2
     study, said = None if rank else optuna.create_study(pruner=Second()), []
