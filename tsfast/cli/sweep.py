@@ -99,7 +99,8 @@ def sweep(
     """Train data sets × models × seeds × settings, and leave out what is there.
 
     A run is known by a digest of its settings, its data and the version. One that fails leaves its error in the folder and does
-    not stop the others. After Ctrl-C, or after the process was killed, the same command goes on."""
+    not stop the others. After Ctrl-C, or after the process was killed, the same command goes on. Several processes, on one machine or
+    many, share a sweep by --shard; without it they would train the same runs."""
     from tsfast.sweeps import sweep as train, sweep_states
     from tsfast.threads import usable_cores
     folder, s = _folder(args), _asked(args)

@@ -194,4 +194,6 @@ def shown_model(
     s:RunSettings, # of a run
 ) -> str:
     "What its model is called in lists"
-    return s.arch + ' + ridge'*s.ridge if s.preset is None else f'ensemble {s.preset}'
+    if s.preset is not None: return f'ensemble {s.preset}'
+    own = {**s.arch_args, **{k: v for k in ('lr', 'epochs', 'bs', 'wd') if (v := getattr(s, k)) is not None and not s.ridge}}
+    return s.arch + ' + ridge'*s.ridge + (' (' + ', '.join(f'{k}={v}' for k, v in own.items()) + ')' if own else '')
