@@ -248,7 +248,7 @@ def test_mistakes_in_the_space(changes, words):
 @pytest.mark.parametrize('given, words', [
     (dict(valid_size=0.), 'valid_size is 0'), (dict(seed=None), 'seed is None'), (dict(preset='fast'), "preset is 'fast'"), (dict(metric='acuracy'), "Did you mean 'accuracy'"),
     (dict(metric='rmse', metrics=[rmse]), "direction is not given"), (dict(metric='mse', direction='minimize'), "metric is 'mse'"), (dict(n_trials=0), 'n_trials is 0'), (dict(dls=1), 'dls is given'),
-    (dict(storage='x.db'), "storage is 'x.db'. Expected a file that ends in .log or .journal")], ids=str)
+    (dict(storage='x.db'), "storage is 'x.db'. Expected a file that ends in .log or .journal")], ids=lambda o: ' '.join(o) if isinstance(o, dict) else None)
 def test_mistakes(given, words):
     s = msgspec.structs.replace(TINY, **{k: v for k, v in given.items() if k in ('valid_size', 'seed', 'preset')})
     with pytest.raises(ValueError) as e: search(s, rates, **{'data': DATA, **{k: v for k, v in given.items() if k not in ('valid_size', 'seed', 'preset')}})

@@ -24,7 +24,7 @@ from tsfast.series import as_series, check_series, is_source
 from tsfast.settings import RunSettings
 from tsfast.training import RunData, TrainingRun
 from tsfast.training.data import lacks_values
-from tsfast.training.many import data_digest
+from tsfast.training.once import data_digest
 
 # Zarr has threads of its own, and worker processes start as copies of this one
 pytestmark = pytest.mark.filterwarnings('ignore:.*use of fork.* may lead to deadlocks:DeprecationWarning')
