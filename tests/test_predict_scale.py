@@ -239,6 +239,16 @@ def test_parts_that_are_there_are_kept(bundle, file, tmp_path, capsys, suffix):
     assert predict(*args) == 0 and 'there already, and is kept' in capsys.readouterr().out and part.stat().st_mtime_ns == before
     assert predict(*args, '--overwrite') == 0 and '24 predictions' in capsys.readouterr().out and part.stat().st_mtime_ns > before
 
+def test_a_share_does_not_replace_another_one(bundle, file, tmp_path, capsys):
+    "Without its number in the name, which a shell may have put there"
+    for i in (1, 2): assert predict(bundle, file, '--bs', 4, '--shard', f'{i}/2', '--out', tmp_path/f'p-{i}.csv') == 0
+    capsys.readouterr()
+    before = (tmp_path/'p-1.csv').read_bytes()
+    assert predict(bundle, file, '--bs', 4, '--shard', '2/2', '--out', tmp_path/'p-1.csv') == 2 and 'p-1-{i}.csv; or --overwrite' in capsys.readouterr().err
+    assert (tmp_path/'p-1.csv').read_bytes() == before
+    assert predict(bundle, file, '--bs', 4, '--shard', '2/2', '--out', tmp_path/'p-1.csv', '--overwrite') == 0
+    assert (tmp_path/'p-1.csv').read_bytes() == (tmp_path/'p-2.csv').read_bytes() != before
+
 def test_parts_of_something_else_are_refused(bundle, file, tmp_path, capsys):
     out = tmp_path/'p{i}.parquet'
     assert predict(bundle, file, '--shard', '1/2', '--bs', 4, '--out', out) == 0
@@ -266,7 +276,6 @@ def test_an_interrupted_part_starts_anew(bundle, tmp_path):
 
 @pytest.mark.parametrize('args,code,text', [
     (['--shard', '0/4'], 2, "expected i/n, such as 1/4, not '0/4'"), (['--shard', '5/4'], 2, "not '5/4'"), (['--shard', 'x'], 2, "not 'x'"), (['--out', 'p{i}.csv'], 2, 'Add --shard'),
-    (['--shard', '1/2', '--out', 'p.csv'], 2, 'in the name: p-{i}.csv'),
     (['--overwrite'], 2, '--overwrite is for parts'), (['--shard', '30/30'], 1, 'no series for --shard 30/30'), (['--shard', '1/2', '--windows'], 2, '--shard is for series')])
 def test_wrong_options(bundle, tmp_path, capsys, monkeypatch, args, code, text):
     np.save(tmp_path/'x.npy', X)

@@ -182,16 +182,17 @@ def _check_args(args):
     "Options that belong together"
     for o in ('stride', 'average', 'channels', 'time', 'id'):
         if getattr(args, o) and not args.windows: raise UsageError(f"--{o} is for the windows of recordings. Add --windows.")
-    if args.overwrite and not part_file(args.out, args.shard): raise UsageError("--overwrite is for parts: --out part-{i}.parquet.")
-    if args.shard and args.out not in (None, '-') and not part_file(args.out, args.shard): raise UsageError(_one_part(args.out))
+    if args.overwrite and not args.shard: raise UsageError("--overwrite is for parts: --shard i/n --out part-{i}.parquet.")
+    unnumbered = args.shard and args.out not in (None, '-') and not part_file(args.out, args.shard)
+    if unnumbered and not args.overwrite and Path(args.out).expanduser().exists(): raise UsageError(_one_part(args.out))
     folders = [o for o in args.data if is_folder(o)]
     if folders and len(args.data) > 1: raise UsageError(f"{folders[0]} is a folder. Give several files, or one folder.")
     if args.shard and args.windows and len(args.data) == 1 and not folders: raise UsageError(_one_recording(args.data[0]))
 
 def _one_part(out) -> str: # the message
     name = Path(out)
-    return (f"--out {out} has no {{i}}, so that each share would replace the one before. "
-            f"Expected the number of the share in the name: {name.stem}-{{i}}{name.suffix}.")
+    return (f"--out {out} is there already, and its name has no {{i}}, so that it may be another share. "
+            f"Expected the number of the share in the name, {name.stem}-{{i}}{name.suffix}; or --overwrite.")
 
 def _one_recording(file) -> str: # the message
     return f"--shard is for series, or for several files of recordings; what is in {file} belongs together. Leave it out."
