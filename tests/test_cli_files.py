@@ -594,7 +594,7 @@ def test_predictions_are_called_by_the_ids(tmp_path, capsys, suffix):
     write(df, 'w')
     assert run(tmp_path/f'w.{suffix}', '--id', 'patient', '--label', 'label', out=tmp_path/'o') == 0
     write(df[::-1].drop(columns='label'), 'new')
-    for more, rows in (([], slice(None)), (['--shard', '2/2', '--bs', '16', '--overwrite'], slice(16, 32))):
+    for more, rows in (([], slice(None)), (['--shard', '2/2', '--bs', '16', '--overwrite'], slice(32, 40))):
         assert main(['predict', str(tmp_path/'o'), str(tmp_path/f'new.{suffix}'), '--out', str(tmp_path/'p.csv'), *more]) == 0
         p = pd.read_csv(tmp_path/'p.csv', dtype={'patient': str})
         assert list(p.columns[:2]) == ['patient', 'prediction'] and p.patient.tolist() == df.patient[::-1].tolist()[rows]
