@@ -72,8 +72,9 @@ def markdown(rows):
         for what, some in (('', wide.index), (' without the Pig sets', wide.index[~pig])):
             at = wide.accuracy[preset].dropna().index.intersection(known.dropna().index).intersection(some)
             if len(at) and (what == '' or pig.any()):
-                acc = wide.accuracy.loc[at].mean().where(wide.accuracy.loc[at].notna().all())
-                lines.append(line(f'**mean of {len(at)}{what}**', acc, wide.fit_cpu_s.loc[at].mean(), known.loc[at].mean()))
+                whole = wide.accuracy.loc[at].notna().all()
+                acc, secs = (wide[k].loc[at].mean().where(whole) for k in ('accuracy', 'fit_cpu_s'))
+                lines.append(line(f'**mean of {len(at)}{what}**', acc, secs, known.loc[at].mean()))
     return '\n'.join(lines)
 
 HEAD = """How these were made: `python -m benchmarks.ensembles`, default splits, one seed, one thread. Weights and temperatures of the members
