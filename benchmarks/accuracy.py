@@ -58,12 +58,14 @@ def row_of(settings, folder, out):
 
 def sweep(plan, out, workers=1):
     "Train what is missing, and append the rows as the runs end"
-    from tsfast.training import run_many
-    folder = CACHE.parent/'accuracy'
-    for group in np.array_split(np.arange(n := len(runs := missing(plan, read_rows(out)))), -(-n//workers) if n else 1):
-        some = [runs[i] for i in group]
-        for settings, answer in zip(some, run_many(some, folder, workers=workers)):
-            if answer['status'] != 'failed': row_of(settings, folder/answer['key'], out)
+    from tsfast.training.many import on_processes
+    folder, runs = CACHE.parent/'accuracy', missing(plan, read_rows(out))
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, answer in on_processes(runs, folder, workers, 1, False):
+        s = runs[i]
+        if answer['status'] == 'failed': said = answer['error']
+        else: said = f"accuracy {row_of(s, folder/answer['key'], out)['accuracy']:.4f}"
+        print(f'{s.dsid:24}{s.arch:18}seed {s.seed}  {said}', flush=True)
 
 def main(argv=None):
     p = argparse.ArgumentParser(prog='python -m benchmarks.accuracy', description=__doc__.split('\n')[0],

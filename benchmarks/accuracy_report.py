@@ -4,7 +4,6 @@ critical-difference diagrams, all of them by `tsfast.sweeps`. `tsfast report ben
     python -m benchmarks.accuracy --render      # writes results/accuracy.md, results/accuracy_*.svg and the rows of the ensembles
 
 Everything is computed from the rows in `benchmarks/results/`, so that a page is renewed with them."""
-from pathlib import Path
 
 import numpy as np
 import pandas as pd

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from benchmarks.rows import append_row, read_rows, versions
 
 QUICK = ['--render']   # the sweep itself takes hours

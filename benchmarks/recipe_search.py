@@ -13,7 +13,6 @@ A run gives several rows: its last weights under the name of the settings, and o
 `MORE` times the epochs follows, and its weights give the row `base on`. Rows of `MEANS` average the probabilities of networks that other
 rows have measured."""
 import argparse, itertools, math, time
-from pathlib import Path
 
 import msgspec
 import numpy as np

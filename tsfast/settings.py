@@ -5,10 +5,12 @@
 # %% auto #0
 __all__ = ['WholeNumber', 'BatchSize', 'Seed', 'Folds', 'Positive', 'NotNegative', 'Share', 'Part', 'Schedule', 'SCHEDULE_NAMES',
            'TRANSFORMS', 'Columns', 'Fill', 'FILLS', 'FILE_KINDS', 'PATHS', 'KINDS', 'DEFAULTS', 'expected', 'checked',
-           'literal', 'name_and_value', 'FileSettings', 'RunSettings', 'settings_from', 'settings_json', 'filled']
+           'literal', 'name_and_value', 'shard_of', 'is_path', 'absolute', 'FileSettings', 'RunSettings',
+           'settings_from', 'settings_json', 'filled']
 
 # %% ../nbs/10_settings.ipynb #17158222
 import ast, math, os
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
@@ -72,6 +74,30 @@ def name_and_value(
     if not eq or not k.isidentifier(): raise ValueError(f"expected name=value, such as nf=16, not {s!r}")
     return k, literal(v)
 
+def shard_of(
+    shard:str|tuple, # 'i/n', or (i, n): part i of n, from 1
+) -> tuple: # (i, n)
+    "Which part of a whole is asked for"
+    i, n = shard.partition('/')[::2] if isinstance(shard, str) else shard
+    if str(i).isdecimal() and str(n).isdecimal() and 1 <= int(i) <= int(n): return int(i), int(n)
+    raise ValueError(f"shard is {shard!r}. Expected i/n, part i of n, such as 1/4 and up to 4/4.")
+
+def is_path(
+    s:str, # what the user named
+    folder='.', # to which it is relative
+) -> bool:
+    "Does it exist, or is it written like a path? `data.h5::X` is an array in a file"
+    if '/' in s or os.sep in s or s.startswith('~') or Path(s).suffix: return True
+    return os.path.exists(os.path.join(folder, s.partition('::')[0]))
+
+def absolute(
+    path, # path, or a list of paths
+    folder='.', # to which it is relative
+): # the same, absolute; ~ is the home
+    "An absolute path"
+    if isinstance(path, list): return [absolute(o, folder) for o in path]
+    return os.path.abspath(os.path.join(folder, os.path.expanduser(path)))
+
 # %% ../nbs/10_settings.ipynb #35d2bee5
 Columns = str|list[str]             # one name, or several
 Fill = Literal['none', 'previous', 'linear', 'nearest', 'zero', 'mean']
@@ -102,7 +128,7 @@ class FileSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     def __post_init__(self):
         for k, kind in FILE_KINDS.items():
             v = checked(k, getattr(self, k), kind)
-            if v is not None and (k in PATHS or k in ('y', 'group') and _is_file(v)): v = _absolute(v)
+            if v is not None and (k in PATHS or k in ('y', 'group') and _is_file(v)): v = absolute(v)
             msgspec.structs.force_setattr(self, k, v)
         if self.test is not None and self.test_size is not None:
             raise ValueError("Both test and test_size are given. Expected one: a file of the test split, or a share of the series for it.")
@@ -116,7 +142,6 @@ _SUFFIXES = ('.npy', '.zarr', '.h5', '.hdf5', '.csv', '.tsv', '.txt')
 
 def _is_file(v): return isinstance(v, str) and v.lower().partition('::')[0].endswith(_SUFFIXES)
 
-def _absolute(v): return [_absolute(o) for o in v] if isinstance(v, list) else os.path.abspath(os.path.expanduser(v))
 
 # %% ../nbs/10_settings.ipynb #736fe8d7
 class RunSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

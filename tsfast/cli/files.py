@@ -83,17 +83,15 @@ def as_paths(
     words:list, # what the user named
 ) -> list|None: # paths; None where it is the name of a data set
     "Paths, if they exist or are written like paths; a `FileNotFoundError` where there is none"
-    if len(words) > 1 and not any(map(_like_path, words)):
+    from tsfast.settings import is_path
+    if len(words) > 1 and not any(map(is_path, words)):
         raise UsageError(f"{' '.join(words)}: expected the name of one data set, or files")
-    if not words or len(words) == 1 and not _like_path(words[0]): return None
+    if not words or len(words) == 1 and not is_path(words[0]): return None
     for o in words:
-        if not _is_there(o) and not (_like_path(o) and glob.glob(os.path.expanduser(o))): raise FileNotFoundError(_no_file(o))
+        if not _is_there(o) and not (is_path(o) and glob.glob(os.path.expanduser(o))): raise FileNotFoundError(_no_file(o))
     return list(words)
 
 def _is_there(s): return os.path.exists(os.path.expanduser(s.partition('::')[0]))      # an array in a file, data.h5::X
-
-def _like_path(s):
-    return _is_there(s) or '/' in s or os.sep in s or s.startswith('~') or bool(Path(s).suffix)
 
 def set_in_folder(
     path:str, # of a folder

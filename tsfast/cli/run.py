@@ -248,7 +248,7 @@ def _name(given):
     from tsfast.training import data_name
     return given['dsid'] if 'dsid' in given else data_name(given['data']['path'])
 
-def _train_ensemble(args, given, preset, out):
+def _train_ensemble(args, given, out):
     "Fit an ensemble, and show its results"
     from tsfast.settings import settings_from
     from tsfast.training.ensemble import EnsembleRun
@@ -256,7 +256,7 @@ def _train_ensemble(args, given, preset, out):
     if 'matplotlib.pyplot' not in sys.modules: os.environ.setdefault('MPLBACKEND', 'Agg')
     named_device(given.get('device'))
     with in_options(): settings = settings_from(given)
-    run = EnsembleRun(settings, preset)
+    run = EnsembleRun(settings)
     if settings.data is not None: _say_data(run)
     with alone(out):
         run.train()
@@ -277,9 +277,8 @@ def train(
     from tsfast.settings import DEFAULTS
     from tsfast.training import read_json
     given = given_settings(args)
-    preset = given.pop('preset', None)
-    out = Path(args.out or f"runs/{_name(given)}-{preset or given.get('arch', DEFAULTS['arch'])}")
-    if preset: return _train_ensemble(args, given, preset, out)
+    out = Path(args.out or f"runs/{_name(given)}-{given.get('preset') or given.get('arch', DEFAULTS['arch'])}")
+    if 'preset' in given: return _train_ensemble(args, given, out)
     stored = check_out(out, args.resume, args.overwrite)
     if stored is None and not args.words: raise ValueError(f"There is no run in {out} to resume. Name the data set to start one.")
     s = run_settings(given, stored and stored['settings'], out)

@@ -17,9 +17,9 @@ def share(
 ) -> tuple: # number of the share, from 1, and how many there are
     "Argument type: one of several shares"
     import argparse
-    i, _, n = s.partition('/')
-    if i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n): return int(i), int(n)
-    raise argparse.ArgumentTypeError(f"expected i/n, such as 1/4, not {s!r}")
+    from tsfast.settings import shard_of
+    try: return shard_of(s)
+    except ValueError: raise argparse.ArgumentTypeError(f"expected i/n, such as 1/4, not {s!r}") from None
 
 def spans(
     counts:list, # series in each file

@@ -9,7 +9,7 @@ __all__ = ['sweep']
 # Python's own modules alone, so that --help answers at once; whatever is heavier is imported where it is used
 import argparse, os, shlex
 from pathlib import Path
-from .files import add_file_options, as_options, file_settings, first_of_options, in_options
+from .files import add_file_options, file_settings, in_options
 from .parsing import UsageError, at_least, command, count, pair, setting
 
 # %% ../../nbs/cli/06_sweep.ipynb #6c5e9a9d
@@ -86,12 +86,6 @@ def _show_states(states):
         what = {'running': f'for {o.seconds:.0f} s', 'failed': o.error, 'stopped': 'its process was killed; it starts anew'}
         print(f'{o.state:<9}{o.data}  {o.model}  seed {o.seed}{fold}: {what[o.state]}')
 
-def _sharded(states, shard):
-    from tsfast.sweeps import shard_of
-    if shard is None: return states
-    i, n = shard_of(shard)
-    return states.iloc[i - 1::n]
-
 @command('sweep', _sweep_args)
 def sweep(
     args, # parsed command line
@@ -104,7 +98,7 @@ def sweep(
     from tsfast.sweeps import sweep as train, sweep_states
     from tsfast.threads import usable_cores
     folder, s = _folder(args), _asked(args)
-    if args.status: return _show_states(_sharded(sweep_states(folder, s), args.shard))
+    if args.status: return _show_states(sweep_states(folder, s, args.shard))
     os.environ.setdefault('MPLBACKEND', 'Agg')
     workers = args.workers or max(1, usable_cores()//args.threads)
     with in_options():

@@ -7,8 +7,9 @@ __all__ = ['SweepSettings', 'read_sweep', 'sweep_from', 'sweep_runs', 'folder_sw
            'Comparison', 'comparison', 'comparison_html', 'failures_table', 'runs_table']
 
 # %% ../../nbs/41_sweeps.ipynb #89a839d2
+from ..settings import shard_of
 from .spec import SweepSettings, read_sweep, sweep_from, sweep_runs
-from .run import folder_sweep, shard_of, sweep, sweep_states
+from .run import folder_sweep, sweep, sweep_states
 from .table import failures_table, runs_table
 from .compare import Comparison, comparison
 from .page import comparison_html

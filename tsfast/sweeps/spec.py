@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 from ..core import suggest
 from ..models.registry import get_arch
-from ..settings import FILE_KINDS, KINDS, PATHS, Folds, RunSettings, Seed, checked, settings_from
+from ..settings import FILE_KINDS, KINDS, PATHS, Folds, RunSettings, Seed, absolute, is_path, settings_from
 from ..training import find_set
 
 # %% ../../nbs/sweeps/01_spec.ipynb #9e56f7e1
@@ -65,7 +65,7 @@ def sweep_from(
     try: s = msgspec.convert({k: [v] if k in one and isinstance(v, one[k]) else v for k, v in o.items()}, SweepSettings)
     except msgspec.ValidationError as e:
         raise ValueError(str(e.__cause__ or f"The sweep has a value of another kind: {e}.")) from None
-    data = [_placed(d, folder) if isinstance(d, dict) else _absolute(d, folder) if _is_path(d, folder) else d for d in s.data]
+    data = [_placed(d, folder) if isinstance(d, dict) else absolute(d, folder) if is_path(d, folder) else d for d in s.data]
     return msgspec.structs.replace(s, data=data, files=_placed(s.files, folder))
 
 def _flat(grid):
@@ -77,16 +77,7 @@ _EXAMPLE = dict(data='"GunPoint", "motion.csv"', models='"InceptionTime", "MiniR
 def _placed(files, folder):
     "Settings of files with absolute paths. `y` and `group` may be columns or files"
     is_file = lambda k, v: k in PATHS or k in ('y', 'group') and isinstance(v, str) and Path(folder, v).is_file()
-    return {k: _absolute(v, folder) if is_file(k, v) else v for k, v in files.items()}
-
-def _absolute(v, folder):
-    if isinstance(v, list): return [_absolute(o, folder) for o in v]
-    return os.path.normpath(os.path.join(os.path.abspath(folder), os.path.expanduser(v)))
-
-def _is_path(s, folder):
-    "A path exists, or is written like one"
-    if os.path.isabs(s) or s.startswith('~') or '/' in s or os.sep in s or Path(s).suffix: return True
-    return (Path(folder)/s.partition('::')[0]).exists()
+    return {k: absolute(v, folder) if is_file(k, v) else v for k, v in files.items()}
 
 def read_sweep(
     file, # TOML

@@ -6,10 +6,11 @@
 __all__ = ['run_task', 'on_submitit', 'on_ray']
 
 # %% ../../nbs/training/07_clusters.ipynb #f4860932
-import importlib, os
+import os, time
 from pathlib import Path
 import msgspec
 import torch
+from ..core import optional_import
 from ..settings import settings_from
 from .once import failure, run_recorded
 
@@ -25,11 +26,6 @@ def run_task(
     torch.set_num_threads(threads)
     return run_recorded(settings_from(settings), folder, report)
 
-def _engine(name):
-    "A library that is not always there"
-    try: return importlib.import_module(name)
-    except ImportError as e: raise ImportError(f"The executor {name!r} needs {name}: pip install {name}. ({e})") from None
-
 # %% ../../nbs/training/07_clusters.ipynb #12a6d3e4
 def on_submitit(
     settings:list, # of `RunSettings`
@@ -42,7 +38,7 @@ def on_submitit(
     **options, # of submitit: `timeout_min`, `mem_gb`, `gpus_per_node`, `slurm_partition`, …
 ): # yields (number of the run, answer of `run_recorded`) as the runs end
     "Runs as an array of tasks of Slurm. Tasks that are left when the caller stops are cancelled"
-    executor = _engine('submitit').AutoExecutor(folder/'logs', cluster=cluster)
+    executor = optional_import('submitit', "The executor 'submitit'").AutoExecutor(folder/'logs', cluster=cluster)
     slurm = dict(slurm_array_parallelism=workers) if executor.cluster == 'slurm' else {}
     executor.update_parameters(**{**dict(name='tsfast', cpus_per_task=threads), **slurm, **options})
     with executor.batch():
@@ -51,7 +47,6 @@ def on_submitit(
 
 def _answers(jobs, settings, folder, poll):
     "What the tasks answer, as they end"
-    import time
     try:
         while jobs:
             ended = [i for i, job in jobs.items() if job.done()]
@@ -78,7 +73,7 @@ def on_ray(
     **options, # of a task of Ray: `memory`, `resources`, `scheduling_strategy`, …
 ): # yields (number of the run, answer of `run_recorded`) as the runs end
     "Runs as tasks of Ray. Tasks that are left when the caller stops are cancelled"
-    ray = _engine('ray')
+    ray = optional_import('ray', "The executor 'ray'")
     mine = not ray.is_initialized()
     local = {} if address else dict(num_cpus=workers*threads, include_dashboard=False)
     if mine: ray.init(address=address, log_to_driver=False, **local)

@@ -31,7 +31,9 @@ class EnsembleRun:
         settings:RunSettings, # what names the data, the seed and the device; the rest belongs to networks
         preset:str|None=None, # name of a preset; None: that of the settings, or 'fast'
         data:RunData|None=None, # what to train on; None: what is named in the settings
-    ): self.settings, self.preset, self._data, self.seconds = settings, preset or settings.preset or 'fast', data, 0.
+    ):
+        self.settings = msgspec.structs.replace(settings, preset=preset or settings.preset or 'fast')
+        self._data, self.seconds = data, 0.
 
     @property
     def data(self) -> RunData:
@@ -49,7 +51,7 @@ class EnsembleRun:
         data, start = self.data, time.monotonic()
         cls = TSEnsembleClassifier if data.classes else TSEnsembleRegressor
         missing = 'mean' if lacks_values(data.X) else None
-        self.estimator = cls(self.preset, missing=missing, device=self.settings.device, random_state=self.settings.seed)
+        self.estimator = cls(self.settings.preset, missing=missing, device=self.settings.device, random_state=self.settings.seed)
         y = np.asarray(data.y)
         # a label that the training split lacks is an error now, and not after the training
         if data.classes: TSClassification().setup(y[data.train]).encode(y[data.splits[-1]])
@@ -80,7 +82,7 @@ class EnsembleRun:
         "The results: test figures, and what they depend on"
         p, s, data, n = p or self.predict(), self.settings, self.data, [len(o) for o in self.data.splits]
         est, known = self.estimator, published_for(s, data)
-        return dict(dataset=data.name, arch='Ensemble', preset=self.preset, seed=s.seed, **fold_of(s), n_train=n[0], n_test=n[-1], epochs=0,
+        return dict(dataset=data.name, arch='Ensemble', preset=s.preset, seed=s.seed, **fold_of(s), n_train=n[0], n_test=n[-1], epochs=0,
                     weights=est.weights_, temperatures=est.temperatures_, seconds=round(self.seconds, 1),
                     processor=processor(), threads=torch.get_num_threads(),
                     test=figures_of(p, data.classes), published=known, finished=time.strftime('%Y-%m-%dT%H:%M:%S%z'))
@@ -93,8 +95,7 @@ class EnsembleRun:
         results = self.evaluate(p)
         folder.mkdir(parents=True, exist_ok=True)
         clear(folder)
-        settings = {**msgspec.to_builtins(self.settings), 'preset': self.preset}
-        write_json(folder/'args.json', dict(settings=settings, versions=versions(), threads=torch.get_num_threads()))
+        write_json(folder/'args.json', dict(settings=msgspec.to_builtins(self.settings), versions=versions(), threads=torch.get_num_threads()))
         self.estimator.save_bundle(folder/'model')
         self.estimator.weight_table().to_csv(folder/'weights.csv')
         self._draw(p, folder)

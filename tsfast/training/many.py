@@ -6,7 +6,7 @@
 __all__ = ['EXECUTORS', 'on_processes', 'run_many']
 
 # %% ../../nbs/training/04_many.ipynb #ac26cae8
-import os, shutil, signal
+import os, signal
 from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import wait
