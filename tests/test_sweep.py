@@ -197,10 +197,14 @@ def start(folder, script, **args):
     env = {**os.environ, 'PYTHONPATH': str(Path(__file__).parents[1])}
     return subprocess.Popen([sys.executable, script, folder, json.dumps(args)], env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
+def results_in(folder):
+    "The results in their place; a folder whose name begins with a point is being written, and was left so by a kill"
+    return list(folder.glob('[!.]*/results.json'))
+
 def kill_after(p, folder, more, seconds=240):
     "Kill the process and its workers when so many more results are there"
-    there, end = len(list(folder.glob('*/results.json'))), time.monotonic() + seconds
-    while len(list(folder.glob('*/results.json'))) < there + more and time.monotonic() < end and p.poll() is None: time.sleep(.05)
+    there, end = len(results_in(folder)), time.monotonic() + seconds
+    while len(results_in(folder)) < there + more and time.monotonic() < end and p.poll() is None: time.sleep(.05)
     os.killpg(p.pid, signal.SIGKILL)
     p.communicate()
 
@@ -214,7 +218,7 @@ def test_killed_twice(tmp_path, executor):
     (tmp_path/'script.py').write_text(SCRIPT)
     folder, args = tmp_path/'o', dict(FOUR_BY_THREE, workers=2, executor=executor)
     for more in (5, 6): kill_after(start(folder, tmp_path/'script.py', **args), folder, more)
-    there = {o.parent.name: o.stat().st_mtime_ns for o in folder.glob('*/results.json')}
+    there = {o.parent.name: o.stat().st_mtime_ns for o in results_in(folder)}
     assert 11 <= len(there) < 24
     p = start(folder, tmp_path/'script.py', **args)
     out, _ = p.communicate(timeout=400)
