@@ -52,7 +52,7 @@ def test_sklearn_check(est):
     assert {o['check_name'] for o in res if o['status'] == 'skipped'} <= {'check_array_api_input'}
 
 
-@pytest.mark.parametrize('name', ['TSNetSktimeClassifier', 'TSNetSktimeRegressor'])
+@pytest.mark.parametrize('name', ['TSNetSktimeClassifier', 'TSNetSktimeRegressor', 'TSForestSktimeClassifier', 'TSForestSktimeRegressor'])
 def test_sktime_check(name):
     from sktime.utils.estimator_checks import check_estimator
     import tsfast.sktime_estimators as m
