@@ -146,6 +146,7 @@ def test_series_by_channel(learn, p):
     for model in (p, lambda o: learn.get_X_preds(o)):
         with pytest.raises(ValueError, match="lacks the channel 'left' and has 'lefft'"): model(dict(lefft=X[:, 0], right=X[:, 1]))
         with pytest.raises(ValueError, match="has 'up', which is no channel"): model(dict(left=X[:, 0], right=X[:, 1], up=X[:, 1]))
+        with pytest.raises(ValueError, match="lacks the channel 'left'. Expected"): model(dict(right=X[:, 1]))
         with pytest.raises(ValueError, match=r"'left' \(40, 2, 16\)"): model(dict(left=X, right=X))
     with pytest.raises(ValueError, match='X is a dict of 1 arrays'): plain(dict(X=X))
 

@@ -164,8 +164,8 @@ def stacked_columns(
 
 def _other_keys(X, names) -> str: # the message
     lacking, more = [k for k in names if k not in X], [k for k in X if k not in names]
-    said = f"has {more[0]!r}, which is no channel"
     if lacking: said = f"lacks the channel {lacking[0]!r}{f' and has {more[0]!r}' if more else ''}"
+    else: said = f"has {more[0]!r}, which is no channel"
     return (f"X is a dict that {said}. Expected the series of each channel by its name, {names[:20]}. "
             f"An array in it is passed as X[{next(iter(X), 'name')!r}].")
 
