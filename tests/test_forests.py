@@ -167,12 +167,22 @@ def test_forest_params():
     assert clone(clf).get_params()['forest_params'] == clf.forest_params
 
 
+def test_class_weight_in_order():
+    a, b = (TSForestClassifier(**FAST, class_weight=o).fit(X, y).predict_proba(X) for o in (dict(a=1, b=5, c=.1), [1, 5, .1]))
+    np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize('kwargs,match', [
     (dict(n_estimators=0), 'n_estimators is 0. Expected a whole number from 1 up'), (dict(depth=1.5), 'depth is 1.5'),
     (dict(div=0), 'div is 0'),
     (dict(batch_size=0), 'batch_size is 0'), (dict(batch_size=2), 'makes 24 batches, and there are 20 trees'),
     (dict(forest_params=[1]), 'forest_params is'),
     (dict(forest_params=dict(min_leaf=1)), "'min_leaf', which scikit-learn's forest does not take"),
+    (dict(forest_params=dict(n_estimators=7)), "'n_estimators', which is an argument of TSForestClassifier itself"),
+    (dict(forest_params=dict(class_weight='balanced')), "'class_weight', which is an argument of TSForestClassifier itself"),
+    (dict(forest_params=dict(warm_start=False)), "'warm_start', which batch_size sets"),
+    (dict(class_weight=dict(a=-1)), r"class_weight is {'a': -1}. Expected 'balanced'"), (dict(class_weight=[1, 2]), 'or 3 weights'),
+    (dict(class_weight=dict.fromkeys('abc', 0)), 'numbers from 0 up'),
     (dict(missing='mode'), "missing is 'mode'"), (dict(device='abacus'), 'no device'), (dict(random_state=-1), 'random_state is -1'),
     (dict(criterion='best'), 'criterion'), (dict(max_features=0.), 'max_features'),
     (dict(min_weight_fraction_leaf=2.), 'min_weight_fraction_leaf'), (dict(class_weight='fair'), 'class_weight')], ids=str)

@@ -130,13 +130,19 @@ def _complete(self:TSForest, rows, y, w):
 # %% ../nbs/39_estimator_forests.ipynb #472034cb
 def _unknown(name, known): # the message
     return (f"forest_params has {name!r}, which scikit-learn's forest does not take.{suggest(name, known)} "
-            f"Its arguments: {', '.join(known)}.")
+            f"Its further arguments: {', '.join(known)}.")
+
+def _set_here(name, cls): # the message
+    if name == 'warm_start': return "forest_params has 'warm_start', which batch_size sets. Leave it out."
+    return f"forest_params has {name!r}, which is an argument of {cls} itself: {cls}({name}=...)."
 
 @patch
 def _forest(self:TSForest, seed, in_batches):
     "The forest before its fit"
-    known, given = list(inspect.signature(self.trees).parameters), self.forest_params or {}
+    own, given = [*self.get_params(deep=False), 'warm_start'], self.forest_params or {}
+    known = [k for k in inspect.signature(self.trees).parameters if k not in own]
     for k in given:
+        if k in own: raise ValueError(_set_here(k, type(self).__name__))
         if k not in known: raise ValueError(_unknown(k, known))
     own = {k: getattr(self, k) for k in ('criterion', 'max_features', 'min_weight_fraction_leaf', 'n_jobs')}
     return self.trees(**{**own, 'random_state': seed, 'warm_start': in_batches, **given})
@@ -149,6 +155,10 @@ def save_bundle(self:TSForest,
     return write_forest(self, path)
 
 # %% ../nbs/39_estimator_forests.ipynb #467bd33b
+def _wrong_class_weight(given, n): # the message
+    return (f"class_weight is {given!r}. Expected 'balanced', a dict of label to weight, or {n} weights: numbers from 0 up, "
+            "with a series whose weight is above 0.")
+
 class TSForestClassifier(ClassifierMixin, TSForest):
     """A forest that classifies series.
 
@@ -160,7 +170,7 @@ class TSForestClassifier(ClassifierMixin, TSForest):
         n_estimators:int=200, # trees
         *,
         criterion:str='entropy', # what a split is to improve: 'entropy', 'gini' or 'log_loss'
-        class_weight=None, # 'balanced', or a dict of label to weight; None: all classes count the same
+        class_weight=None, # 'balanced', a dict of label to weight, or a weight for each of `classes_`; None: all count the same
         **kwargs,
     ):
         super().__init__(n_estimators, criterion=criterion, **kwargs)
@@ -170,8 +180,13 @@ class TSForestClassifier(ClassifierMixin, TSForest):
 
     def _weights(self, y, w):
         if self.class_weight is None: return w
-        each = compute_sample_weight(self.class_weight, y)
-        return each if w is None else each*w
+        given, n = self.class_weight, len(self.classes_)
+        wrong = given != 'balanced' if isinstance(given, str) else not isinstance(given, dict) and np.shape(given) != (n,)
+        if wrong: raise ValueError(_wrong_class_weight(given, n))
+        each = compute_sample_weight(given if isinstance(given, (str, dict)) else dict(zip(self.classes_, given)), y)
+        each = each if w is None else each*w
+        if (each < 0).any() or not each.any(): raise ValueError(_wrong_class_weight(given, n))
+        return each
 
     def predict_proba(self,
         X, # n series, like those of `fit`
