@@ -313,7 +313,9 @@ def test_train_from_the_command_line(tmp_path, capsys):
     assert r['preset'] == 'fast' and sum(r['weights'].values()) == pytest.approx(1) and r['test']['accuracy'] > .5
     assert not main(['predict', str(tmp_path/'run'), str(tmp_path/'X.npy'), '--out', str(tmp_path/'out.csv')])
     assert not main([*train, '--overwrite'])
-    for more, text in ((['--epochs', '3'], '--epochs is for a network'), (['--resume'], '--resume'), ([], 'finished run')):
+    for more, text in ((['--epochs', '3'], '--epochs is for a network: leave it out, or --preset'),
+                       (['--epochs', '3', '--lr', '.1'], '--epochs, --lr are for a network: leave them out'),
+                       (['--resume'], '--resume'), ([], 'finished run')):
         assert main([*train, *more]) != 0
         assert text in capsys.readouterr().err
 
@@ -443,6 +445,7 @@ def test_forged_forests(forest, tmp_path, name, value, match):
     (dict(estimators=[TSForestClassifier()]), 'Expected'), (dict(estimators=[('a', TSForestRegressor())]), 'no predict_proba'),
     (dict(estimators=[('a', 'drop')]), 'Expected estimators with fit and predict_proba'),
     (dict(estimators=[('a', TSForestClassifier()), ('a', TSForestClassifier())]), 'unique'), (dict(cv=1), 'at least 2 folds'),
+    (dict(missing='mean'), "missing='mean' is for presets"), (dict(device='cpu'), "device='cpu' is for presets"),
     (dict(cv='2'), "cv is '2'"), (dict(random_state=-1), 'random_state is -1'), (dict(estimators='fast', device='abacus'), 'no device')], ids=str)
 def test_arguments(kwargs, match):
     with pytest.raises(ValueError, match=match): classifier(net=False).set_params(**kwargs).fit(X, y)

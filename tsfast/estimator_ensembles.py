@@ -74,6 +74,9 @@ def _no_method(name, est, method, expected) -> str: # the message
 def _no_weights(name, est) -> str: # the message
     return f"The member {name!r}, {type(est).__name__}, takes no sample_weight. Leave the weights out, or the member."
 
+def _for_presets(name, value) -> str: # the message
+    return f"{name}={value!r} is for presets, and estimators is a list. Give it to each member: TSForestClassifier({name}={value!r})."
+
 @patch
 def _listed(self:TSEnsemble):
     "The members that the user gave, checked"
@@ -85,6 +88,8 @@ def _listed(self:TSEnsemble):
         needed = 'fit', self._method
         for method in needed:
             if not hasattr(est, method): raise ValueError(_no_method(name, est, method, needed))
+    for k in ('missing', 'device'):
+        if getattr(self, k) is not None: raise ValueError(_for_presets(k, getattr(self, k)))
     return self.estimators
 
 @patch

@@ -67,7 +67,8 @@ def _refuse_beside_preset(args, given):
     "Options of networks, which an ensemble has no use for"
     own = ['resume'] if args.resume else ['learner'] if args.learner else []
     idle = [f"--{k.replace('_', '-')}" for k in (*own, *given) if k not in _OF_ENSEMBLES]
-    if idle: raise UsageError(f"--preset trains an ensemble, and {', '.join(idle)} is for a network: leave it out, or --preset")
+    said = 'is for a network: leave it out' if len(idle) == 1 else 'are for a network: leave them out'
+    if idle: raise UsageError(f"--preset trains an ensemble, and {', '.join(idle)} {said}, or --preset")
 
 def _idle(options): # the message
     "Options that have no effect beside --ridge"
