@@ -161,7 +161,7 @@ def test_other_lengths(arch, tmp_path):
     for n in (shortest, 7, 33):
         other = np.tile(X, 3)[..., :n]
         if learn.model.seq_len is not None:
-            with pytest.raises(ValueError, match=f'Expected .n, 2, 16.*a {arch} is built for one length'): p(other)
+            with pytest.raises(ValueError, match=f'Expected .n, 2, 16.*; {arch} is built for one length'): p(other)
             continue
         got = p(other, bs=9)
         with torch.no_grad(): want = p.pipeline(torch.from_numpy(other))

@@ -207,7 +207,7 @@ def _bound_to_length(pipeline, target, length):
     "Why only series of the trained length can be predicted; None where any length will do"
     if any(f.only_length() is not None for f in pipeline.preprocessing): return 'its scaling has statistics for each step'
     if target.by_step: return 'it gives a label for each step'
-    if takes_length(pipeline.model, length) is not None: return f'a {type(pipeline.model).__name__} is built for one length'
+    if takes_length(pipeline.model, length) is not None: return f'{type(pipeline.model).__name__} is built for one length'
 
 def _other_shape(p, shape, length):
     why = f'; {p._bound}' if p._bound and length != p.shape[1] else ''
