@@ -234,6 +234,18 @@ def test_sizes_that_make_no_sense(arch):
                 with contextlib.suppress(ValueError, KeyError): make(arch, fit=False, **{k: v})
 
 
+@pytest.mark.parametrize('name,args', [(a, {k: 0}) for a, ks in dict(InceptionTime='nf ks', XceptionTime='nf ks', LITE='nf ks', ResNet='nf', ResCNN='nf',
+                                                                  TCN='ks', ConvTran='ks').items() for k in ks.split()]
+                         + [('ConvTran', dict(max_seq_len=2.5)), ('TST', dict(max_seq_len=0))], ids=str)
+def test_sizes_of_no_layer(name, args):
+    with pytest.raises(ValueError, match=f'{[*args][0]} is .*at least 1'): make(name, fit=False, **args)
+
+
+def test_features_are_fitted_to_series_alone():
+    m = make('MiniRocket', fit=False)
+    with pytest.raises(ValueError, match='chunksize is .*number of series'): m.fit(series(), ['a', 'b'])
+
+
 def test_numbers_of_numpy_are_arguments():
     make('TST', n_heads=np.int64(2), dropout=np.float32(.1), d=(np.int32(3),), learn_pe=np.bool_(True))
 

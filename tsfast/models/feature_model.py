@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from ..core import as_series, check_series, evaluating, local_seed
+from ..core import as_series, check_series, evaluating, is_whole, local_seed
 from .heads import TSModule, linear_head
 from .linear_head import LinearHead
 from .moments import RunningStats, as_double, usable_var
@@ -37,8 +37,9 @@ def iter_chunks(
     device=None, # device of the chunks; None leaves them where they are
 ) -> Iterator[Tensor]: # float32 tensors (b, C, L), in order, b <= chunksize
     "Read series in chunks. Raises a `ValueError` for values that are NaN or infinite, since one of them makes every statistic useless"
-    chunksize = 1024 if chunksize is None else int(chunksize)
-    if chunksize < 1: raise ValueError(f"chunksize is {chunksize}. Expected a number of series: at least 1.")
+    chunksize = 1024 if chunksize is None else chunksize
+    if not is_whole(chunksize):     # labels, perhaps: `fit` of features takes series alone
+        raise ValueError(f"chunksize is {str(chunksize)[:60]}. Expected the number of series to read at a time: at least 1.")
     n, in_batches = 0, _is_batches(X)
     for x in (X if in_batches else (X,)):
         while in_batches and isinstance(x, (list, tuple)): x = x[0]      # of (x, y) or ((x, …), y) the series

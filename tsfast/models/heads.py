@@ -164,20 +164,24 @@ def json_value(
 _kinds:dict[Any, tuple[Any, str]] = {bool: ((bool, np.bool_), 'True or False'), int: (numbers.Integral, 'a whole number'),
                                      float: (numbers.Real, 'a number')}
 
+_AT_LEAST_1 = {'nf', 'ks'}      # a layer without filters, or with kernels of no steps, is none
+
 def check_args(
     sig:inspect.Signature, # signature of the function that is called
     args:dict, # arguments by name
 ):
     """Raise a `ValueError` for an argument annotated `bool`, `int` or `float` that has another type; a default of another type is allowed.
 
-    So does a negative number where the default is 1 or more, and anything but whole numbers from 1 up where the default is a tuple of them"""
+    So does a negative number where the default is 1 or more, 0 for `nf` and `ks`, and anything but whole numbers from 1 up where the default
+    is a tuple of them"""
     for k, v in args.items():
         p = sig.parameters[k]
         kind, what = _kinds.get(p.annotation, (object, ''))
         typed = p.default is p.empty or isinstance(p.default, kind)
         if typed and not isinstance(v, kind): raise ValueError(f"{k} is {v!r}. Expected {what}.")
-        if p.annotation is int and is_whole(p.default) and v < 0:
-            raise ValueError(f"{k} is {v}. Expected a whole number: at least 0.")
+        least = int(k in _AT_LEAST_1)
+        if p.annotation is int and is_whole(p.default) and v < least:
+            raise ValueError(f"{k} is {v}. Expected a whole number: at least {least}.")
         if _sizes(p.default) and not _sizes(v, True): raise ValueError(f"{k} is {v!r}. Expected a list of whole numbers from 1 up.")
 
 def _sizes(v, empty=False): return isinstance(v, (tuple, list, np.ndarray)) and (empty or len(v) > 0) and all(map(is_whole, v))

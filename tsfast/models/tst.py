@@ -10,6 +10,7 @@ import math
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
+from ..core import is_whole
 from .attention import SequenceModule, _TSTEncoder, hide_steps, sincos_encoding
 from .heads import takes_head_args
 from .registry import register_model
@@ -21,7 +22,7 @@ class _StridedSteps(SequenceModule):
     n_steps:int     # steps of the encoder
     def set_stride(self, seq_len:int, max_seq_len:int|None):
         "Set the length of the series, and the stride that brings it down to `max_seq_len` steps at most"
-        if max_seq_len is not None and max_seq_len < 1: raise ValueError(f"max_seq_len is {max_seq_len}. Expected at least 1, or None.")
+        if not (max_seq_len is None or is_whole(max_seq_len)): raise ValueError(f"max_seq_len is {max_seq_len}. Expected a whole number: at least 1, or None.")
         self.set_steps(seq_len, 1 if max_seq_len is None else math.ceil(seq_len/max_seq_len))
 
     def set_steps(self, seq_len:int, stride:int):
