@@ -73,7 +73,7 @@ class TSMaskFrequencies(TSAugment):
         self.magnitude, self.bands = _share(magnitude, 'the frequencies that are hidden'), int(bands)
     def augment(self, x):
         lengths, at = own_lengths(x)[:, 0], random_numbers(x, len(x), self.bands, 1)
-        out = x.float() if x.dtype != torch.float64 else x.clone()
+        out = x.to(torch.promote_types(x.dtype, torch.float32), copy=True)        # there is no transform of half precision everywhere
         for m in lengths.unique().tolist():
             rows = (lengths == m).nonzero()[:, 0]
             if m > 1: out[rows, :, :int(m)] = self._without_bands(out[rows, :, :int(m)], at[rows])
