@@ -38,6 +38,9 @@ def show_augmented(
                 _draw(row[j], before[i], [o[i] for o in after])
                 if i == 0: row[j].set_title(_name(f), fontsize=10)
                 if j == 0 and titles is not None: row[j].set_ylabel(titles[i], fontsize=9)
+    for row in axs:
+        lows, highs = zip(*(o.get_ylim() for o in row))
+        for o in row: o.set_ylim(min(lows), max(highs))
     return axs
 
 # %% ../../nbs/data/06c_augment_show.ipynb #71ed6c86
@@ -47,7 +50,7 @@ def _given(X, n): # series, their labels, fixed transforms and random ones
         return (X if X.ndim == 3 else X[:, None]), None, [], []
     ds = X.train.dataset
     b, fs = ds.read(ds.idxs[:n]), X.train.after_batch.fs
-    labels = None if len(b) <= ds.n_inp else [show_target(o)[:20] for o in ds.target.decode(ds.target.unwrap(b[-1]))]
+    labels = None if len(b) <= ds.n_inp else ['target ' + show_target(o)[:20] for o in ds.target.decode(ds.target.unwrap(b[-1]))]
     random = [f for f in fs if getattr(f, 'split_idx', None) == 0]
     return b[0].to(X.device), labels, [f for f in fs if f not in random and hasattr(f, 'on_series') and not f.fills_missing], random
 
