@@ -546,3 +546,32 @@ def test_cutmix_shares():
     edges = (out[:, 0].diff(dim=1) != 0).sum(1)
     assert edges.max() <= 2                                                      # one stretch
     assert abs(cb.lam.mean() - 0.5) < 0.06
+
+
+# the benchmark
+def test_the_benchmark_renders(tmp_path):
+    "Differences are to the same set and seed; sets count once, however many seeds they have"
+    from benchmarks import augmentations as bench
+    row = lambda d, config, seed, acc: dict(dataset=d, config=config, seed=str(seed), accuracy=str(acc), log_loss='1.')
+    rows = [row('A', 'none', 0, .5), row('A', 'none', 1, .7), row('B', 'none', 0, .9), row('A', 'TSNoise', 0, .6), row('A', 'TSNoise', 1, .8),
+            row('B', 'TSNoise', 0, .8), row('B', 'TSNoise', 1, .1), row('A', 'RandAugment', 0, .45)]       # B has no base for seed 1
+    text = bench.markdown(rows)
+    assert '| TSNoise | 2 | 3 | +0.00 ± 10.00 | 1, 1 | +0.00 ± 0.00 |' in text and '| RandAugment | 1 | 1 | -5.00 | 0, 1 |' in text
+    assert '| A | 60.0 | +10.0 | -5.0 |' in bench.by_set(rows)
+    assert 'Nothing' in bench.markdown(rows[:3]) and 'Nothing' in bench.render([], [], tmp_path/'a.md').read_text(encoding='utf-8')
+    costs = [dict(config=k, shape='2×3×4', us='10.4', share='0.011') for k in ('TSNoise', 'TSRotate')]
+    assert '| TSRotate | 10 µs, 1.1 % |' in bench.render(rows, costs, tmp_path/'a.md').read_text(encoding='utf-8')
+
+def test_the_benchmark_measures(monkeypatch):
+    from benchmarks import augmentations as bench
+    from tsfast.data import external
+    X, y = np.random.default_rng(0).normal(size=(60, 6, 30)).astype(np.float32), np.repeat(['a', 'b'], 30)
+    monkeypatch.setattr(external, 'get_UCR_data', lambda name: (X, y, None, None))
+    monkeypatch.setattr(bench, 'STEPS', 4); monkeypatch.setattr(bench, 'N_TRAIN', 24)
+    for config in bench.CONFIGS:
+        assert bench.fits(config, 'RacketSports')
+        r = bench.measure('RacketSports', config, 0)
+        assert (r['n_train'], r['n_valid'], r['steps']) == (24, 36, 8) and set(r) <= set(bench.FIELDS) | {'fastai', 'device'}
+    assert not bench.fits('TSRotate', 'Adiac')
+    got = bench.cost(1, (4, 3, 20), 'cpu')
+    assert {o['config'] for o in got} == {*bench.SINGLE, 'TSRandomScale + TSWindowWarp', 'RandAugment'} and all(o['us'] >= 0 for o in got)
