@@ -21,6 +21,9 @@ import elsewhere
 from tsfast.callbacks import training_batches
 from tsfast.checkpoint import Checkpoint
 from tsfast.data.augment import CutMix1d, TSMagWarp, TSNoise, TSRandomScale, TSTimeWarp, TSWindowSlice
+from tsfast.data.augment_policy import AugmentSchedule, RandAugment
+from tsfast.data.augment_time import TSPermutation, TSWindowWarp
+from tsfast.data.augment_values import TSMaskChannels, TSMaskFrequencies, TSMaskSpans, TSRotate
 from tsfast.data.core import StratifiedSampler, TSDatasets, get_ts_dl, get_ts_dls
 from tsfast.data.preprocessing import TSClip, TSNan2Value, TSNormalize, TSRobustScale, TSStandardize
 from tsfast.data.targets import TSClassification, TSMultiLabelClassification, TSRegression
@@ -249,7 +252,8 @@ def test_targets(device, kind, tmp_path):
     if kind in ('regression', 'standardized', 'far'): learn.feature_importance(score='mae', n_repeats=1, progress=False)
     if kind in ('regression', 'standardized', 'labels'): learn.explain(X[:3], labels='a' if kind == 'labels' else None); learn.fit_ridge()
 
-RANDOM = [TSNoise(p=1.), TSRandomScale(p=.5), TSMagWarp(p=.5), TSTimeWarp(p=.5), TSWindowSlice(p=.5)]
+RANDOM = [TSNoise(p=1.), TSRandomScale(p=.5), TSMagWarp(p=.5), TSTimeWarp(p=.5), TSWindowSlice(p=.5), TSWindowWarp(), TSPermutation(),
+          TSMaskSpans(), TSMaskChannels(), TSMaskFrequencies(), RandAugment()]
 TFMS = dict(standardize=[TSStandardize()], by_sample=[TSStandardize(by_sample=True, by_var=True, exclude_vars=[0])],
             by_step=[TSStandardize(by_step=True, by_var=True)],
             normalize=[TSNormalize(by_var=True, exclude_vars=[1])], sample_range=[TSNormalize(by_sample=True)], robust=[TSRobustScale()],
@@ -269,6 +273,32 @@ def test_transforms(device, tfms, tmp_path):
     dls.show_batch(unique=True)
     close(learn.get_X_preds(x)[0], on_cpu(learn, tmp_path).get_X_preds(x)[0])
     close(learn.get_X_preds(x)[0], Predictor(learn.save_bundle(tmp_path/'b'), device)(x))
+
+ONE_BY_ONE = [*RANDOM, TSRotate(p=1.)]
+
+@pytest.mark.parametrize('f', ONE_BY_ONE, ids=lambda f: type(f).__name__)
+def test_random_transforms_are_those_of_the_cpu(device, f):
+    "The same seed gives the same series and labels on every device, and the generator of the CPU is the only one that is used"
+    x = torch.randn(30, 3, 40, generator=torch.Generator().manual_seed(0)).cumsum(-1)
+    x[::4, :, 30:] = torch.nan; x[1, 0, 5:7] = torch.nan
+    labels = torch.arange(30*40).reshape(30, 40) % 7
+    both, states = [], []
+    for where in ('cpu', device):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            out = f.on_batch(x.to(where), labels.to(where))
+            states.append(torch.get_rng_state())
+        on(torch.device(where), *out); both.append([o.cpu() for o in out])
+    assert torch.equal(*states) and torch.equal(both[0][1], both[1][1]) and torch.equal(both[0][0].isnan(), both[1][0].isnan())
+    torch.testing.assert_close(both[0][0], both[1][0], equal_nan=True, atol=1e-4, rtol=1e-4)
+
+def test_augmented_training(device):
+    "A policy with a schedule, labels of each step, and test-time augmentation"
+    steps = np.where(X[:, 0] > 0, 'high', 'low')
+    dls = loaders(y=steps, batch_tfms=[TSStandardize(), RandAugment()], tfms=[None, TSClassification()])
+    trained(dls, 'FCN', cbs=AugmentSchedule(), layers=[4, 4, 4])
+    learn = trained(loaders(batch_tfms=[TSStandardize(), TSTimeWarp()]), cbs=AugmentSchedule())
+    learn.tta(n=2)
 
 def own(c_in=C, c_out=3):
     "A network of one's own"

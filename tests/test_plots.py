@@ -204,6 +204,7 @@ def test_gaps_move_with_a_random_transform():
         assert np.isnan(got).any(-1).all() and np.nanmax(got) < 3         # 50 is nowhere
     class Sums(TSTimeWarp):
         "Needs series without gaps"
+        order = 100     # after filling
         def augment(self, x): return x + 0*x.sum(-1, keepdim=True)
     dls = get_ts_dls(X, y, splits=splits, batch_tfms=[TSNan2Value(50.), Sums(p=1.)], bs=8, device='cpu')
     dls.show_batch(max_n=4)

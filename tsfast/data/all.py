@@ -24,6 +24,10 @@ from .files import read_data
 from .factories import *
 from .preprocessing import *
 from .augment import *
+from .augment_time import *
+from .augment_values import *
+from .augment_show import *
+from .augment_policy import *
 
 # %% ../../nbs/data/99_all.ipynb #b8900c6d
 __all__ = [n for n in globals() if not n.startswith('_')]

@@ -134,8 +134,9 @@ def _fit_tfms(train, ds):
     "Fit the batch transforms of `train` on the training split, and look for values that they do not deal with in all splits"
     fs = train.after_batch.fs
     for i, f in enumerate(fs):
-        if hasattr(f, 'fit'): f.fit(ds[0], fs[:i])
+        if hasattr(f, 'fit'): f.fit(ds[0], [o for o in fs[:i] if getattr(o, 'split_idx', None) != 0])     # of series that no one has changed
         elif hasattr(f, 'setup'): f.setup(train)
+        if ds[0].target is not None and hasattr(f, 'check_target'): f.check_target(ds[0].target, ds[0].len)
     refuse_bad_values(ds[0], fs, 'training split')
     for o, name in zip(ds[1:], ('validation split', 'test split')):
         _check_len(fs, o.len)

@@ -317,22 +317,35 @@ def _finish(self:TSDataLoader, b, fs):
     rest = (*b[1:n], ds.target.wrap(b[n])) if len(b) > n else b[1:]
     if fs is None:
         self.after_batch.split_idx = ds.split_idx    # the loaders of all splits share the transforms
+        if len(b) > n and ds.target.by_step: _refuse_to_move(self._active())
         return self.after_batch((b[0].as_subclass(TSTensor), *rest))
-    x, undo = _through(b[0], fs)
+    labels = rest[-1] if len(b) > n and ds.target.by_step else None
+    x, undo, labels = _through(b[0], fs, labels)
     x = x.as_subclass(TSTensor)
     if undo is not None: x.undo = undo
-    return (x, *rest)
+    return (x, *rest) if labels is None else (x, *rest[:-1], labels)
 
-def _through(x, fs):
-    "Series after transforms, and what those with `by_sample` need to bring them back; None without such"
+def _through(x, fs, labels=None):
+    "Series after transforms; what those with `by_sample` need to bring them back, None without such; labels of each step, moved along"
     undo:list|None = None
     for i, f in enumerate(fs):
+        if labels is not None and getattr(f, 'moves_time', False):
+            x, labels = f.on_batch(x, labels)
+            continue
         if f.by_sample:
             undo = undo or [None]*len(fs)
             undo[i] = f.stats(x)
             x = f.on_series(x, undo[i])
         else: x = f.on_series(x)
-    return x, undo
+    return x, undo, labels
+
+def _refuse_to_move(fs):
+    "fastai's pipeline passes series and targets one by one"
+    moving = [type(f).__name__ for f in fs if getattr(f, 'moves_time', False)]
+    if moving:
+        other = [type(f).__name__ for f in fs if not hasattr(f, 'on_series')]
+        raise ValueError(f"{', '.join(moving)} moves steps, and {', '.join(other)} has no method on_series, so that the labels of the steps cannot "
+                         "move along. Make it a TSBatchTransform, or leave one of them out.")
 
 @patch
 def to_detach(self:TSDataLoader, b, cpu=True, gather=True):
@@ -438,10 +451,11 @@ def show_batch(self:TSDataLoader,
 def _with_gaps(self:TSDataLoader, b):
     "A batch in which missing values were not filled before random transforms, which may move them; as it is where these need them filled"
     fs, ds = self.series_tfms(), self.dataset
-    if fs is None or not any(f.fills_missing for f in fs) or all(getattr(f, 'split_idx', None) is None for f in fs): return b
+    filled = next((i for i, f in enumerate(fs or []) if f.fills_missing), None)
+    if filled is None or all(getattr(f, 'split_idx', None) is None for f in fs[filled:]): return b
     given = ds.read(b[0].source[1])[0].to(b[0].device)
     if not given.isnan().any(): return b
-    x, undo = _through(given, [_AsItIs() if f.fills_missing else f for f in fs])
+    x, undo, _ = _through(given, [_AsItIs() if f.fills_missing else f for f in fs])
     if (x.isnan().all(-1) & ~given.isnan().all(-1)).any(): return b
     x = x.as_subclass(TSTensor)
     x.undo, x.source = undo, b[0].source

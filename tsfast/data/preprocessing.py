@@ -47,6 +47,8 @@ class TSBatchTransform(DisplayedTransform):
     def decodes(self, x:TSTensor): return self.inverse(x.as_subclass(Tensor)).as_subclass(TSTensor)
     def check_len(self, n_steps:int):
         "Refuse series of `n_steps` steps with a `ValueError`, where the statistics are for another length"
+    def check_target(self, target, n_steps:int):
+        "Refuse targets of series of `n_steps` steps with a `ValueError`, where the transform would change the series and had to change them"
     def to(self, device):
         "Move the statistics to `device`"
         if self.fn is not None: self.fn.to(device)
