@@ -27,7 +27,7 @@ class _ChannelEncoder(_MaskedInput):
         x:Tensor, # (N, size): single channels
     ) -> Tensor: # (N, d_model), or (N, 2*d_model)
         "The embedding of each channel"
-        z, cls = self.tokens(x), self.cls_token.expand(len(x), 1, -1)
+        z, cls = self.tokens(x), self.cls_token.expand(x.shape[0], 1, -1)
         z = self.add_position(torch.cat([cls, z] if self.cls_first else [z, cls], 1))   # (N, n_tokens + 1, d_model)
         for block in self.blocks: z = block(z)
         cls, rest = (z[:, 0], z[:, 1:]) if self.cls_first else (z[:, -1], z[:, :-1])

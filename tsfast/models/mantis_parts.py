@@ -62,7 +62,11 @@ class _Tokens(nn.Module):
 
     def shape_of(self, x:Tensor, i:int) -> Tensor: # (N, size), standardised, convolved, and averaged over patches (N, n_tokens, d_model)
         x = (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-5)
-        z = self.norms[i](self.convs[i](x.unsqueeze(1)).transpose(1, 2))                # (N, size, d_model)
+        conv = self.convs[i]
+        k = conv.kernel_size[0]
+        # the convolution as a product of matrices: the numbers of a step lie together, as the normalisation needs them
+        windows = F.pad(x, (k//2, k//2)).unfold(-1, k, 1)                               # (N, size, k)
+        z = self.norms[i](F.linear(windows, conv.weight.squeeze(1), conv.bias))         # (N, size, d_model)
         return z.unflatten(1, (self.n_tokens, -1)).mean(2)
 
     def forward(self, x:Tensor) -> Tensor:
@@ -71,7 +75,7 @@ class _Tokens(nn.Module):
         shapes = self.shape_of(F.pad(x.diff(), (0, 1)), 0), self.shape_of(x, 1)
         return self.mix_norm(self.mix(torch.cat([*shapes, level, spread], -1)))
 
-# %% ../../nbs/models/35a_mantis_parts.ipynb #17333933
+# %% ../../nbs/models/35a_mantis_parts.ipynb #b02e80d2
 class _Attention(nn.Module):
     "Attention of `Mantis`: `(N, n, d_model)` to the same"
     def __init__(self, d_model:int, n_heads:int, d_head:int, dropout:float, bias:bool=False):
@@ -96,7 +100,7 @@ class _Block(nn.Module):
         z = z + self.attn(self.attn_norm(z))
         return z + self.ff(self.ff_norm(z))
 
-# %% ../../nbs/models/35a_mantis_parts.ipynb #71bea10f
+# %% ../../nbs/models/35a_mantis_parts.ipynb #0b24ffe6
 class _RotaryAttention(_Attention):
     "Attention of `MantisV2`, with rotary positions (xPos) for `n` tokens"
     def __init__(self, d_model:int, n_heads:int, d_head:int, dropout:float, n:int):
