@@ -5,15 +5,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tsfast.data.core import get_ts_dls
 from tsfast.data.targets import TSClassification
 from tsfast.estimators import TSNetClassifier
 from tsfast.inference import load_bundle, pooled_features
 from tsfast.learner import ts_learner
-from tsfast.models import published
 from tsfast.models.mantis import Mantis, MantisV2, load_mantis, load_mantis_weights, mantis_name
 from tsfast.models.utils import count_parameters
 from tsfast.models.registry import build_ts_model
@@ -213,7 +212,7 @@ def broken(tmp_path, v2=True, drop=(), add={}, config={}, write=None, **kwargs):
     (dict(add={'tokgen_unit.scalar_encoders.0.scales': torch.ones(9)}), 'differs from what the model computes'),
     (dict(add={'transf_unit.pos_encoder.pe': torch.ones(33, 1, D)}, v2=False), 'positions in .* differs'),
     (dict(add={'transf_unit.transformer.layers.3.new.weight': torch.ones(2)}), 'for which the model has no place'),
-    (dict(config=dict(hidden_dim=24)), 'other shapes'), (dict(config=dict(transf_depth=4)), 'lacks .blocks.3'),
+    (dict(config=dict(hidden_dim=18)), 'other shapes'), (dict(config=dict(transf_depth=4)), 'lacks .blocks.3'),
     (dict(config=dict(transf_depth=2)), 'no place|holds'), (dict(config=dict(hidden_dim='12')), "hidden_dim is '12'. Expected a whole number"),
     (dict(config=dict(hidden_dim=10**9)), 'from 1 to 16384'), (dict(config=dict(layers=3)), "has 'layers', which tsfast does not know"),
     (dict(config=dict(epsilon_scalar_enc=.5)), 'epsilon is 0.5'), (dict(config=dict(transf_dropout=3)), 'dropout'),
@@ -228,32 +227,33 @@ def test_files_that_are_refused(how, match, tmp_path):
 def test_a_config_of_a_giant_takes_no_memory(tmp_path):
     "Shapes are compared on the meta device before a tensor is made"
     broken(tmp_path, config=dict(hidden_dim=12288, transf_mlp_dim=16384, transf_dim_head=4096, transf_num_heads=64))
-    def attempt():
-        with pytest.raises(ValueError, match='other shapes'): load(tmp_path)
-    code = ("import resource, sys; from tsfast.models.mantis import load_mantis\n"
-            "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\ntry: load_mantis(sys.argv[1])\nexcept ValueError as e: print(str(e)[:40])\n"
-            "assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18, 'more than 256 MB'")
-    if sys.platform == 'linux': subprocess.run([sys.executable, '-c', code, str(tmp_path)], check=True)
-    attempt()
+    made = []
+    class Real(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor) and out.device.type != 'meta': made.append(out.numel())
+            return out
+    with Real(), pytest.raises(ValueError, match='other shapes'): load(tmp_path)
+    assert max(made, default=0) < 1e6
 
 
 def test_heads_cannot_be_told_from_shapes(tmp_path):
     checkpoint(tmp_path, True)
     for k, v in (('n_heads', 2), ('epsilon', 1.5), ('scales', tuple(float(i) for i in range(1, 10)))):
         own = SMALL | {k: v} | (dict(d_head=9) if k == 'n_heads' else {})
-        with pytest.raises(ValueError, match=f'this MantisV2 has {k}='): load_mantis_weights(MantisV2(1, 2, **own), tmp_path)
+        with pytest.raises(ValueError, match=f'this MantisV2 has {k}=' if k != 'scales' else 'scales in .* differs'): load_mantis_weights(MantisV2(1, 2, **own), tmp_path)
 
 
 # --- the hub, with the client's own cache, and without a network
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     "A cache as the client of the hub leaves it: one repository, at one commit"
-    hf = pytest.importorskip('huggingface_hub')
+    pytest.importorskip('huggingface_hub')
+    from huggingface_hub import constants
     repo, commit = tmp_path/'cache'/'models--owner--mantis', 'a'*40
     checkpoint(repo/'snapshots'/commit, True)
     (repo/'refs').mkdir(); (repo/'refs'/'main').write_text(commit)
-    monkeypatch.setattr(hf.constants, 'HF_HUB_CACHE', str(tmp_path/'cache')); monkeypatch.setattr(hf.constants, 'HF_HUB_OFFLINE', True)
-    monkeypatch.setattr(hf.file_download.constants, 'HF_HUB_CACHE', str(tmp_path/'cache'))
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path/'cache')); monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
     return repo/'snapshots'/commit
 
 def test_hub(hub):
@@ -267,10 +267,10 @@ def test_hub(hub):
         with pytest.raises(ValueError, match='owner/name'): load(name)
 
 def test_a_repository_without_config(hub, monkeypatch):
-    import huggingface_hub as hf
+    import huggingface_hub as hf, huggingface_hub.errors as errors
     real = hf.hf_hub_download
     def download(repo, file, **kwargs):
-        if file == 'config.json': raise hf.errors.EntryNotFoundError('404')
+        if file == 'config.json': raise errors.EntryNotFoundError('404')
         return real(repo, file, **kwargs)
     monkeypatch.setattr(hf, 'hf_hub_download', download)
     assert load('hf://owner/mantis', **SMALL).sizes['d_model'] == D
@@ -316,7 +316,7 @@ def test_frozen_with_the_closed_form(v2, tmp_path):
     before = {k: v.clone() for k, v in learn.model.state_dict().items() if not k.startswith('head')}
     with learn.no_bar(), learn.no_logging(): learn.fit_ridge(scale=True)
     assert all(torch.equal(v, learn.model.state_dict()[k].to(v.device)) for k, v in before.items())
-    assert learn.ridge['n_features'] == 2*2*D and 'accuracy' not in t
+    assert learn.ridge['n_features'] == 2*2*D and torch.equal(learn.model.cls_token.cpu(), t['transf_unit.cls_token'])
     path = learn.save_bundle(tmp_path/'b')
     for f in (tmp_path/'m').iterdir(): f.unlink()
     torch.testing.assert_close(load_bundle(path)(X), learn.get_X_preds(X)[0].cpu(), atol=1e-5, rtol=1e-5)

@@ -194,16 +194,16 @@ def _names_in(model, pub):
     constants = [k for k in _constants(model) if k in names]
     have = {k: pub.shapes[n] for k, n in names.items() if k not in constants}
     blocks = {k.removeprefix('blocks.0.') for k in want if k.startswith('blocks.0.')}
-    spare = [k for k in have if k.startswith('projector.') or _beyond(k, len(model.blocks), blocks)]
+    spare = [k for k in have if k.startswith('projector.') or _unused(k, model, blocks)]
     match_names(want, have, spare, f'{pub.file}, for this {type(model).__name__},')
     return {k: names[k] for k in (*want, *constants)}
 
 def _constants(model): # what the model computes, and the file holds as well
     return {k: b for k, b in model.named_buffers() if k.endswith('.scales') or k == 'positions'}
 
-def _beyond(name, n, parts): # is it a part of a block that the model does not have, since it uses `n` only?
+def _unused(name, model, parts): # is it a part of a block after `return_block`?
     block = re.match(r'blocks\.(\d+)\.(.*)', name)
-    return block is not None and int(block[1]) >= n and block[2] in parts
+    return block is not None and len(model.blocks) <= int(block[1]) < model.sizes['n_layers'] and block[2] in parts
 
 # %% ../../nbs/models/35_mantis.ipynb #b48e362a
 def load_mantis_weights(
@@ -224,7 +224,7 @@ def load_mantis_weights(
 
 def _check_constant(name, want, got, pub):
     got = got.squeeze(1) if got.ndim == 3 else got
-    if got.shape != want.shape or not torch.allclose(got.to(want), want, atol=1e-4, rtol=1e-4):
+    if got.shape != want.shape or not torch.allclose(got.to(want), want, atol=1e-3, rtol=1e-2):
         raise ValueError(f"{name} in {pub.file} differs from what the model computes. Is it of another version?")
 
 # %% ../../nbs/models/35_mantis.ipynb #21213035

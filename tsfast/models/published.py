@@ -39,7 +39,7 @@ def _other_format(path): # the message
 
 # %% ../../nbs/models/09_published.ipynb #0ed0b984
 def _from_hub(source):
-    hub = optional_import('huggingface_hub', f'reading {source!r}')
+    hub, errors = (optional_import(o, f'reading {source!r}') for o in ('huggingface_hub', 'huggingface_hub.errors'))
     name, _, revision = source.removeprefix(_HUB).partition('@')
     if name.count('/') != 1 or not all(name.split('/')): raise ValueError(f"{source!r} is no name on the hub. Expected 'hf://owner/name'.")
     get = lambda file: Path(hub.hf_hub_download(name, file, revision=revision or None))
@@ -47,7 +47,7 @@ def _from_hub(source):
     except Exception as e: raise OSError(_not_downloaded(source, _WEIGHTS, e)) from e
     try: return weights, get(_CONFIG)
     except Exception as e:
-        absent = isinstance(e, hub.errors.EntryNotFoundError) and not isinstance(e, hub.errors.LocalEntryNotFoundError)
+        absent = isinstance(e, errors.EntryNotFoundError) and not isinstance(e, errors.LocalEntryNotFoundError)
         if not absent: raise OSError(_not_downloaded(source, _CONFIG, e)) from e
     return weights, None
 
