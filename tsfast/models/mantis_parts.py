@@ -87,7 +87,8 @@ class _Attention(nn.Module):
         return self.qkv(z).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
 
     def forward(self, z:Tensor) -> Tensor:
-        z = F.scaled_dot_product_attention(*self.heads(z), dropout_p=self.dropout if self.training else 0.)
+        q, k, v = self.heads(z)
+        z = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.)
         return self.out(z.transpose(1, 2).flatten(2))
 
 class _Block(nn.Module):
