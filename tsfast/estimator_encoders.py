@@ -202,7 +202,7 @@ class TSEncoderHead(TSEncoding):
         z = self._embed(X, fit=True)
         y, w = self._targets(y, len(z)), check_weights(sample_weight, len(z))
         if w is not None: z, y, w = (o[w > 0] for o in (z, y, w))
-        if hasattr(self, 'classes_') and len(np.unique(y)) < 2: raise ValueError("Series with a weight above 0 are of one class. Expected at least two.")
+        if self.classes and len(np.unique(y)) < 2: raise ValueError("The series with a weight above 0 are of one class. Expected two or more.")
         self.head_ = head.fit(z, y, **({} if w is None else {k: w for k in _weight_names(head)}))
 
 def _weight_names(head): # how the weights are passed to a head, or to the steps of a pipeline

@@ -24,7 +24,9 @@ class ContentKey:
         o:Any, # an array or tensor, or anything whose `repr` says all of it
     ) -> 'ContentKey': # itself
         "Go on with `o`"
-        if isinstance(o, Tensor): o = o.detach().cpu().contiguous().view(torch.uint8).numpy() if o.dtype == torch.bfloat16 else o.detach().cpu().numpy()
+        if isinstance(o, Tensor):
+            o = o.detach().cpu().contiguous()
+            o = o.view(torch.uint8).numpy() if o.dtype == torch.bfloat16 else o.numpy()      # numpy has no bfloat16
         text = f'{o.dtype} {o.shape}' if isinstance(o, np.ndarray) else repr(o)
         self.hash.update(f'{len(text)}:{text}'.encode())
         if isinstance(o, np.ndarray): self.hash.update(np.ascontiguousarray(o).data)
@@ -61,7 +63,8 @@ class EmbeddingCache:
     ):
         if not is_whole(limit): raise ValueError(f"limit is {limit!r}. Expected a number of bytes: at least 1.")
         self.folder, self.limit = Path(folder).expanduser(), limit
-        if self.folder.exists() and not self.folder.is_dir(): raise NotADirectoryError(f"{self.folder} is a file. Expected a folder for the cache.")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise NotADirectoryError(f"{self.folder} is a file. Expected a folder for the cache.")
 
     def _file(self, key): return self.folder/f'embeddings-{key}.safetensors'
 
@@ -81,7 +84,8 @@ class EmbeddingCache:
         try: z = load(file.read_bytes())
         except FileNotFoundError: return None
         except Exception: return None       # corrupt: it is computed again
-        if z.keys() != {'embeddings', 'checksum'} or z['checksum'].tobytes() != _checksum(z['embeddings']) or len(z['embeddings']) != n: return None
+        if z.keys() != {'embeddings', 'checksum'} or len(z['embeddings']) != n: return None
+        if z['checksum'].tobytes() != _checksum(z['embeddings']): return None
         with suppress(OSError): os.utime(file)      # used now
         return z['embeddings']
 

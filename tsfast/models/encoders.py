@@ -31,7 +31,8 @@ class EncoderFeatures:
         encoder_id:str|None=None, # name and version of the encoder, for the cache: a function needs one
         prepare:Callable|None=None, # function of each chunk of series, before the encoder
     ):
-        self.run, self.kind = _runner(encoder, as_device(device) if device is not None or isinstance(encoder, nn.Module) else torch.device('cpu'))
+        fastest = device is not None or isinstance(encoder, nn.Module)
+        self.run, self.kind = _runner(encoder, as_device(device if fastest else 'cpu'))
         if not is_whole(batch_size): raise ValueError(f"batch_size is {batch_size!r}. Expected a number of series: at least 1.")
         self.encoder, self.by_channel, self.batch_size, self.prepare = encoder, by_channel, int(batch_size), prepare
         self.cache = cache if cache is None or isinstance(cache, EmbeddingCache) else EmbeddingCache(cache)
@@ -114,7 +115,8 @@ def _runner(encoder, device) -> tuple[Callable, str]: # function from a tensor t
     if isinstance(encoder, nn.Module): return _ModuleRunner(encoder, device), 'module'
     if hasattr(encoder, 'transform'): return _TransformerRunner(encoder), 'transformer'
     if callable(encoder): return _FunctionRunner(encoder, device), 'function'
-    raise ValueError(f"encoder is {encoder!r}. Expected a module of torch, a fitted transformer of scikit-learn, or a function of a tensor.")
+    raise ValueError(f"encoder is {encoder!r}. "
+                     "Expected a module of torch, a fitted transformer of scikit-learn, or a function of a tensor.")
 
 class FrozenEncoder(nn.Module):
     "A copy of an encoder, in evaluation mode whatever is asked for, without gradients: `(b, …)` to what it gives"
@@ -170,7 +172,7 @@ class EncoderModel(FeatureModel):
     def __init__(self,
         c_in:int, # channels of the series
         c_out:int, # classes, or targets
-        encoder:nn.Module, # `(B, c_in, seq_len)` to `(B, features)`; with `by_channel` `(B*c_in, seq_len)`. A copy is used, and not trained
+        encoder:nn.Module, # `(B, c_in, seq_len)`, or with `by_channel` `(B*c_in, seq_len)`, to features; a copy is used, and not trained
         seq_len:int, # length of the series
         by_channel:bool=False, # encode each channel alone, and join the embeddings
         bn:bool=True, # normalise the embeddings
@@ -178,7 +180,8 @@ class EncoderModel(FeatureModel):
         **head, # options of the head: see `TSModule.reset_head`
     ):
         if not isinstance(encoder, nn.Module):
-            raise ValueError(f"encoder is {encoder!r}. Expected a module of torch; for functions and transformers take TSEncoderClassifier.")
+            raise ValueError(f"encoder is {encoder!r}. Expected a module of torch; "
+                             "for functions and transformers take TSEncoderClassifier.")
         backbone = _Backbone(encoder, by_channel)
         super().__init__(c_in, backbone, backbone.width(c_in, seq_len), seq_len, bn=bn)
         self.reset_head(c_out, fc_dropout=fc_dropout, **head)

@@ -92,7 +92,8 @@ class Mantis(_ChannelEncoder):
     ):
         super().__init__(c_in, seq_len, mask_padding)
         self.size, self.n_tokens, self.bn, self.output = size, n_tokens, bn, pick_name(output, _OUTPUTS, 'output')
-        _check_sizes(size, n_tokens, ks, scales, epsilon, dict(d_model=d_model, n_heads=n_heads, d_ff=d_ff, d_head=d_head, d_scalar=d_scalar))
+        widths = dict(d_model=d_model, n_heads=n_heads, d_ff=d_ff, d_head=d_head, d_scalar=d_scalar)
+        _check_sizes(size, n_tokens, ks, scales, epsilon, widths)
         self.sizes = dict(d_model=d_model, n_heads=n_heads, d_ff=d_ff, n_layers=n_layers, n_tokens=n_tokens, ks=ks, d_head=d_head,
                           scales=tuple(map(float, scales)), d_scalar=d_scalar, epsilon=epsilon)
         self.tokens = _Tokens(n_tokens, d_model, ks, self.sizes['scales'], d_scalar, epsilon)
@@ -124,11 +125,12 @@ def _n_blocks(n_layers, return_block): # blocks that are built
         raise ValueError(f"return_block is {return_block!r}. Expected the number of a block, from 0 to {n_layers - 1}; or None.")
     return return_block + 1
 
-def _check_sizes(size, n_tokens, ks, scales, epsilon, sizes):
-    for k, v in sizes.items():
+def _check_sizes(size, n_tokens, ks, scales, epsilon, widths):
+    for k, v in widths.items():
         if not is_whole(v): raise ValueError(f"{k} is {v!r}. Expected a whole number: at least 1.")
     if not is_whole(n_tokens) or not is_whole(size) or size % n_tokens or size < 2*n_tokens:
-        raise ValueError(f"size is {size!r} and n_tokens {n_tokens!r}. Expected a size that is a multiple of n_tokens, at least twice as large.")
+        raise ValueError(f"size is {size!r} and n_tokens {n_tokens!r}. "
+                         "Expected a size that is a multiple of n_tokens, at least twice as large.")
     if not is_whole(ks) or ks % 2 == 0: raise ValueError(f"ks is {ks!r}. Expected an odd number of steps.")
     if not isinstance(scales, (tuple, list)) or not scales or not all(isinstance(o, (int, float)) and 0 < o < math.inf for o in scales):
         raise ValueError(f"scales is {scales!r}. Expected a list of numbers above 0.")
@@ -169,7 +171,8 @@ _NAMES = {
     r'prj\.': 'projector.'}
 _BLOCK_NAMES = {
     '0.norm.': 'attn_norm.', '0.fn.to_qkv.': 'attn.0.qkv.', '0.fn.to_out.0.': 'attn.0.out.', '1.norm.': 'ff_norm.', '1.fn.net.': 'ff.',
-    'norm1.scale': 'attn_norm.weight', 'attention.wQKV.': 'attn.qkv.', 'attention.wO.': 'attn.out.', 'norm2.scale': 'ff_norm.weight', 'mlp.': 'ff.'}
+    'norm1.scale': 'attn_norm.weight', 'attention.wQKV.': 'attn.qkv.', 'attention.wO.': 'attn.out.',
+    'norm2.scale': 'ff_norm.weight', 'mlp.': 'ff.'}
 _CONSTANTS = {
     r'tokgen_unit\.scalar_encoders\.(\d+)\.scales': r'tokens.scalars.\1.scales',
     r'(?:vit|transf)_unit\.pos_encoder\.pe': 'positions'}

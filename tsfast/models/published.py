@@ -18,7 +18,7 @@ _WEIGHTS, _CONFIG = 'model.safetensors', 'config.json'
 _HUB = 'hf://'
 
 def find_published(
-    source, # path of a safetensors file, folder with `model.safetensors`, or 'hf://owner/name', with '@revision' at the end where one is meant
+    source, # path of a safetensors file, folder with `model.safetensors`, 'hf://owner/name' or 'hf://owner/name@revision'
 ) -> tuple[Path, Path|None]: # the file of weights, and `config.json`; None where there is none beside it
     "The files of published weights; those of the hub are downloaded once, into the client's cache"
     if str(source).startswith(_HUB): return _from_hub(str(source))
