@@ -22,7 +22,7 @@ from tsfast.models.fcn import FCN
 
 root = Path(__file__).resolve().parents[1]
 N, C, L = 40, 2, 16
-SMALL = dict(nf=4, hidden_size=8, d_model=8, d_ff=8, n_heads=2, n_layers=1, encoder_layers=1, num_features=672, n_shapelets=224, k=2, g=2, layers=[8, 8], conv_layers=[8, 8], kss=[5, 3])
+SMALL = dict(nf=4, hidden_size=8, d_model=8, d_ff=8, n_heads=2, n_layers=1, encoder_layers=1, num_features=672, n_shapelets=224, k=2, g=2, size=64, d_scalar=4, layers=[8, 8], conv_layers=[8, 8], kss=[5, 3])
 TINY = dict(layers=[4, 6], kss=[3, 3])
 rng = np.random.default_rng(0)
 X = rng.normal(2, 3, size=(N, C, L)).astype(np.float32)
@@ -610,7 +610,7 @@ def session(file):
 
 # what others consist of is tried with them; TSFAST_FUZZ asks for everything
 ALIKE = () if 'TSFAST_FUZZ' in os.environ else ('MultiRocket', 'MultiRocketHydra', 'LSTMAttentionPlus', 'RNNAttentionPlus', 'LSTM', 'LSTM_FCN', 'xresnet1d34',
-                                                           'TSSequencer')
+                                                           'TSSequencer', 'Mantis')
 
 @onnx
 @pytest.mark.parametrize('arch', [o for o in list_models() if o not in ALIKE])

@@ -16,7 +16,7 @@ from tsfast.models.utils import attribution_copy, get_layers
 C_IN, L, B = 3, 40, 6
 # widths that keep the tests quick, for whichever architecture has such an argument
 SMALL = dict(nf=8, hidden_size=16, d_model=16, d_ff=16, n_heads=2, n_layers=2, encoder_layers=2, num_features=840, k=4, g=8,
-    n_shapelets=280, rnn_dropout=0., dropout=0.)
+    n_shapelets=280, rnn_dropout=0., dropout=0., size=64, d_scalar=4)
 ARCHS = list_models()
 
 
@@ -60,7 +60,7 @@ def test_every_architecture_is_registered():
     "Each public `TSModule` of `tsfast.models` but for the bases; its name is found in any case"
     classes = {k: o for m in model_modules() for k, o in vars(m).items() if isinstance(o, type) and o.__module__ == m.__name__}
     found = {k: o for k, o in classes.items() if issubclass(o, TSModule) and k[0] != '_'}
-    bases = {'TSModule', 'SequenceModule', 'FeatureModel', 'MiniRocketHead'}
+    bases = {'TSModule', 'SequenceModule', 'FeatureModel', 'MiniRocketHead', 'EncoderModel'}     # the last takes a module of the user's
     assert set(ARCHS) == set(found) - bases and {'InceptionTime', 'XceptionTime'} <= set(ARCHS)
     for k in ARCHS: assert all(get_arch(o) is found[k] for o in (k, k.upper(), k.lower()))
     assert list_models('*ROCKET*') == ['MiniRocket', 'MiniRocketHydra', 'MultiRocket', 'MultiRocketHydra']

@@ -14,7 +14,7 @@ MASKING = [n for n in list_models() if 'mask_padding' in inspect.signature(get_a
 attention = dict(hidden_size=16, n_heads=4, d_ff=32, encoder_layers=2)
 transformer = dict(d_model=16, n_heads=4, d_ff=32, n_layers=2)
 SMALL = dict(TST=transformer, PatchTST=transformer, gMLP=dict(d_model=16, d_ffn=16, depth=2), TSiT=dict(d_model=16, n_heads=4, depth=2),
-             TSSequencer=dict(d_model=16, depth=2)) | {f'{o}AttentionPlus': attention for o in ('RNN', 'LSTM', 'GRU')}
+             TSSequencer=dict(d_model=16, depth=2), Mantis=transformer | dict(size=64), MantisV2=transformer | dict(size=64)) | {f'{o}AttentionPlus': attention for o in ('RNN', 'LSTM', 'GRU')}
 N, C, L = 24, 3, 20
 
 def data(seed=0):
@@ -37,7 +37,7 @@ def learner(arch, epochs=1, tfms=None, **kwargs):
 
 def test_what_masks():
     assert set(MASKING) == {'ConvTran', 'GRU', 'GRUAttentionPlus', 'LSTM', 'LSTMAttentionPlus', 'PatchTST', 'RNN', 'RNNAttentionPlus',
-                            'S4D', 'TCN', 'TSSequencer', 'TST', 'TSiT', 'gMLP'}
+                            'Mantis', 'MantisV2', 'S4D', 'TCN', 'TSSequencer', 'TST', 'TSiT', 'gMLP'}
 
 @pytest.mark.parametrize('arch', MASKING)
 def test_trains_and_ignores_what_pads(arch):

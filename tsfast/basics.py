@@ -26,6 +26,7 @@ from .report import write_report
 from .inference import Predictor, load_bundle
 from .deploy import export_onnx, export_program
 from .estimators import *
+from .estimator_encoders import TSEncoderClassifier, TSEncoderRegressor, TSEncoderTransformer
 from .estimator_ensembles import TSEnsembleClassifier, TSEnsembleRegressor
 
 # %% ../nbs/91_basics.ipynb #b8900c6d

@@ -13,7 +13,7 @@ from torch import nn
 from fastai.metrics import AccumMetric, ActivationType, accuracy, accuracy_multi, error_rate, top_k_accuracy
 from fastai.torch_core import get_model
 from ..core import evaluating, local_seed
-from ..models.attention import SequenceModule
+from ..models.attention import _MaskedInput
 from ..models.heads import TSModule, as_range, output_shape
 from ..models.registry import get_arch, list_models
 from ..models.utils import input_order
@@ -143,7 +143,7 @@ def _not_masked(
     if could:
         return (f"{keeps}, and this {name} was built without mask_padding=True. "
                 "Pass it; a class of your own hands it on to its base.")
-    masking = [k for k in list_models() if isinstance(cls := get_arch(k), type) and issubclass(cls, SequenceModule)]
+    masking = [k for k in list_models() if isinstance(cls := get_arch(k), type) and issubclass(cls, _MaskedInput)]
     return (f"{keeps}, and {name} does not mask them. Leave keep_padding out, or choose a model that masks them: "
             f"{', '.join(masking)}.")
 
@@ -153,7 +153,7 @@ def check_padding(
 ):
     "Refuse batches that keep their padding for a model that does not mask it: one NaN makes all its weights NaN"
     if not getattr(dls, 'keeps_padding', False): return
-    can_mask = isinstance(model, SequenceModule)
+    can_mask = isinstance(model, _MaskedInput)
     if can_mask and not model.mask_padding: raise ValueError(_not_masked(model, could=True))
     never_masks = isinstance(model, TSModule) and not can_mask
     if never_masks or spoilt_by_padding(model, dls): raise ValueError(_not_masked(model, could=False))
