@@ -330,6 +330,7 @@ class TSModule(_Remembers):
     "Base of all architectures: `(B, C, L)` to `forward_features`, then `forward_head`"
     reads_features = False        # True: the input is features of each series, `(B, features, 1)`, and not series
     has_own_head = False          # True: the head is a `custom_head`
+    features_of = 'steps'         # what the last dimension of the features stands for: 'steps' or 'channels'
     revin_args:dict[str, Any] = {}  # defaults of the architecture for the arguments of `RevIN`
     head_nf:int                   # number of feature maps that reach the head; set by the architecture
 
