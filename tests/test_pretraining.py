@@ -38,6 +38,12 @@ def gappy():
     for x, n in zip(X, rng.integers(3, L + 1, N)): x[:, n:] = np.nan
     return X, ~np.isnan(X)
 
+def padded():
+    "Series with padding alone"
+    X, known = waves(), gappy()[1]
+    for x, k in zip(X, known): x[:, np.flatnonzero(k.any(0)).max() + 1:] = np.nan
+    return X, ~np.isnan(X)
+
 def loaders(X=None, y=None, tfms=None, bs=10, **kwargs):
     return get_ts_dls(waves() if X is None else X, y, splits=(range(30), range(30, N)), bs=bs, batch_tfms=tfms or TSStandardize(), device='cpu', **kwargs)
 
@@ -145,8 +151,7 @@ def test_masked_loss_by_a_loop(kind):
 @pytest.mark.parametrize('keep', [True, False])
 def test_padding_and_missing_values_never_count(keep):
     "Whatever fills them: known values, masks and targets are those of the data, and the loss does not depend on the output elsewhere"
-    X, known = gappy()
-    if keep: X[np.isnan(X) & (np.isfinite(X).any(1, keepdims=True))] = 0.; known = ~np.isnan(X)     # padding alone
+    X, known = padded() if keep else gappy()
     dls = loaders(X, tfms=[TSStandardize(), TSNan2Value(value=7., keep_padding=keep)])
     learn = learner('masked', 'GRU', dls)
     for dl in (dls.train, dls.valid):
@@ -190,9 +195,7 @@ def test_infonce_by_a_loop():
 
 def test_crops_by_a_loop():
     "Linear interpolation of a window of the known part, and padding behind it"
-    X, known = gappy()
-    X = np.where(np.isnan(X) & np.isfinite(X).any(1, keepdims=True), 0., X).astype(np.float32)
-    known = ~np.isnan(X)
+    X, known = padded()
     crops = random_crops(torch.from_numpy(X), torch.from_numpy(known), .3, gen=gen()).numpy()
     drawn = torch.rand(2, N, 1, generator=gen()).double().numpy()
     for i in range(N):
