@@ -7,10 +7,13 @@ from fastai.callback.tracker import SaveModelCallback
 from torch import nn
 
 from test_models import SMALL
+import tsfast.deploy  # noqa: methods of learners
 from tsfast.checkpoint import Checkpoint
 from tsfast.data.core import get_ts_dls
 from tsfast.data.preprocessing import TSNan2Value, TSStandardize
 from tsfast.data.targets import TSClassification
+from tsfast.inference import load_bundle
+from tsfast.learner import ts_learner
 from tsfast.models.heads import head_params
 from tsfast.models.lite import LITE
 from tsfast.models.registry import get_arch, list_models
@@ -315,3 +318,31 @@ def test_an_instance_goes_on():
 def test_moments():
     mean, std = channel_moments(torch.tensor([[[1., 3., 9.], [2., 2., 2.], [5., 5., 5.]]]), torch.tensor([[[1, 1, 0], [1, 1, 1], [0, 0, 0]]]).bool())
     assert mean.flatten().tolist() == [2, 2, 0] and std.flatten().tolist() == [1, 1, 1]
+
+
+# ---- afterwards
+
+@pytest.mark.parametrize('task,arch', [('masked', 'LITE'), ('masked', 'TST'), ('contrastive', 'GRU')])
+def test_fine_tuned(task, arch, tmp_path):
+    "From the learner and from an encoder's bundle: the same body, frozen at first, in loaders with labels"
+    learn = learner(task, arch)
+    learn.fit(1, 1e-3)
+    folder = tmp_path/'body'
+    learn.save_bundle(folder, encoder_only=True)
+    body = {k: v.clone() for k, v in learn.encoder.state_dict().items()}
+    dls = loaders(y=np.array(['a', 'b']*20))
+    for source in (learn, folder, learn.encoder):
+        tuned = ts_learner(dls, pretrained=source, seed=0)
+        state = tuned.model.state_dict()
+        assert type(tuned.model) is get_arch(arch) and all(torch.equal(v, state[k]) for k, v in body.items())
+        with tuned.no_bar(), tuned.no_logging(): tuned.fine_tune(1, 1e-3)
+        assert np.isfinite(tuned.history.valid_loss).all() and not all(torch.equal(v, tuned.model.state_dict()[k]) for k, v in body.items())
+    X = waves(4, seed=3)
+    with torch.no_grad(): z = learn.encoder(next(iter(learn.dls.new_dl(X)))[0].as_subclass(torch.Tensor))
+    out = torch.from_numpy(np.asarray(load_bundle(folder)(X)))
+    assert out.shape[0] == 4 and out.shape[1] >= z.shape[1] and torch.isfinite(out).all()
+
+
+def test_whole_bundle():
+    "What has no targets is no predictor"
+    with pytest.raises(ValueError): learner().save_bundle('nowhere')
