@@ -6,6 +6,7 @@
 __all__ = ['span_mask', 'draw_mask', 'channel_moments', 'MaskedValueLoss', 'ReconstructionHead', 'MaskedReconstruction']
 
 # %% ../../nbs/pretraining/02_masked.ipynb #12b20200
+from typing import Any
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
@@ -78,7 +79,7 @@ class MaskedValueLoss:
         each = _LOSSES[self.kind](pred.float(), target, reduction='none')
         return (each*mask).sum()/mask.sum().clamp(min=1)
 
-_LOSSES = dict(mse=F.mse_loss, l1=F.l1_loss, huber=F.huber_loss)
+_LOSSES:dict[str, Any] = dict(mse=F.mse_loss, l1=F.l1_loss, huber=F.huber_loss)
 
 # %% ../../nbs/pretraining/02_masked.ipynb #12b20900
 class ReconstructionHead(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor
 from fastai.torch_core import get_model
 from fastcore.basics import patch
 from ..core import evaluating
-from ..data.drawing import channel_colors
+from ..data.drawing import channel_colors, draw_channels
 from ..data.tensor import plot_grid
 from .build import PretrainLearner
 from .masked import MaskedReconstruction, channel_moments
@@ -58,12 +58,12 @@ def show_reconstruction(self:PretrainLearner,
 
 def _draw_reconstruction(ax, x, mask, out):
     "One series: visible, hidden, reconstructed"
+    draw_channels(ax, np.where(mask, np.nan, x), lw=1.5)
     for v, m, o, color in zip(x.numpy(), mask.numpy(), out.numpy(), channel_colors(len(x))):
         near = m.copy()      # lines through hidden steps start and end at their visible neighbours
         near[1:] |= m[:-1]
         near[:-1] |= m[1:]
         ax.plot(np.where(near, v, np.nan), color=color, lw=1, alpha=.4)
-        ax.plot(np.where(m, np.nan, v), color=color, lw=1.5)
         ax.plot(np.where(near, np.where(m, o, v), np.nan), color='black' if len(x) == 1 else color, lw=1.2, ls='--')
     together = bool((mask == mask.any(0)).logical_or(x.isnan()).all())
     if together: _shade(ax, mask.any(0).numpy())
