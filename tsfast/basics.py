@@ -21,6 +21,7 @@ from .callbacks import *
 from .learner import *
 from .recipe import recipe
 from .checkpoint import Checkpoint, read_checkpoint
+from .pretraining import *
 from .interpret import *
 from .report import write_report
 from .inference import Predictor, load_bundle

@@ -19,17 +19,17 @@ from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
 from .core import local_seed
 from .data.steps import RecordingSettings
-from .data.targets import TSTarget
-from .models.heads import output_shape, runs_where
-from .models.pipeline import Pipeline, takes_length
+from .data.targets import TSEmbeddings, TSTarget
+from .models.heads import head_parts, output_shape, runs_where
+from .models.pipeline import Encoder, Pipeline, takes_length
 from .models.registry import get_arch
 from .models.scaling import SelectSeries, SeriesModule
 from .models.trees import QuantForest
 
 # %% ../nbs/29_bundle.ipynb #8b3d0006
-FORMAT, VERSION = 'tsfast-bundle', 7
+FORMAT, VERSION = 'tsfast-bundle', 8
 # version 1: as the first; 2: float64 statistics, shape before a selection; 3: named inputs; 4: names of channels, settings of recordings;
-# 5: names of the columns of a wide table; 6: names of several numbers to predict; 7: forests
+# 5: names of the columns of a wide table; 6: names of several numbers to predict; 7: forests; 8: encoders, without a head
 CONFIG, WEIGHTS, MEMBER = 'config.json', 'model.safetensors', r'member-\d+-\d+'      # files; folders of the models of an ensemble
 
 def read_bundle(
@@ -180,12 +180,19 @@ def _check_target(conf):
     if conf.activation != target.activation: refuse_value('activation', conf.activation, f'{target.activation} for {cls.kind}')
     if conf.temperature is not None and target.activation != 'softmax':
         refuse_value('temperature', conf.temperature, 'null; only a softmax has one')
+    if cls is TSEmbeddings: return _check_encoder(conf)
     try: got = output_shape(args['c_out'], args.get('d'))
     except (TypeError, ValueError, OverflowError) as e: raise ValueError(f"{CONFIG}: architecture.arguments.d: {e}") from None
     want = tuple(target.output_shape)
     if got != want: raise ValueError(f"{CONFIG}: the architecture gives outputs of shape {('B', *got)}; the target needs {('B', *want)}.")
     if conf.targets is not UNSET and not len(conf.targets) == len(set(conf.targets)) == math.prod(want):
         refuse_value('targets', conf.targets, f'{math.prod(want)} names, each once')
+
+def _check_encoder(conf):
+    "An encoder has a network of its own kind, and no targets with names"
+    if conf.format_version < 8: refuse_value('format_version', conf.format_version, '8 or more for an encoder')
+    if conf.targets is not UNSET: refuse_value('targets', conf.targets, 'nothing: an encoder has no targets')
+    if conf.architecture.name == QuantForest.__name__: refuse_value('architecture.name', QuantForest.__name__, 'a network: a forest has no head')
 
 # %% ../nbs/29_bundle.ipynb #8b3d0009
 Count = Annotated[int, Meta(ge=1, le=2**24)]
@@ -324,12 +331,25 @@ def build_model(
     name, (cls, args) = cfg['architecture']['name'], _architecture(cfg)
     try: meta = _on_meta(cls, args, len(tensors))
     except Exception as e: raise ValueError(_not_built(name, e)) from None
-    if meta is not None: _compare(name, meta, tensors)
+    if meta is not None: _compare(name, _served(cfg, meta, tensors), tensors)
     try:
         with torch.device('cpu'): model = _construct(cls, args)
     except Exception as e: raise ValueError(_not_built(name, e)) from None
+    model = _served(cfg, model, tensors)
     if meta is None: _compare(name, model, tensors)
     return model
+
+def _served(cfg, model, tensors):
+    "Of an encoder, the network without its head"
+    if cfg['target']['kind'] != TSEmbeddings.kind: return model
+    name = type(model).__name__
+    head = sum(o.nbytes for k in head_parts(model) for o in getattr(model, k).state_dict().values())      # which the file does not show
+    if head > 2**26 + 16*sum(t.nbytes for t in tensors.values()): raise ValueError(_large_head(name))
+    nf, want = getattr(model, 'head_nf', None), cfg['target']['features']
+    if nf != want: raise ValueError(f"{CONFIG}: target.features is {want}; {name} gives {nf} features, with the arguments there.")
+    return Encoder(model)
+
+def _large_head(name): return f"The head of {name}, which an encoder does not use, takes far more memory than the weights of the bundle hold."
 
 def _not_built(name, e): return f"{name} cannot be built with the arguments in {CONFIG}: {str(e)[:300] or type(e).__name__}"
 

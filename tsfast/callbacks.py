@@ -44,7 +44,7 @@ def fit_features(
     "Fit a model with fixed features on the training split, unless it is; in the first of several processes, for all of them"
     if getattr(learn.model, 'fitted', True): return
     together = processes_of(learn)
-    if not together.rank: learn.model.fit(training_batches(learn.dls))
+    if not together.rank: getattr(learn.model, 'fit_missing', learn.model.fit)(training_batches(learn.dls))
     share_state(learn.model, together)
 
 class FitFeatures(Callback):

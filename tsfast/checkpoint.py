@@ -282,13 +282,14 @@ def run_facts(
     return facts
 
 def _callback_facts(name, cb, model):
-    "Schedules at six points, the arguments of trackers, and the types of callbacks with a state"
+    "Schedules at six points, the arguments of trackers, what a callback says in `run_facts`, and the types of callbacks with a state"
     if isinstance(cb, ParamScheduler):
         points = 0., .1, .25, .5, .75, 1.
         return {f'schedule of {p}': _rounded([as_plain(_each(f(t))) for t in points]) for p, f in cb.scheds.items()}
     if isinstance(cb, TrackerCallback):
         args = _arguments(cb)
         return {name: {k: v for k, v in vars(cb).items() if k in args and (v is None or isinstance(v, (bool, int, float, str)))}}
+    if hasattr(type(cb), 'run_facts'): return {name: cb.run_facts()}
     parts = [v for k, v in vars(cb).items() if k != 'learn' and v is not model]
     return {name: type(cb).__name__} if any(map(_has_state, [cb, *parts])) else {}
 

@@ -20,7 +20,7 @@ from .data.inputs import as_side, short_list
 from .data.panels import named_series, named_steps
 from .data.pieces import by_channel, stacked_columns
 from .data.steps import RecordingSettings
-from .data.targets import TSTarget, as_labels
+from .data.targets import TSEmbeddings, TSTarget, as_labels
 from .ensemble_bundle import read_model
 from .models.pipeline import Pipeline, pooled_features, takes_length
 from .models.scaling import SelectSeries
@@ -196,7 +196,7 @@ def load_bundle(
 def _says(p): # for `repr`
     s, t, name = p.config['series'], p.target, p.config['architecture']['name']
     shape = t.output_shape
-    out = f"{len(t.vocab)} classes" if t.vocab else f"numbers of shape {shape}" if shape != (1,) else 'a number'
+    out = f"{len(t.vocab)} classes" if t.vocab else f"embeddings of {t.c} numbers" if t.kind == TSEmbeddings.kind else f"numbers of shape {shape}" if shape != (1,) else 'a number'
     names = f", channels of X: {short_list(p.channels)}" if p.channels else ''
     return f"{name}, series of {s['channels']} × {s['length']} to {out}, {p.device}{names}"
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Label', 'Labels', 'Size', 'Shape', 'ScaledTarget', 'one_column', 'refuse_other_order', 'same_length', 'as_targets',
            'TSTarget', 'as_labels', 'as_vocab', 'TSClassification', 'TSMultiLabelClassification', 'TSRegression',
-           'infer_target']
+           'TSEmbeddings', 'infer_target']
 
 # %% ../../nbs/data/03_targets.ipynb #95a0f258
 import copy, math, warnings
@@ -577,6 +577,18 @@ def _few_digits_left(level, std, column):
 def _other_shape(y, shape):
     want = ', '.join(map(str, ('n', *shape))) + (',' if not shape else '')
     return f"y has shape {y.shape}; the training targets have shape ({want})."
+
+# %% ../../nbs/data/03_targets.ipynb #31d5a17d
+class TSEmbeddings(TSTarget):
+    "The features before the head of a network, in the place of targets: what a bundle with `encoder_only=True` gives"
+    kind, schema = 'embeddings', dict(features=Size)
+    def __init__(self,
+        features:int, # numbers in an embedding
+    ): self.features = self.c = features
+
+    @classmethod
+    def from_config(cls, cfg, statistics=None): return cls(cfg['features'])
+    def decode(self, t:Tensor) -> np.ndarray: return np.asarray(t.detach().cpu())
 
 # %% ../../nbs/data/03_targets.ipynb #c9e6268b
 def infer_target(

@@ -21,6 +21,7 @@ from .losses import learner_loss
 from ..models.heads import TSModule, body_head_params
 from ..models.registry import build_ts_model, get_arch
 from ..models.revin import RevIN
+from .transfer import copy_body, pretrained_arch, read_pretrained, start_frozen
 from ..models.utils import input_order
 
 # %% ../../nbs/learner/01_build.ipynb #aa48ed04
@@ -46,9 +47,12 @@ def ts_learner(
     class_weight=None, # 'balanced', a dict of label to weight, or a weight for each class
     label_smoothing:float=0., # share of the target that is spread over all classes
     sample_weight=None, # weight of each series in the loss: a number for each series of X
+    pretrained=None, # start from this network: folder of a bundle, 'hf://owner/name@revision', module or learner; see `copy_body`
     **model_kwargs, # arguments of the architecture; `y_range` in the user's units
 ) -> TSLearner: # a fastai `Learner`
     "A learner for series: the architecture is built for the data, and the loss follows from the targets"
+    pre = None if pretrained is None else read_pretrained(pretrained)
+    if pre is not None: arch, model_kwargs = pretrained_arch(pre, arch, model_kwargs)
     _refuse_misspelt(arch or 'InceptionTime', model_kwargs)
     target = getattr(dls.train_ds, 'target', None)
     if target is None and loss_func is None: raise ValueError(_no_targets())
@@ -63,6 +67,7 @@ def ts_learner(
     if target is not None and isinstance(getattr(get_model(model), 'revin', None), RevIN):
         if isinstance(arch, nn.Module) or model_kwargs.get('revin') is not None: check_units(dls)
         elif not same_units(dls): model = _new_model(arch, dls, target, shapes, seed, model_kwargs | dict(revin=False))    # a default
+    if pre is not None: copy_body(model, pre)
     own_loss = loss_func is not None and not isinstance(loss_func, BaseLoss)     # it may need an output of another shape
     if target is not None and not own_loss: check_width(model, dls, isinstance(arch, nn.Module) or any(o is not None for o in shapes))
     if len(dls.loaders) < 2: raise ValueError(_no_validation())
@@ -70,6 +75,7 @@ def ts_learner(
                       L(cbs) + _own_callbacks(dls, sample_weight), metrics, path, model_dir, wd, wd_bn_bias, train_bn, moms)
     warn_of_metrics(learn.metrics, target)
     learn.seed = seed
+    if pre is not None: start_frozen(learn, pre)
     learn.recorder.train_metrics, learn.recorder.valid_metrics = train_metrics, valid_metrics
     return learn
 

@@ -268,10 +268,15 @@ class _NormalisedHead(TSModule):
 class FeatureModel(_NormalisedHead):
     "Base of models with features that are not trained: a `backbone`, then normalisation and one linear layer"
     @property
+    def features_fitted(self) -> bool:
+        "Has everything before the head been fitted?"
+        return getattr(self.backbone, 'fitted', True)
+
+    @property
     def fitted(self) -> bool:
         "Has everything been fitted that needs the training split?"
         norm = self.feature_norm
-        return getattr(self.backbone, 'fitted', True) and (norm is None or norm.fitted)
+        return self.features_fitted and (norm is None or norm.fitted)
 
     def forward_features(self, x:Tensor) -> Tensor:
         "`(B, C, L)` to `(B, head_nf)`"
@@ -306,6 +311,13 @@ class FeatureModel(_NormalisedHead):
         check_reusable(X)
         if hasattr(self.backbone, 'fit'):
             self.backbone.fit(MappedSeries(self._reads, X, chunksize) if hasattr(self, 'revin') else X, chunksize=chunksize)
+        return self.fit_norm(X, chunksize)
+
+    def fit_norm(self,
+        X, # training series, in any form that `iter_chunks` takes
+        chunksize:int|None=None, # series in a chunk
+    ):
+        "Fit the normalisation of the head alone, on the features that the backbone gives"
         norm = self.feature_norm
         if norm is None: return self
         stats = RunningStats()
@@ -313,6 +325,12 @@ class FeatureModel(_NormalisedHead):
         if not stats.n: raise ValueError("X holds no series. Expected at least one to fit on.")
         norm.set_stats(stats.mean, stats.var)
         return self
+
+    def fit_missing(self,
+        X, # training series, in any form that `iter_chunks` takes
+    ):
+        "Fit what is not fitted yet: where the features were fitted elsewhere, the normalisation of the head alone"
+        return self.fit_norm(X) if self.features_fitted else self.fit(X)
 
     def keep_columns(self, index:Tensor) -> Any: # (n,), to the argument `kept` of a model with so many features
         "Select features behind the transform, without the head"

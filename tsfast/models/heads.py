@@ -6,7 +6,7 @@
 __all__ = ['as_shape', 'output_shape', 'as_range', 'range_layers', 'output_layers', 'linear_head', 'flat_head', 'channel_head',
            'call_known', 'build_custom_head', 'NotPlain', 'json_value', 'check_args', 'runs_where', 'record_init',
            'wrong_shape', 'SeriesInput', 'undoes_revin', 'revin_arguments', 'TSModule', 'takes_head_args',
-           'other_defaults', 'head_params', 'body_head_params']
+           'other_defaults', 'head_parts', 'head_params', 'body_head_params']
 
 # %% ../../nbs/models/02_heads.ipynb #be57e177
 import functools, inspect, math, numbers
@@ -334,6 +334,7 @@ class TSModule(_Remembers):
     "Base of all architectures: `(B, C, L)` to `forward_features`, then `forward_head`"
     reads_features = False        # True: the input is features of each series, `(B, features, 1)`, and not series
     has_own_head = False          # True: the head is a `custom_head`
+    features_of = 'steps'         # what the last dimension of the features stands for: 'steps' or 'channels'
     revin_args:dict[str, Any] = {}  # defaults of the architecture for the arguments of `RevIN`
     head_nf:int                   # number of feature maps that reach the head; set by the architecture
 
@@ -430,13 +431,17 @@ def other_defaults(
     return __init__
 
 # %% ../../nbs/models/02_heads.ipynb #72748926
+def head_parts(
+    model:nn.Module, # any model
+) -> list[str]: # empty where the model does not say what its head is
+    "Names of the submodules that are the head of `model`: those in its `head_names`, or `head`"
+    return [k for k in getattr(model, 'head_names', ('head',)) if isinstance(getattr(model, k, None), nn.Module)]
+
 def head_params(
     model:nn.Module, # any model
 ) -> list[nn.Parameter]: # empty where the model does not say what its head is
-    "Parameters of the head of `model`: of the modules in its `head_names`, or in `head`"
-    names = getattr(model, 'head_names', ('head',))
-    parts = [o for k in names if isinstance(o := getattr(model, k, None), nn.Module)]
-    return [p for o in parts for p in o.parameters()]
+    "Parameters of the head of `model`, see `head_parts`"
+    return [p for k in head_parts(model) for p in getattr(model, k).parameters()]
 
 def body_head_params(
     model:nn.Module, # any model

@@ -219,9 +219,9 @@ class _ScaledCounts(FeatureModel):
         return self.scaler is not None
 
     @property
-    def fitted(self) -> bool:
-        "Has everything been fitted that needs the training split?"
-        return super().fitted and (self.scaler is None or self.scaler.fitted)
+    def features_fitted(self) -> bool:
+        "Has everything before the head been fitted?"
+        return super().features_fitted and (self.scaler is None or self.scaler.fitted)
 
     @torch.no_grad()
     def iter_counts(self,

@@ -23,6 +23,7 @@ class iTransformer(TSModule):
     """Attention between channels: `(B, c_in, seq_len)` to `(B, c_in, h)` for `d=(c_in, h)`.
 
     Any other output comes from one linear layer over all tokens"""
+    features_of = 'channels'
     @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series
