@@ -44,7 +44,7 @@ def read_pretrained(
     if isinstance(source, Pretrained): return Pretrained(source.model, source.name, source.source)
     if isinstance(source, (str, Path)):
         p = Predictor(source)
-        model, name, text = p.pipeline, f'the bundle {source}', str(getattr(p, 'source', source))
+        model, name, text = p.pipeline, f'the bundle {source}', p.source
     elif isinstance(source, Predictor): model, name, text = source.pipeline, 'the bundle', None
     elif isinstance(source, Learner): model, name, text = source.model, 'the learner', None
     elif isinstance(source, nn.Module): model, name, text = source, 'the module', None
