@@ -6,7 +6,7 @@
 __all__ = ['LEAST', 'Pretrained', 'read_pretrained', 'pretrained_arch', 'copy_body', 'body_state', 'CopiedFirst', 'start_frozen']
 
 # %% ../../nbs/learner/01a_transfer.ipynb #e890d95a
-import inspect, warnings
+import hashlib, inspect, warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from torch import nn
@@ -31,6 +31,13 @@ class Pretrained:
     copied:list = field(default_factory=list) # names of the tensors that were taken over
     new:dict = field(default_factory=dict) # name of a tensor that has its first weights -> (shape in the source or None, shape here)
     unused:dict = field(default_factory=dict) # name of a tensor of the source without a place here -> its shape
+
+    @property
+    def digest(self) -> str: # sha256, in hexadecimal
+        "A checksum of the network's name and weights, wherever they lie"
+        h = hashlib.sha256(type(self.model).__name__.encode())
+        for k, v in sorted(body_state(self.model).items()): h.update(k.encode() + v.detach().cpu().contiguous().numpy().tobytes())
+        return h.hexdigest()
 
     @property
     def args(self) -> dict: # of the body, as plain data

@@ -27,7 +27,7 @@ from ..data.preprocessing import TSNan2Value
 from ..checkpoint import Checkpoint, read_checkpoint
 from ..learner import TSLearner, solve_head, ts_learner
 from ..recipe import MORE_EPOCHS, further_epochs
-from ..learner.transfer import read_pretrained
+from ..learner.transfer import Pretrained, read_pretrained
 from ..settings import DEFAULTS, RunSettings, filled
 from .data import RunData, batch_transforms, hold_out, lacks_values, run_loaders
 from .files import run_data
@@ -118,6 +118,12 @@ class TrainingRun:
             self._data, self._held_out = hold_out(self._data, self.settings.valid_size, self.settings.seed), True
         return self._data
 
+    @property
+    def source(self) -> Pretrained|None:
+        "What `pretrained` leads to, which is read once"
+        if self._source is None and self.settings.pretrained is not None: self._source = read_pretrained(self.settings.pretrained)
+        return self._source
+
     def with_settings(self,
         settings:RunSettings, # of the new run; what says which data to take is not looked at
     ) -> 'TrainingRun':
@@ -125,6 +131,7 @@ class TrainingRun:
         self.data   # holds series out
         res = copy.copy(self)
         res.settings, res._dls, res._learner, res.seconds, res.added_fill = settings, None, None, 0., False
+        if settings.pretrained != self.settings.pretrained: res._source = None
         res.learner_args, res.tfms = copy.deepcopy(self.learner_args), copy.deepcopy(self.tfms)
         if isinstance(self.arch, nn.Module): res.arch = copy.deepcopy(self.arch)
         return res
@@ -143,9 +150,8 @@ def fill(self:TrainingRun) -> RunSettings:
     "The settings, complete"
     data, s = self.data, self.settings
     name = s.dsid if data.name is None else data.name
-    if s.pretrained is not None and self._source is None: self._source = read_pretrained(s.pretrained)
-    own = self._source is not None and self.arch is None and s.arch == DEFAULTS['arch'] and not s.arch_args
-    if own: s = msgspec.structs.replace(s, arch=type(self._source.model).__name__)
+    own = self.source is not None and self.arch is None and s.arch == DEFAULTS['arch'] and not s.arch_args
+    if own: s = msgspec.structs.replace(s, arch=type(self.source.model).__name__)
     files = s.data if s.data is None or data.digest is None else msgspec.structs.replace(s.data, digest=data.digest)
     self.settings = filled(msgspec.structs.replace(s, dsid=name, data=files), len(data.train), arch=self.arch, classes=data.classes)
     return self.settings
@@ -168,7 +174,7 @@ def learner(self:TrainingRun) -> TSLearner:
     args = dict(metrics=metric_for(self.data.target)) | self.learner_args
     if args.get('loss_func') is None and not s.ridge: args['label_smoothing'] = s.label_smoothing
     arch = s.arch if self.arch is None else self.arch
-    with self.seeded(): self._learner = ts_learner(dls, arch, seed=s.seed, wd=s.wd, pretrained=self._source, **args, **s.arch_args)
+    with self.seeded(): self._learner = ts_learner(dls, arch, seed=s.seed, wd=s.wd, pretrained=self.source, **args, **s.arch_args)
     return self._learner
 
 # %% ../../nbs/training/02_run.ipynb #8a348a4a
