@@ -34,7 +34,7 @@ def bundle(learn, tmp_path_factory): return learn.save_bundle(tmp_path_factory.m
 def test_names():
     assert hub_name('hf://o/n@main') == ('o/n', 'main') and hub_name('hf://o/n').revision is None and hub_name(f'hf://o/n@{COMMIT}').pinned
     assert hub_name(Path('hf://o/n')) == ('o/n', None) and is_hub_name(Path('hf://o/n')) and not is_hub_name('hf')
-    for o in ('hf://n', 'hf://o/n/m', 'hf://../n', 'hf://o/..', 'hf://o/n@', 'hf://o/n@a b', 'hf://o/n@../x', 'hf://o/n@a@b'):
+    for o in ('hf://n', 'hf://o/n/m', 'hf://../n', 'hf://o/..', 'hf://o/n@', 'hf://o/n@a b', 'hf://o/n@x/..', 'hf://o/n@a@b'):
         with pytest.raises(ValueError, match='no name on the hub'): load_bundle(o)
 
 def test_card(bundle, learn, tmp_path):

@@ -167,7 +167,7 @@ def test_export_and_bundle_of_a_pretrained_learner(encoder, tmp_path):
     quiet(new, lambda: new.fine_tune(1))
     X = three.valid_ds.X[:4].numpy()
     p = Predictor(new.save_bundle(tmp_path/'b'))
-    assert torch.equal(p(X), new.get_X_preds(X)[0]) and p.config['training']['pretrained'] == str(encoder)
+    assert torch.equal(p(X), new.get_X_preds(X)[0]) and p.config['training']['pretrained'] == encoder.name
     new.export('l.pkl')
     from tsfast.learner import load_learner
     assert load_learner(tmp_path/'l.pkl').splitter.new == set()
@@ -284,7 +284,7 @@ def test_training_runs(encoder, learn, tmp_path):
         run = TrainingRun(settings_from({**json.loads(settings_json(s)), 'schedule': schedule}), data_)
         quiet(run.learner(), run.train)
         assert run.settings.arch == 'FCN' and type(run.learner().model) is FCN and run.learner().opt.frozen_idx == 0
-        assert not equal_bodies(run.learner().model, learn.model) and run.learner().pretrained == str(encoder)
+        assert not equal_bodies(run.learner().model, learn.model) and run.learner().pretrained == encoder.name
         rates = [h['lr'] for h in run.learner().opt.hypers]
         assert (rates[0] < rates[1]) == (schedule == 'one_cycle')
     import shutil
@@ -299,7 +299,7 @@ def test_command_line(encoder, tmp_path, capsys):
     argv = ['train', str(tmp_path/'X.npy'), '--y', str(tmp_path/'y.npy'), '--pretrained', str(encoder), '--epochs', '1', '--bs', '6', '--device', 'cpu', '--no-report']
     assert main([*argv, '--out', str(tmp_path/'run')]) == 0, capsys.readouterr()
     p = load_bundle(tmp_path/'run'/'model')
-    assert p.config['architecture']['name'] == 'FCN' and p.config['training']['pretrained'] == str(encoder)
+    assert p.config['architecture']['name'] == 'FCN' and p.config['training']['pretrained'] == encoder.name
     assert main(['predict', str(encoder), str(tmp_path/'X.npy'), '--out', str(tmp_path/'z.csv')]) == 0
     assert len((tmp_path/'z.csv').read_text().splitlines()) == 25
     assert main(['predict', 'hf://no', str(tmp_path/'X.npy')]) == 1 and 'no name on the hub' in capsys.readouterr().err

@@ -13,6 +13,7 @@ from torch import nn
 from fastai.learner import Learner
 from fastai.torch_core import get_model
 from ..ensemble_bundle import read_model
+from ..hub import is_hub_name
 from ..inference import Predictor
 from ..models.combined import EnsemblePipeline
 from ..models.feature_model import FeatureModel
@@ -27,7 +28,7 @@ class Pretrained:
     "A network to start from"
     model:nn.Module # without anything around it
     name:str # where it comes from, for messages
-    source:str|None = None # folder or name on the hub; None: it was in memory
+    source:str|None = None # name on the hub with the commit, or name of the folder without those above it; None: it was in memory
     copied:list = field(default_factory=list) # names of the tensors that were taken over
     new:dict = field(default_factory=dict) # name of a tensor that has its first weights -> (shape in the source or None, shape here)
     unused:dict = field(default_factory=dict) # name of a tensor of the source without a place here -> its shape
@@ -51,7 +52,7 @@ def read_pretrained(
     if isinstance(source, Pretrained): return Pretrained(source.model, source.name, source.source)
     if isinstance(source, (str, Path)):
         p = Predictor(source)
-        model, name, text = p.pipeline, f'the bundle {source}', p.source
+        model, name, text = p.pipeline, f'the bundle {source}', p.source if is_hub_name(source) else Path(source).resolve().name
     elif isinstance(source, Predictor): model, name, text = source.pipeline, 'the bundle', None
     elif isinstance(source, Learner): model, name, text = source.model, 'the learner', None
     elif isinstance(source, nn.Module): model, name, text = source, 'the module', None

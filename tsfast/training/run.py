@@ -150,8 +150,8 @@ def fill(self:TrainingRun) -> RunSettings:
     "The settings, complete"
     data, s = self.data, self.settings
     name = s.dsid if data.name is None else data.name
-    own = self.source is not None and self.arch is None and s.arch == DEFAULTS['arch'] and not s.arch_args
-    if own: s = msgspec.structs.replace(s, arch=type(self.source.model).__name__)
+    source, own = self.source, self.arch is None and s.arch == DEFAULTS['arch'] and not s.arch_args
+    if source is not None and own: s = msgspec.structs.replace(s, arch=type(source.model).__name__)
     files = s.data if s.data is None or data.digest is None else msgspec.structs.replace(s.data, digest=data.digest)
     self.settings = filled(msgspec.structs.replace(s, dsid=name, data=files), len(data.train), arch=self.arch, classes=data.classes)
     return self.settings
@@ -198,7 +198,7 @@ def _callbacks(settings, cbs, validate):
 # %% ../../nbs/training/02_run.ipynb #a712b697
 def head_first(
     learn:TSLearner, # a pretrained learner, frozen
-    lr:float, # learning rate
+    lr:Any, # learning rate
     slices:bool=True, # give the body a lower rate than the head
 ) -> float|slice: # learning rates for all
     "Train the head for one epoch, and unfreeze the body, as fastai's `fine_tune` does"
