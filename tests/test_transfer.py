@@ -167,7 +167,7 @@ def test_export_and_bundle_of_a_pretrained_learner(encoder, tmp_path):
     quiet(new, lambda: new.fine_tune(1))
     X = three.valid_ds.X[:4].numpy()
     p = Predictor(new.save_bundle(tmp_path/'b'))
-    assert torch.equal(p(X), new.get_X_preds(X)[0]) and p.config['training']['pretrained'] == str(encoder)
+    assert torch.equal(p(X), new.get_X_preds(X)[0]) and p.config['training']['pretrained'] == encoder.name
     new.export('l.pkl')
     from tsfast.learner import load_learner
     assert load_learner(tmp_path/'l.pkl').splitter.new == set()
@@ -268,3 +268,38 @@ assert not [o for o in sys.modules if o.split('.')[0] in ('fastai', 'fastcore', 
 """
     r = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True)
     assert not r.returncode, r.stderr
+
+
+def test_training_runs(encoder, learn, tmp_path):
+    "Settings that name a bundle: its architecture, the head first, then all; and the key follows the weights"
+    from tsfast.settings import RunSettings, settings_from, settings_json
+    from tsfast.training import RunData, TrainingRun
+    from tsfast.training.once import run_key
+    y = np.arange(24) % 3
+    X = rng.normal(size=(24, 2, 16)).astype(np.float32)
+    data_ = RunData(X, y, (range(18), range(18, 24)), name='own')
+    s = RunSettings(pretrained=str(encoder), epochs=2, lr=1e-2, bs=6, device='cpu', wd=0., label_smoothing=0.)
+    assert settings_from(settings_json(s)) == s
+    for schedule in ('one_cycle', 'plateau'):
+        run = TrainingRun(settings_from({**json.loads(settings_json(s)), 'schedule': schedule}), data_)
+        quiet(run.learner(), run.train)
+        assert run.settings.arch == 'FCN' and type(run.learner().model) is FCN and run.learner().opt.frozen_idx == 0
+        assert not equal_bodies(run.learner().model, learn.model) and run.learner().pretrained == encoder.name
+        rates = [h['lr'] for h in run.learner().opt.hypers]
+        assert (rates[0] < rates[1]) == (schedule == 'one_cycle')
+    import shutil
+    shutil.copytree(encoder, tmp_path/'moved')
+    keys = [run_key(RunSettings(pretrained=o and str(o), epochs=2, lr=1e-2, bs=6, device='cpu'), data_) for o in (encoder, tmp_path/'moved', None)]
+    assert keys[0] == keys[1] != keys[2]
+
+def test_command_line(encoder, tmp_path, capsys):
+    from tsfast.cli import main
+    y = np.arange(24) % 3
+    np.save(tmp_path/'X.npy', rng.normal(size=(24, 2, 16)).astype(np.float32)); np.save(tmp_path/'y.npy', y)
+    argv = ['train', str(tmp_path/'X.npy'), '--y', str(tmp_path/'y.npy'), '--pretrained', str(encoder), '--epochs', '1', '--bs', '6', '--device', 'cpu', '--no-report']
+    assert main([*argv, '--out', str(tmp_path/'run')]) == 0, capsys.readouterr()
+    p = load_bundle(tmp_path/'run'/'model')
+    assert p.config['architecture']['name'] == 'FCN' and p.config['training']['pretrained'] == encoder.name
+    assert main(['predict', str(encoder), str(tmp_path/'X.npy'), '--out', str(tmp_path/'z.csv')]) == 0
+    assert len((tmp_path/'z.csv').read_text().splitlines()) == 25
+    assert main(['predict', 'hf://no', str(tmp_path/'X.npy')]) == 1 and 'no name on the hub' in capsys.readouterr().err

@@ -25,7 +25,8 @@ from .pretraining import *
 from .interpret import *
 from .report import write_report
 from .inference import Predictor, load_bundle
-from .deploy import export_onnx, export_program
+from .deploy import export_onnx, export_program, save_encoder
+from .publish import push_bundle, write_model_card
 from .estimators import *
 from .estimator_encoders import TSEncoderClassifier, TSEncoderRegressor, TSEncoderTransformer
 from .estimator_ensembles import TSEnsembleClassifier, TSEnsembleRegressor

@@ -302,7 +302,9 @@ def _check_folder(folder):
         raise ValueError(f"{folder} is the current folder, and a bundle is moved in place as a whole. Give a new folder, such as 'model'.")
     if not folder.exists(): return
     names = [o.name for o in folder.iterdir()] if folder.is_dir() else [folder.name]
-    strange = sorted(o for o in names if o not in (CONFIG, WEIGHTS) and not re.fullmatch(MEMBER, o))
+    # a model card that was written for an older bundle goes with it
+    known = (CONFIG, WEIGHTS, 'README.md') if CONFIG in names else (CONFIG, WEIGHTS)
+    strange = sorted(o for o in names if o not in known and not re.fullmatch(MEMBER, o))
     if not strange: return
     raise FileExistsError(f"{folder} holds something other than a bundle ({strange[0]}). Give a new folder, or one with an older bundle, "
                           "which is replaced.")

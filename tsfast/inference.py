@@ -22,6 +22,7 @@ from .data.pieces import by_channel, stacked_columns
 from .data.steps import RecordingSettings
 from .data.targets import TSEmbeddings, TSTarget, as_labels
 from .ensemble_bundle import read_model
+from .hub import local_bundle
 from .models.pipeline import Pipeline, pooled_features, takes_length
 from .models.scaling import SelectSeries
 from .streams import WindowPredictions
@@ -115,13 +116,14 @@ class _Batches(_Served):
 # %% ../nbs/32_inference.ipynb #9c5e0004
 class Predictor(_Batches, WindowPredictions, ColumnPredictions):
     "A trained model with its preprocessing, its classes and its units: `Predictor(folder)(X)`. Many threads may share one"
+    source:str|None = None      # folder, or name on the hub with the commit; None: made in memory
     def __init__(self,
-        path, # folder that `save_bundle` of a learner, a forest or an ensemble wrote
+        path, # folder that `save_bundle` of a learner, a forest or an ensemble wrote, or 'hf://owner/name@revision'
         device='cpu', # where to compute
         bs:int=64, # batch size
         series_columns:str|list|None=None, # in batches of columns: column of series, or those of the channels or values; None: 'series'
     ):
-        cfg, pipeline = read_model(path)
+        with local_bundle(path) as (folder, self.source): cfg, pipeline = read_model(folder)
         self._set(cfg, pipeline, device, bs)
         self.series_columns = series_columns
 
@@ -185,7 +187,7 @@ class Predictor(_Batches, WindowPredictions, ColumnPredictions):
 
 # %% ../nbs/32_inference.ipynb #9c5e1003
 def load_bundle(
-    path, # folder that `save_bundle` of a learner, a forest or an ensemble wrote
+    path, # folder that `save_bundle` of a learner, a forest or an ensemble wrote, or 'hf://owner/name@revision'
     device='cpu', # where to compute
     bs:int=64, # batch size
 ) -> Predictor: # its `model` can be trained on: `ts_learner(dls, load_bundle(path).model)`

@@ -147,7 +147,7 @@ def _is_file(v): return isinstance(v, str) and v.lower().partition('::')[0].ends
 class RunSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     "Settings of one training run. None where the recipe decides, or where nothing is asked for. A wrong value is a `ValueError`"
     dsid:str|None = None # name of a data set of the archive; None: the data is given
-    arch:str = 'InceptionTime' # registered architecture
+    arch:str = 'InceptionTime' # registered architecture; with `pretrained`, this default means that of the bundle
     arch_args:dict[str, Any] = {} # its arguments
     preset:Literal['fast', 'best']|None = None # an ensemble in the place of a network; settings of networks do not count then
     epochs:WholeNumber|None = None # rounds through the training split
@@ -168,10 +168,13 @@ class RunSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True)
     data:FileSettings|None = None # the files to train on, in the place of a data set of the archive
     folds:Folds|None = None # parts that all series are shared out to by `seed`; one of them is the test split. None: the split of the data
     fold:Seed|None = None # number of the part that is the test split, from 0
+    pretrained:str|None = None # bundle to start from: a folder, or a name on the hub such as 'hf://owner/name@revision'
 
     def __post_init__(self):
         if isinstance(self.data, dict): msgspec.structs.force_setattr(self, 'data', _made(FileSettings, self.data))
         for k, kind in KINDS.items(): msgspec.structs.force_setattr(self, k, checked(k, getattr(self, k), kind))
+        if self.pretrained is not None and not self.pretrained.startswith('hf:/'):
+            msgspec.structs.force_setattr(self, 'pretrained', absolute(self.pretrained))
         if (self.folds is None) != (self.fold is None) or self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"folds is {self.folds}, and fold is {self.fold}. Expected both, with a fold from 0 to folds - 1, or none.")
         if self.folds is not None and self.data is not None and (self.data.test is not None or self.data.test_size is not None):

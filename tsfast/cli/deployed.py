@@ -23,6 +23,9 @@ def bundle_of(
 def _trained(path, device=None):
     "A `Predictor` of a bundle, or the learner of a run without one"
     import warnings
+    if str(path).startswith('hf:/'):
+        from tsfast.inference import Predictor
+        return Predictor(str(path), device or 'cpu')
     path = Path(path).expanduser()
     bundle = bundle_of(path)
     if bundle is not None:
@@ -153,7 +156,7 @@ def _windows_of(p, args, file):
         raise ValueError(f"{file}: {e}") from None
 
 # %% ../../nbs/cli/04_deployed.ipynb #9cb3612f
-_MODEL = ("folder that learn.save_bundle or tsfast export wrote, or the folder of a run. A run of an older version has a learner.pkl, "
+_MODEL = ("folder that learn.save_bundle or tsfast export wrote, hf://owner/name@revision, or the folder of a run. A run of an older version has a learner.pkl, "
           "which is a pickle: only your own")
 _DATA = ("series: .ts, .npy (n, channels, length), .parquet, or .tsv, .csv or .txt with one series per row, channel after channel; "
          "an id and a label may stand before or after the values, and a first line of names says which is which. With --windows, "

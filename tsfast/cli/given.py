@@ -21,6 +21,8 @@ def given_settings(
     given = {k: v for k, v in vars(args).items() if k not in skip}
     if 'arch_args' in given: given['arch_args'] = dict(given['arch_args'])
     if given.get('path'): given['path'] = os.path.abspath(os.path.expanduser(given['path']))
+    if given.get('pretrained') and not given['pretrained'].startswith('hf:/'):
+        given['pretrained'] = os.path.abspath(os.path.expanduser(given['pretrained']))
     if args.resume and args.overwrite: raise UsageError("--resume goes on with a run, --overwrite replaces it: choose one")
     idle = [f"--{k.replace('_', '-')}" for k in ('epochs', 'lr', 'schedule', 'wd', 'label_smoothing') if k in given]
     if given.get('ridge') and idle: raise UsageError(_idle(idle))

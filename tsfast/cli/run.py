@@ -31,6 +31,8 @@ def _train_args(p):
                    help="file or folder of your own; or name of a set of the UCR, UEA or TSER archive, or below --path (see: tsfast data)")
     add('--arch', metavar='NAME', help=f"architecture (see: tsfast models); default {d['arch']}")
     add('--arch-args', metavar='NAME=VALUE', type=pair, nargs='+', help="arguments of the architecture, such as nf=16 depth=3")
+    add('--pretrained', metavar='BUNDLE', help="start from a trained network: folder of a bundle, or hf://owner/name@revision; its "
+        "architecture, unless --arch names another")
     add('--epochs', type=setting('epochs'), metavar='N', help=f"rounds through the training split; {_RECIPE}")
     add('--lr', type=setting('lr'), metavar='X', help="learning rate, the highest of the schedule")
     add('--bs', type=setting('bs'), metavar='N', help="batch size; the whole training split if that is smaller")
@@ -277,7 +279,7 @@ def train(
     from tsfast.settings import DEFAULTS
     from tsfast.training import read_json
     given = given_settings(args)
-    out = Path(args.out or f"runs/{_name(given)}-{given.get('preset') or given.get('arch', DEFAULTS['arch'])}")
+    out = Path(args.out or f"runs/{_name(given)}-{given.get('preset') or given.get('arch', 'pretrained' if 'pretrained' in given else DEFAULTS['arch'])}")
     if 'preset' in given: return _train_ensemble(args, given, out)
     stored = check_out(out, args.resume, args.overwrite)
     if stored is None and not args.words: raise ValueError(f"There is no run in {out} to resume. Name the data set to start one.")

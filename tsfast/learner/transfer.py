@@ -6,13 +6,14 @@
 __all__ = ['LEAST', 'Pretrained', 'read_pretrained', 'pretrained_arch', 'copy_body', 'body_state', 'CopiedFirst', 'start_frozen']
 
 # %% ../../nbs/learner/01a_transfer.ipynb #e890d95a
-import inspect, warnings
+import hashlib, inspect, warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from torch import nn
 from fastai.learner import Learner
 from fastai.torch_core import get_model
 from ..ensemble_bundle import read_model
+from ..hub import is_hub_name
 from ..inference import Predictor
 from ..models.combined import EnsemblePipeline
 from ..models.feature_model import FeatureModel
@@ -27,10 +28,17 @@ class Pretrained:
     "A network to start from"
     model:nn.Module # without anything around it
     name:str # where it comes from, for messages
-    source:str|None = None # folder or name on the hub; None: it was in memory
+    source:str|None = None # name on the hub with the commit, or name of the folder without those above it; None: it was in memory
     copied:list = field(default_factory=list) # names of the tensors that were taken over
     new:dict = field(default_factory=dict) # name of a tensor that has its first weights -> (shape in the source or None, shape here)
     unused:dict = field(default_factory=dict) # name of a tensor of the source without a place here -> its shape
+
+    @property
+    def digest(self) -> str: # sha256, in hexadecimal
+        "A checksum of the network's name and weights, wherever they lie"
+        h = hashlib.sha256(type(self.model).__name__.encode())
+        for k, v in sorted(body_state(self.model).items()): h.update(k.encode() + v.detach().cpu().contiguous().numpy().tobytes())
+        return h.hexdigest()
 
     @property
     def args(self) -> dict: # of the body, as plain data
@@ -44,7 +52,7 @@ def read_pretrained(
     if isinstance(source, Pretrained): return Pretrained(source.model, source.name, source.source)
     if isinstance(source, (str, Path)):
         p = Predictor(source)
-        model, name, text = p.pipeline, f'the bundle {source}', str(getattr(p, 'source', source))
+        model, name, text = p.pipeline, f'the bundle {source}', p.source if is_hub_name(source) else Path(source).resolve().name
     elif isinstance(source, Predictor): model, name, text = source.pipeline, 'the bundle', None
     elif isinstance(source, Learner): model, name, text = source.model, 'the learner', None
     elif isinstance(source, nn.Module): model, name, text = source, 'the module', None

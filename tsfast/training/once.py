@@ -50,8 +50,9 @@ def run_key(
     run = TrainingRun(settings, data)
     whole = msgspec.to_builtins(run.fill())
     for k in ('device', 'path', *(('standardize_targets',) if run.data.classes else ())): whole.pop(k)
-    for k in ('preset', 'folds', 'fold'):      # a setting that is not used leaves the key as it was before there was one
+    for k in ('preset', 'folds', 'fold', 'pretrained'):      # a setting that is not used leaves the key as it was before there was one
         if whole[k] is None: whole.pop(k)
+    if run.source is not None: whole['pretrained'] = run.source.digest
     if whole['data'] is None: whole.pop('data')
     else: whole['data'] = {k: _without_folder(v) for k, v in whole['data'].items() if k not in PATHS}
     parts = msgspec.json.encode([whole, data_digest(run.data), tsfast.__version__], order='deterministic')
