@@ -12,7 +12,7 @@ from tsfast.data.preprocessing import TSStandardize
 from tsfast.deploy import save_encoder
 from tsfast.estimator_ensembles import TSEnsembleClassifier
 from tsfast.estimator_forests import TSForestClassifier
-from tsfast.hub import hub_name, is_hub_name
+from tsfast.hub_files import hub_name, is_hub_name
 from tsfast.inference import load_bundle
 from tsfast.learner import ts_learner
 from tsfast.publish import push_bundle, write_model_card

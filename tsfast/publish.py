@@ -14,7 +14,7 @@ from .bundle import parsed_config
 from .core import atomic_write, optional_import
 from .deploy import save_encoder # noqa: with it comes learn.save_bundle
 from .ensemble_bundle import ENSEMBLE, read_model
-from .hub import HubName, hub_name
+from .hub_files import HubName, hub_name
 from .processes import launched_rank, processes_of
 
 # %% ../nbs/31a_publish.ipynb #8d2cac25

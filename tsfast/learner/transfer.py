@@ -13,7 +13,7 @@ from torch import nn
 from fastai.learner import Learner
 from fastai.torch_core import get_model
 from ..ensemble_bundle import read_model
-from ..hub import is_hub_name
+from ..hub_files import is_hub_name
 from ..inference import Predictor
 from ..models.combined import EnsemblePipeline
 from ..models.feature_model import FeatureModel

@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from ..core import optional_import
+from ..hub_files import NotInRepository, commit_of, fetch, hub_name, is_hub_name, warn_unless_pinned
 
 # %% ../../nbs/models/09_published.ipynb #60a88166
 _WEIGHTS, _CONFIG = 'model.safetensors', 'config.json'
-_HUB = 'hf://'
 
 def find_published(
     source, # path of a safetensors file, folder with `model.safetensors`, 'hf://owner/name' or 'hf://owner/name@revision'
 ) -> tuple[Path, Path|None]: # the file of weights, and `config.json`; None where there is none beside it
     "The files of published weights; those of the hub are downloaded once, into the client's cache"
-    if str(source).startswith(_HUB): return _from_hub(str(source))
+    if is_hub_name(source): return _from_hub(hub_name(source))
     path = Path(source).expanduser()
     weights = path/_WEIGHTS if path.is_dir() else path
     if not weights.is_file(): raise FileNotFoundError(_no_weights(path))
@@ -38,22 +38,13 @@ def _other_format(path): # the message
             "Convert the weights with safetensors.torch.save_file.")
 
 # %% ../../nbs/models/09_published.ipynb #0ed0b984
-def _from_hub(source):
-    hub, errors = (optional_import(o, f'reading {source!r}') for o in ('huggingface_hub', 'huggingface_hub.errors'))
-    name, _, revision = source.removeprefix(_HUB).partition('@')
-    if name.count('/') != 1 or not all(name.split('/')): raise ValueError(f"{source!r} is no name on the hub. Expected 'hf://owner/name'.")
-    get = lambda file: Path(hub.hf_hub_download(name, file, revision=revision or None))
-    try: weights = get(_WEIGHTS)
-    except Exception as e: raise OSError(_not_downloaded(source, _WEIGHTS, e)) from e
-    try: return weights, get(_CONFIG)
-    except Exception as e:
-        absent = isinstance(e, errors.EntryNotFoundError) and not isinstance(e, errors.LocalEntryNotFoundError)
-        if not absent: raise OSError(_not_downloaded(source, _CONFIG, e)) from e
-    return weights, None
-
-def _not_downloaded(source, file, e): # the message
-    return (f"{file} of {source} could not be downloaded, and is not in the client's cache: {type(e).__name__}: {str(e)[:300]} "
-            "Check the name, the revision and the network; or download the repository elsewhere, and pass the path of its folder.")
+def _from_hub(name):
+    weights = fetch(name, _WEIGHTS)
+    commit = commit_of(weights, name)
+    try: config = fetch(name, _CONFIG, commit)
+    except NotInRepository: config = None
+    warn_unless_pinned(name, commit, stacklevel=6)      # the caller of a loader such as load_mantis
+    return weights, config
 
 # %% ../../nbs/models/09_published.ipynb #f6b8191d
 class Published:
