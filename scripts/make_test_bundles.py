@@ -16,12 +16,12 @@ from tsfast.learner import ts_learner
 out = Path(__file__).resolve().parents[1]/'tests'/'data'
 
 
-def write(name, learn, X):
+def write(name, learn, X, **kwargs):
     "The folder is named after the format version that the bundle needs"
-    with tempfile.TemporaryDirectory() as d: version = read_config(learn.save_bundle(f'{d}/b'))['format_version']
+    with tempfile.TemporaryDirectory() as d: version = read_config(learn.save_bundle(f'{d}/b', **kwargs))['format_version']
     folder = out/f'bundle_v{version}_{name}'
     if folder.exists(): print(f'{folder.name} is there already, and stays as it is'); return
-    p = load_bundle(learn.save_bundle(folder))
+    p = load_bundle(learn.save_bundle(folder, **kwargs))
     arrays = dict(X=X, out=p(X).numpy(), embeddings=p.embeddings(X))
     if p.kind == 'classification': arrays['predicted'] = p.predict(X)
     np.savez_compressed(out/f'expected_v{version}_{name}.npz', **arrays)
@@ -51,3 +51,8 @@ write('far', learn, X[splits[1][:8]])
 dls = get_ts_dls(np.concatenate([X, -X], 1), y, splits=splits, sel_vars=[1], sel_steps=slice(4, None, 2), batch_tfms=TSStandardize(), bs=16)
 learn = ts_learner(dls, 'XceptionTime', nf=2, adaptive_size=12, seed=0); learn.fit_one_cycle(4, 1e-2)
 write('selection', learn, np.concatenate([X, -X], 1)[splits[1][:8]])
+
+# version 8: an encoder, without a head
+dls = get_ts_dls(X, y, splits=splits, batch_tfms=TSStandardize(by_sample=True), bs=16)
+learn = ts_learner(dls, 'FCN', layers=[4, 6], kss=[3, 3], seed=0); learn.fit_one_cycle(4, 1e-2)
+write('encoder', learn, X[splits[1][:8]], encoder_only=True)

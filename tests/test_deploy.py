@@ -372,7 +372,7 @@ def at(cfg, path, value):
     cfg[path[-1]] = value
 
 @pytest.mark.parametrize('path,value,text', [
-    ('format', 'zip', 'written by learn.save_bundle'), ('format_version', 8, 'Update tsfast'), ('format_version', True, 'whole number'),
+    ('format', 'zip', 'written by learn.save_bundle'), ('format_version', 9, 'Update tsfast'), ('format_version', True, 'whole number'),
     ('architecture.name', 'FNC', 'Unknown architecture'), ('architecture.name', 'os.system', 'Unknown architecture'),
     ('architecture.arguments.layers', [10**6, 6], 'convs.0.0.weight'), ('architecture.arguments.layers', [10**9, 6], "layers[0] is '1000000000'. Expected `int` <= 16777216"),
     ('architecture.arguments.layers', [4, 7], 'convs.1.0.weight'), ('architecture.arguments.c_out', 4, 'the target needs'),
@@ -597,7 +597,7 @@ def test_stored_bundles(folder):
     assert np.allclose(p.embeddings(z['X']), z['embeddings'], rtol=1e-3, atol=1e-4)
 
 def test_there_are_stored_bundles():
-    for n, k in ((1, 3), (2, 2), (4, 1)): assert len(list((root/'tests/data').glob(f'bundle_v{n}_*'))) >= k
+    for n, k in ((1, 3), (2, 2), (4, 1), (8, 1)): assert len(list((root/'tests/data').glob(f'bundle_v{n}_*'))) >= k
 
 
 # ONNX and torch.export
