@@ -218,7 +218,7 @@ def broken(tmp_path, v2=True, drop=(), add={}, config={}, write=None, **kwargs):
     (dict(config=dict(epsilon_scalar_enc=.5)), 'epsilon is 0.5'), (dict(config=dict(transf_dropout=3)), 'dropout'),
     (dict(config=dict(scalar_scales=[1, 2])), 'lacks|holds'), (dict(config=dict(kernel_size=8)), 'odd'),
     (dict(write=lambda b: b[:-1]), 'cut short'), (dict(write=lambda b: b''), 'cut short'), (dict(write=lambda b: b'version https://git-lfs'), 'Git LFS'),
-    (dict(write=lambda b: b'\xff'*200), 'cannot be read')], ids=str)
+    (dict(write=lambda b: b'\xff'*200), 'cannot be read')], ids=lambda o: 'write' if 'write' in o else str(o))
 def test_files_that_are_refused(how, match, tmp_path):
     broken(tmp_path, **how)
     with pytest.raises(ValueError, match=match): load(tmp_path)

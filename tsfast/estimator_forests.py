@@ -139,10 +139,10 @@ def _set_here(name, cls): # the message
 @patch
 def _forest(self:TSForest, seed, in_batches):
     "The forest before its fit"
-    own, given = [*self.get_params(deep=False), 'warm_start'], self.forest_params or {}
-    known = [k for k in inspect.signature(self.trees).parameters if k not in own]
+    taken, given = [*self.get_params(deep=False), 'warm_start'], self.forest_params or {}
+    known = [k for k in inspect.signature(self.trees).parameters if k not in taken]
     for k in given:
-        if k in own: raise ValueError(_set_here(k, type(self).__name__))
+        if k in taken: raise ValueError(_set_here(k, type(self).__name__))
         if k not in known: raise ValueError(_unknown(k, known))
     own = {k: getattr(self, k) for k in ('criterion', 'max_features', 'min_weight_fraction_leaf', 'n_jobs')}
     return self.trees(**{**own, 'random_state': seed, 'warm_start': in_batches, **given})
