@@ -48,11 +48,13 @@ FIELDS = ['dataset', 'config', 'seed', 'n_train', 'n_valid', 'accuracy', 'balanc
           'tsfast', 'torch', 'fastai', 'date', 'epochs', 'bs', 'steps', 'train_accuracy', 'train_loss', 'classes']
 OUT = RESULTS/'recipe_search.csv'
 
-def trained(X, y, splits, arch, seed, arch_args=None, train_cbs=(), **settings):
-    "Train on the first split, once: (the run, training loss of the last epoch). `train_cbs` are callbacks of the training alone"
+def trained(X, y, splits, arch, seed, arch_args=None, train_cbs=(), tfms=(), cbs=(), **settings):
+    """Train on the first split, once: (the run, training loss of the last epoch).
+
+    `tfms` are random transforms, `cbs` callbacks of the learner, `train_cbs` callbacks of the training alone"""
     from tsfast.training import RunData, RunSettings, TrainingRun, batch_transforms
     s = RunSettings(arch=arch, arch_args=arch_args or {}, seed=seed, **settings)
-    run = TrainingRun(s, RunData(X, y, splits), tfms=batch_transforms(['standardize', 'nan2value']))
+    run = TrainingRun(s, RunData(X, y, splits), tfms=[*batch_transforms(['standardize', 'nan2value']), *tfms], cbs=list(cbs))
     learn = run.learner()
     with learn.no_bar(), learn.no_logging(): run.train(cbs=train_cbs, validate=False)
     return run, last_loss(learn)       # predictions empty the recorder

@@ -97,6 +97,16 @@ def test_search_reads_training_splits_alone(monkeypatch):
     assert longer['epochs'] == 500 and 'steps' not in longer                     # 3 steps an epoch
 
 
+@pytest.mark.parametrize('config', ['TSNoise', 'MixUp'])
+def test_search_of_augmentations(config):
+    search = pytest.importorskip('benchmarks.recipe_search')
+    X, y = np.random.default_rng(0).normal(size=(24, 1, 30)).astype(np.float32), np.array(['a', 'b'])[np.arange(24) % 2]
+    settings = search.built(search.CONFIGS[config], 12) | dict(epochs=1)
+    done, _ = search.trained(X, y, (range(12), range(12, 24)), arch='FCN', arch_args=dict(layers=[4, 4, 4]), seed=0, **settings)
+    learn = done.learner()
+    assert config in [type(o).__name__ for o in [*learn.dls.train.after_batch.fs, *learn.cbs]]
+
+
 def test_search_keeps_other_weights_of_a_run(monkeypatch, tmp_path):
     search, rows = pytest.importorskip('benchmarks.recipe_search'), pytest.importorskip('benchmarks.rows')
     monkeypatch.setattr(search, 'OUT', tmp_path/'rows.csv'); monkeypatch.setattr(search, 'CACHE', tmp_path)
