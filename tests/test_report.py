@@ -324,14 +324,14 @@ def test_leaves_all_as_it_was(tmp_path):
     import matplotlib, matplotlib.pyplot as plt
     learn = trained(metrics=accuracy)
     before, weights, history, dls = rng_state(), {k: v.clone() for k, v in learn.model.state_dict().items()}, learn.history.copy(), learn.dls
-    style, values = dict(matplotlib.rcParams), list(learn.recorder.values)
+    style, values, figures = dict(matplotlib.rcParams), list(learn.recorder.values), plt.get_fignums()
     a, b = (learn.report(tmp_path/o, n_series=15, seconds=60).read_text(encoding='utf-8') for o in 'ab')
     dated = re.compile(r'Made by tsfast [^<]*')
     assert dated.sub('', a) == dated.sub('', b)
     now = rng_state()
     assert torch.equal(now['torch'], before['torch']) and now['python'] == before['python'] and (now['numpy'][1] == before['numpy'][1]).all()
     assert all(torch.equal(v, weights[k]) for k, v in learn.model.state_dict().items()) and learn.history.equals(history)
-    assert learn.dls is dls and dict(matplotlib.rcParams) == style and not plt.get_fignums()
+    assert learn.dls is dls and dict(matplotlib.rcParams) == style and plt.get_fignums() == figures
     with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)      # and goes on as it would have
     other = trained(metrics=accuracy)
     with other.no_bar(), other.no_logging(): other.fit(1, 1e-3)

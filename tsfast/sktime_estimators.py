@@ -53,7 +53,8 @@ class SktimeForest(SktimeSeries):
         parameter_set:str='default', # there is one
     ) -> list[dict]:
         "Arguments for sktime's checks: few trees"
-        return [dict(n_estimators=4, depth=2, device='cpu')]
+        small = dict(n_estimators=4, depth=2, device='cpu')
+        return [small, dict(small, missing=0.)]
 
 # %% ../nbs/34_sktime.ipynb #4b745dfc
 class TSNetSktimeClassifier(SktimeNet, BaseClassifier):

@@ -70,7 +70,7 @@ class TCN(SequenceModule):
         **head, # options of the head: see `TSModule.reset_head`
     ):
         super().__init__(c_in, seq_len, mask_padding)
-        if not len(layers) or ks < 1: raise ValueError(f"layers is {layers} and ks is {ks}. Expected at least one block and one step.")
+        if not len(layers): raise ValueError(f"layers is {layers}. Expected at least one block.")
         nis = c_in, *layers
         self.tcn = nn.Sequential(*(TemporalBlock(nis[i], nf, ks, 2**i, conv_dropout) for i, nf in enumerate(layers)))
         self.head_nf = layers[-1]
