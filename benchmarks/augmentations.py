@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from benchmarks.recipe_search import sample
-from benchmarks.rows import RESULTS, append_row, read_rows, scores, versions
+from benchmarks.rows import RESULTS, append_row, read_rows, scores, versions, write_part
 
 QUICK = ['--cost', '--repeats', '5']
 OUT, COSTS = RESULTS/'augmentations.csv', RESULTS/'augmentations_cost.csv'
@@ -161,8 +161,7 @@ def render(rows, costs, out=OUT.with_suffix('.md')):
     parts = ['## Augmentations', HEAD, markdown(rows)]
     if rows and parts[-1][0] == '|': parts += ['Differences for each set, beside the accuracy without augmentation, in percent:', by_set(rows)]
     if costs: parts += ['### Cost', COST_HEAD, cost_table(costs)]
-    out.write_text('\n\n'.join(parts) + '\n', encoding='utf-8')
-    return out
+    return write_part(out, *parts)
 
 def main(argv=None):
     p = argparse.ArgumentParser(prog='python -m benchmarks.augmentations', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from benchmarks.rows import append_row, read_rows, versions
+from benchmarks.rows import append_row, read_rows, versions, write_part
 
 QUICK = ['--render']   # the sweep itself takes hours
 OUT = Path(__file__).parent/'results'/'ensembles.csv'
@@ -84,8 +84,7 @@ sets, with two training series in each of 52 classes, HIVE-COTE 2 and networks a
 
 def render(rows, out=OUT.with_suffix('.md')):
     "Write the page's part"
-    out.write_text('\n\n'.join(['## Ensembles', HEAD, markdown(rows)]) + '\n', encoding='utf-8')
-    return out
+    return write_part(out, '## Ensembles', HEAD, markdown(rows))
 
 def main(argv=None):
     p = argparse.ArgumentParser(prog='python -m benchmarks.ensembles', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

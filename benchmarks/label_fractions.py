@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from benchmarks.rows import append_row, read_rows, versions
+from benchmarks.rows import append_row, read_rows, versions, write_part
 
 QUICK = ['--render']   # the sweep itself takes an hour
 OUT = Path(__file__).parent/'results'/'label_fractions.csv'
@@ -82,11 +82,10 @@ def network(X, y, splits, seed, start=None, slow_body=False):
     With `slow_body`, the head is trained alone first, and then all, with a rate of the body that is a tenth of that of the head"""
     from fastai.metrics import accuracy
     from tsfast.learner import ts_learner
+    from tsfast.learner.transfer import copy_body, read_pretrained
     n = FROZEN if slow_body else STEPS
     learn = ts_learner(loaders(X, y, splits, n, BS, seed), **ARCH, metrics=accuracy, seed=seed)
-    if start is not None:
-        body = {k: v for k, v in start.encoder.state_dict().items() if k in learn.model.state_dict()}
-        learn.model.load_state_dict(learn.model.state_dict() | body)
+    if start is not None: copy_body(learn.model, read_pretrained(start))
     if slow_body: learn.freeze()
     quiet_fit(learn, LR)
     if slow_body:
@@ -156,8 +155,7 @@ series, without labels. MiniRocket has its closed-form head. Accuracies in perce
 
 def render(rows, out=OUT.with_suffix('.md')):
     "Write the page's part"
-    out.write_text('\n\n'.join(['## Few labels', HEAD, table(rows)]) + '\n', encoding='utf-8')
-    return out
+    return write_part(out, '## Few labels', HEAD, table(rows))
 
 def main(argv=None):
     p = argparse.ArgumentParser(prog='python -m benchmarks.label_fractions', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -40,6 +40,11 @@ def append_row(row, file=RESULTS/'accuracy.csv', fields=FIELDS):
     try: os.write(fd, (_before(fd, fields) + line).encode())
     finally: os.close(fd)
 
+def write_part(file, *parts):
+    "A part of the results page: its paragraphs and tables"
+    file.write_text('\n\n'.join(parts) + '\n', encoding='utf-8')
+    return file
+
 def versions():
     import fastai, torch, tsfast
     device = torch.cuda.get_device_name().replace(',', '') if torch.cuda.is_available() else f'cpu {platform.machine()}'

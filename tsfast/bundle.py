@@ -17,7 +17,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 import torch
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
-from .core import local_seed
+from .core import finite_json, local_seed
 from .data.steps import RecordingSettings
 from .data.targets import TSEmbeddings, TSTarget
 from .models.heads import head_parts, output_shape, runs_where
@@ -54,7 +54,7 @@ def parsed_config(
     if folder.is_file(): raise NotADirectoryError(_no_folder(folder))
     if not folder.is_dir(): raise FileNotFoundError(f"There is no folder {str(folder)!r}. Expected one that learn.save_bundle wrote.")
     text = read_file(folder, CONFIG, 2**26)
-    try: cfg = json.loads(text.decode('utf-8'), parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_once)
+    try: cfg = finite_json(text.decode('utf-8'), object_pairs_hook=_once)
     except (ValueError, RecursionError) as e: raise ValueError(f"{CONFIG} in {folder} cannot be read: {e}") from None
     return cfg
 
@@ -104,8 +104,6 @@ def read_file(
     return f.read_bytes()
 
 def _no_file(name, folder): return f"There is no {name} in {folder}. Expected a folder written by learn.save_bundle."
-def _no_constant(s): raise ValueError(f"it holds {s}, which is no number")
-def _finite(s): return float(s) if math.isfinite(float(s)) else _no_constant(s[:40])
 def _once(pairs):
     "An object of JSON; of equal keys, most libraries take the last"
     if len(dict(pairs)) < len(pairs): raise ValueError("it has a key twice")

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['suggest', 'plain', 'pick_name', 'natural_order', 'is_whole', 'default_device', 'as_device', 'evaluating', 'rng_state',
-           'set_rng_state', 'set_seed', 'seeded', 'local_seed', 'generator', 'optional_import', 'atomic_write',
-           'written_aside', 'replace_folder']
+           'set_rng_state', 'set_seed', 'seeded', 'local_seed', 'generator', 'optional_import', 'finite_json',
+           'atomic_write', 'written_aside', 'replace_folder']
 
 # %% ../nbs/00_core.ipynb #ad8ff4cf
-import difflib, importlib, os, random, shutil, uuid
+import difflib, importlib, json, math, os, random, shutil, uuid
 from contextlib import contextmanager, suppress
 from numbers import Integral
 from pathlib import Path
@@ -190,6 +190,17 @@ def optional_import(
     except ImportError as e:
         pip = f"pip install {install or module.split('.')[0]}"
         raise ImportError(f"{why} needs {module!r}, which could not be imported ({e}). Install it with: {pip}") from e
+
+# %% ../nbs/00_core.ipynb #5fa10001
+def finite_json(
+    text:str, # JSON
+    **kwargs, # of `json.loads`
+): # plain data
+    "Read JSON. NaN and infinities, which Python's own reader takes, raise a `ValueError`"
+    return json.loads(text, parse_constant=_no_number, parse_float=_finite_float, **kwargs)
+
+def _no_number(s): raise ValueError(f"it holds {s}, which is no number")
+def _finite_float(s): return float(s) if math.isfinite(float(s)) else _no_number(s[:40])
 
 # %% ../nbs/00_core.ipynb #980c84af
 @contextmanager

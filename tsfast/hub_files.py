@@ -9,7 +9,6 @@ __all__ = ['HubName', 'is_hub_name', 'hub_name', 'NotInRepository', 'fetch', 'co
 import re, warnings
 from pathlib import Path
 from typing import NamedTuple
-from .core import optional_import
 
 # %% ../nbs/02a_hub_files.ipynb #7c1d0006
 class HubName(NamedTuple):
@@ -48,6 +47,7 @@ def fetch(
     revision:str|None=None, # in the place of that of `name`, such as the commit that another file came from
 ) -> Path: # in the cache of the client, below a folder that is named for the commit
     "Download a file, or find it in the cache; an `OSError` says what to do"
+    from tsfast.core import optional_import     # here, since the command line asks for names alone, without torch
     client, errors = (optional_import(o, f'reading {name}', '"tsfast[hub]"') for o in ('huggingface_hub', 'huggingface_hub.errors'))
     try: return Path(client.hf_hub_download(name.repo, file, revision=revision or name.revision))
     except errors.GatedRepoError: raise PermissionError(_gated(name)) from None

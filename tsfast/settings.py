@@ -15,6 +15,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta, Struct
+from .hub_files import is_hub_name
 
 # %% ../nbs/10_settings.ipynb #dc0dd614
 WholeNumber = Annotated[int, Meta(ge=1, title='a whole number from 1 up')]
@@ -173,7 +174,7 @@ class RunSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True)
     def __post_init__(self):
         if isinstance(self.data, dict): msgspec.structs.force_setattr(self, 'data', _made(FileSettings, self.data))
         for k, kind in KINDS.items(): msgspec.structs.force_setattr(self, k, checked(k, getattr(self, k), kind))
-        if self.pretrained is not None and not self.pretrained.startswith('hf:/'):
+        if self.pretrained is not None and not is_hub_name(self.pretrained):
             msgspec.structs.force_setattr(self, 'pretrained', absolute(self.pretrained))
         if (self.folds is None) != (self.fold is None) or self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"folds is {self.folds}, and fold is {self.fold}. Expected both, with a fold from 0 to folds - 1, or none.")

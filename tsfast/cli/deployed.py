@@ -12,6 +12,7 @@ from pathlib import Path
 from .parsing import UsageError, at_least, command, named_device
 from .recordings import holds_recordings, is_folder, recording_series
 from .shares import about_part, is_done, part_file, share, spans
+from ..hub_files import is_hub_name
 
 # %% ../../nbs/cli/04_deployed.ipynb #500af3cd
 def bundle_of(
@@ -23,7 +24,7 @@ def bundle_of(
 def _trained(path, device=None):
     "A `Predictor` of a bundle, or the learner of a run without one"
     import warnings
-    if str(path).startswith('hf:/'):
+    if is_hub_name(path):
         from tsfast.inference import Predictor
         return Predictor(str(path), device or 'cpu')
     path = Path(path).expanduser()

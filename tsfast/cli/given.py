@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from .files import OPTIONS, as_paths, file_settings, first_of_options, set_in_folder, swallowed
 from .parsing import UsageError
+from ..hub_files import is_hub_name
 
 # %% ../../nbs/cli/01b_given.ipynb #badd1e3a
 def given_settings(
@@ -21,7 +22,7 @@ def given_settings(
     given = {k: v for k, v in vars(args).items() if k not in skip}
     if 'arch_args' in given: given['arch_args'] = dict(given['arch_args'])
     if given.get('path'): given['path'] = os.path.abspath(os.path.expanduser(given['path']))
-    if given.get('pretrained') and not given['pretrained'].startswith('hf:/'):
+    if given.get('pretrained') and not is_hub_name(given['pretrained']):
         given['pretrained'] = os.path.abspath(os.path.expanduser(given['pretrained']))
     if args.resume and args.overwrite: raise UsageError("--resume goes on with a run, --overwrite replaces it: choose one")
     idle = [f"--{k.replace('_', '-')}" for k in ('epochs', 'lr', 'schedule', 'wd', 'label_smoothing') if k in given]

@@ -6,7 +6,7 @@
 __all__ = ['LEAST', 'Pretrained', 'read_pretrained', 'pretrained_arch', 'copy_body', 'body_state', 'CopiedFirst', 'start_frozen']
 
 # %% ../../nbs/learner/01a_transfer.ipynb #e890d95a
-import hashlib, inspect, warnings
+import inspect, warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from torch import nn
@@ -16,6 +16,7 @@ from ..ensemble_bundle import read_model
 from ..hub_files import is_hub_name
 from ..inference import Predictor
 from ..models.combined import EnsemblePipeline
+from ..models.embedding_cache import ContentKey
 from ..models.feature_model import FeatureModel
 from ..models.heads import NotPlain, TSModule, body_head_params, head_params, head_parts
 from ..models.pipeline import bare_model
@@ -34,11 +35,11 @@ class Pretrained:
     unused:dict = field(default_factory=dict) # name of a tensor of the source without a place here -> its shape
 
     @property
-    def digest(self) -> str: # sha256, in hexadecimal
+    def digest(self) -> str: # in hexadecimal
         "A checksum of the network's name and weights, wherever they lie"
-        h = hashlib.sha256(type(self.model).__name__.encode())
-        for k, v in sorted(body_state(self.model).items()): h.update(k.encode() + v.detach().cpu().contiguous().numpy().tobytes())
-        return h.hexdigest()
+        key = ContentKey().add(type(self.model).__name__)
+        for k, v in sorted(body_state(self.model).items()): key.add(k).add(v)
+        return str(key)
 
     @property
     def args(self) -> dict: # of the body, as plain data

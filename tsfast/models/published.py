@@ -6,12 +6,11 @@
 __all__ = ['find_published', 'Published', 'match_names']
 
 # %% ../../nbs/models/09_published.ipynb #4b5d16ae
-import json, math
 from pathlib import Path
 from typing import Any
 import torch
 from torch import Tensor
-from ..core import optional_import
+from ..core import finite_json, optional_import
 from ..hub_files import NotInRepository, commit_of, fetch, hub_name, is_hub_name, warn_unless_pinned
 
 # %% ../../nbs/models/09_published.ipynb #60a88166
@@ -83,13 +82,10 @@ def _read_json(
 ) -> dict:
     "An object of JSON; a `ValueError` where the file holds something else, or numbers that are not finite"
     if file.stat().st_size > 2**20: raise ValueError(f"{file} has {file.stat().st_size} bytes. Expected a configuration of at most 1 MB.")
-    try: res = json.loads(file.read_text(encoding='utf-8'), parse_constant=_no_number, parse_float=_finite)
+    try: res = finite_json(file.read_text(encoding='utf-8'))
     except (ValueError, RecursionError) as e: raise ValueError(f"{file} cannot be read: {e}") from None
     if type(res) is not dict: raise ValueError(f"{file} holds {type(res).__name__}. Expected an object with names and values.")
     return res
-
-def _no_number(s): raise ValueError(f"it holds {s}, which is no number")
-def _finite(s): return float(s) if math.isfinite(float(s)) else _no_number(s[:40])
 
 # %% ../../nbs/models/09_published.ipynb #4450b029
 def match_names(
