@@ -5,7 +5,7 @@ import torch
 from fastai.callback.core import Callback
 from torch import Tensor
 
-from tsfast.data.augment import (CutMix1d, TSAugment, TSMagWarp, TSNoise, TSRandomScale, TSTimeAugment, TSTimeWarp, TSWindowSlice, at_nearest,
+from tsfast.data.augment import (CutMix1d, TSAugment, TSMagWarp, TSNoise, TSRandomScale, TSTimeWarp, TSWindowSlice, at_nearest,
                                  on_own_lengths, random_curves, resample)
 from tsfast.data.augment_policy import LARGEST, AugmentSchedule, RandAugment
 from tsfast.data.augment_show import show_augmented

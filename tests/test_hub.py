@@ -1,15 +1,14 @@
 "Bundles on the hub, without the hub: a cache made by hand, a server of this test's own, and what goes wrong"
-import base64, hashlib, json, os, re, subprocess, sys, threading, warnings
+import base64, hashlib, json, os, re, subprocess, sys, threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from tsfast.data.core import get_ts_dls
 from tsfast.data.preprocessing import TSStandardize
-from tsfast.deploy import save_encoder
+import tsfast.deploy # noqa: gives learners save_bundle
 from tsfast.estimator_ensembles import TSEnsembleClassifier
 from tsfast.estimator_forests import TSForestClassifier
 from tsfast.hub_files import hub_name, is_hub_name

@@ -312,7 +312,7 @@ def data(n=40):
 @BOTH
 def test_frozen_with_the_closed_form(v2, tmp_path):
     "The encoder does not change, the head is a ridge on standardised embeddings, and the bundle needs no file of weights"
-    t, (X, y, dls) = checkpoint(tmp_path/'m', v2), data()
+    t, (X, _, dls) = checkpoint(tmp_path/'m', v2), data()
     learn = ts_learner(dls, load(tmp_path/'m', 2, 2, return_block=1, output='both'), seed=0)
     before = {k: v.clone() for k, v in learn.model.state_dict().items() if not k.startswith('head')}
     with learn.no_bar(), learn.no_logging(): learn.fit_ridge(scale=True)

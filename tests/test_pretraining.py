@@ -11,7 +11,6 @@ import tsfast.deploy  # noqa: methods of learners
 from tsfast.checkpoint import Checkpoint
 from tsfast.data.core import get_ts_dls
 from tsfast.data.preprocessing import TSNan2Value, TSStandardize
-from tsfast.data.targets import TSClassification
 from tsfast.inference import load_bundle
 from tsfast.learner import ts_learner
 from tsfast.models.heads import head_params

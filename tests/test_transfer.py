@@ -15,11 +15,11 @@ from tsfast.data.targets import TSRegression
 from tsfast.deploy import export_program, save_encoder, to_predictor
 from tsfast.inference import Predictor, load_bundle
 from tsfast.learner import ts_learner
-from tsfast.learner.transfer import CopiedFirst, body_state, read_pretrained
+from tsfast.learner.transfer import body_state
 from tsfast.models.fcn import FCN
 from tsfast.models.feature_model import FeatureModel
 from tsfast.models.heads import head_params
-from tsfast.models.pipeline import Encoder, pooled_features
+from tsfast.models.pipeline import pooled_features
 from tsfast.models.registry import get_arch, list_models, register_model
 
 root = Path(__file__).resolve().parents[1]
