@@ -19,5 +19,5 @@ setup(
                  *(f'Programming Language :: Python :: {o}' for o in ['3', *cfg['pythons'].split()])],
     packages=find_packages(include=['tsfast', 'tsfast.*']), include_package_data=True, package_data={'': ['*.csv', 'py.typed']},
     install_requires=lines('requirements'),
-    extras_require={k: lines(f'{k}_requirements') for k in ('files', 'distributed', 'search', 'slurm', 'ray', 'dev', 'docs')},
+    extras_require={k.removesuffix('_requirements'): lines(k) for k in cfg if k.endswith('_requirements')},
     entry_points={'console_scripts': lines('console_scripts'), 'nbdev': ['tsfast=tsfast._modidx:d']}, zip_safe=False)

@@ -1,5 +1,6 @@
 "What users install: an sdist, a wheel built from it, and that wheel in an environment of its own, away from the repository"
-import os, shutil, site, subprocess, sys, tarfile, zipfile
+import email, os, re, shutil, site, subprocess, sys, tarfile, zipfile
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,28 @@ def test_sdist_and_wheel_are_complete(dist):
     assert not content() - names
     assert 'tsfast/py.typed' in names and not [o for o in names if not o.startswith('tsfast')], 'the wheel holds more than the package'
     assert [o for o in names if o.endswith('licenses/LICENSE')]
+
+
+def test_name_and_extras(dist):
+    "The name is not that of another project, and each optional part of settings.ini, and each that a page names, can be installed"
+    wheel, = dist.glob('*.whl')
+    z = zipfile.ZipFile(wheel)
+    facts = email.message_from_string(z.read(next(o for o in z.namelist() if o.endswith('.dist-info/METADATA'))).decode())
+    ini = ConfigParser(delimiters=['='], interpolation=None)
+    ini.read(root/'settings.ini', encoding='utf-8')
+    extras = {o.removesuffix('_requirements') for o in ini['DEFAULT'] if o.endswith('_requirements')}
+    assert facts['Name'] == 'tsfast-learn' and set(facts.get_all('Provides-Extra')) == extras
+    pages = [*(root/'nbs').rglob('*.ipynb'), root/'README.md', root/'CONTRIBUTING.md']
+    named = {o for p in pages for o in re.findall(r'pip install[^\n]*?tsfast(?:-learn)?\[([\w,]+)\]', p.read_text(encoding='utf-8'))}
+    assert named and {o for names in named for o in names.split(',')} <= extras
+
+
+def test_no_page_installs_the_other_project():
+    "On the package index, the name tsfast belongs to another project"
+    pages = [o for d in ('nbs', 'tsfast', 'docs', '.github') for o in (root/d).rglob('*') if o.suffix in ('.ipynb', '.py', '.md', '.yml')]
+    bad = [f'{p.relative_to(root)}: {o}' for p in [*pages, root/'README.md', root/'CONTRIBUTING.md']
+           for o in re.findall(r'''pip install[^\n]{0,40}?[ '"]tsfast(?:\[|[ '"\\`,]|$)[^\n]{0,20}''', p.read_text(encoding='utf-8'), re.M)]
+    assert not bad, bad
 
 
 def test_wheel_installs_and_imports(dist, tmp_path):

@@ -17,8 +17,12 @@ import torch
 from torch.overrides import TorchFunctionMode
 # series have a module of their own; its names can be imported from here as well
 from .frames import as_frame
+from .installation import warn_of_other_project
 from .series import as_long, as_series, channels_last_message, check_kind, check_series, is_source
 from .series import few_digits, overlaps, pad_series, rows_are_steps, warn_lost_digits
+
+# %% ../nbs/00_core.ipynb #5fa1d0c1
+warn_of_other_project()     # of the same name, whose files would lie in the same folder
 
 # %% ../nbs/00_core.ipynb #5fa4d20b
 def suggest(

@@ -48,7 +48,7 @@ def fetch(
 ) -> Path: # in the cache of the client, below a folder that is named for the commit
     "Download a file, or find it in the cache; an `OSError` says what to do"
     from tsfast.core import optional_import     # here, since the command line asks for names alone, without torch
-    client, errors = (optional_import(o, f'reading {name}', '"tsfast[hub]"') for o in ('huggingface_hub', 'huggingface_hub.errors'))
+    client, errors = (optional_import(o, f'reading {name}', '"tsfast-learn[hub]"') for o in ('huggingface_hub', 'huggingface_hub.errors'))
     try: return Path(client.hf_hub_download(name.repo, file, revision=revision or name.revision))
     except errors.GatedRepoError: raise PermissionError(_gated(name)) from None
     except errors.RepositoryNotFoundError: raise FileNotFoundError(_no_repo(name)) from None

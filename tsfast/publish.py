@@ -101,7 +101,7 @@ def _usage(cfg, name):
     more = ''
     if cfg.get('format') != ENSEMBLE:
         more = f"\n\nTo train on from it with other series or classes:\n\n```python\nlearn = ts_learner(dls, pretrained='{_line(place)}')\nlearn.fine_tune(10)\n```"
-    return ('## How to use\n\n`pip install "tsfast[hub]"`.' + pin + ' The files hold numbers and plain data; nothing in them is executed, and their '
+    return ('## How to use\n\n`pip install "tsfast-learn[hub]"`.' + pin + ' The files hold numbers and plain data; nothing in them is executed, and their '
             'checksums are compared.\n\n```python\n' + '\n'.join(code) + '\n```' + more)
 
 # %% ../nbs/31a_publish.ipynb #332b3615
@@ -117,7 +117,7 @@ def push_bundle(
     "Upload a bundle and its card; older files of a bundle there are replaced"
     repo = hub_name(f'hf://{str(name).removeprefix("hf://")}')
     if repo.revision is not None: raise ValueError(f"name is {name!r}. Expected 'owner/name'; a branch is given as branch={repo.revision!r}.")
-    client = optional_import('huggingface_hub', 'push_to_hub', '"tsfast[hub]"')
+    client = optional_import('huggingface_hub', 'push_to_hub', '"tsfast-learn[hub]"')
     folder = Path(path).expanduser()
     cfg, _ = read_model(folder)      # a bundle that cannot be read is not uploaded
     api, files = client.HfApi(), _files(folder)

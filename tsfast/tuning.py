@@ -55,7 +55,7 @@ class PruneTrial(TrackerCallback):
         self.learn._end_cleanup()   # all callbacks have ended; the rest of `fit` is left out
         raise _optuna().TrialPruned(f"{self.monitor} was {self.last:.4g} after {self.reported} epoch{'s'*(self.reported > 1)}.")
 
-def _optuna(): return optional_import('optuna', 'A search', "'tsfast[search]'")
+def _optuna(): return optional_import('optuna', 'A search', "'tsfast-learn[search]'")
 
 def _together(learn):
     "The processes that train a learner together, also in the `distrib_ctx` of fastai"

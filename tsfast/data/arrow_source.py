@@ -59,7 +59,7 @@ class _Column:
 
 class _ParquetColumn:
     def __init__(self, pa, path, name):
-        pq = optional_import('pyarrow.parquet', 'Reading Parquet files', "'tsfast[files]'")
+        pq = optional_import('pyarrow.parquet', 'Reading Parquet files', "'tsfast-learn[files]'")
         self.file, self.lock = pq.ParquetFile(path), threading.Lock()      # two threads must not read from one file
         field = _field(pa, self.file.schema_arrow, name, path)
         self.name, self.type, self.metadata = field.name, field.type, field.metadata
@@ -80,7 +80,7 @@ class _ArrowColumn:
 
 def _opened_file(path, name):
     "The column of a file"
-    pa = optional_import('pyarrow', 'Reading Parquet and Arrow files', "'tsfast[files]'")
+    pa = optional_import('pyarrow', 'Reading Parquet and Arrow files', "'tsfast-learn[files]'")
     kind = _ParquetColumn if path.lower().endswith(('.parquet', '.pq')) else _ArrowColumn
     try: return kind(pa, path, name)
     except (pa.ArrowException, OSError) as e: why = e
@@ -123,7 +123,7 @@ def _no_lists(path, names) -> str: # the message
 # %% ../../nbs/data/12c_arrow_source.ipynb #ab50bc7e
 def _described(opened, shape, what):
     "(C, L) and the type of the values"
-    pa = optional_import('pyarrow', 'Reading Arrow columns', "'tsfast[files]'")
+    pa = optional_import('pyarrow', 'Reading Arrow columns', "'tsfast-learn[files]'")
     dims, values = _dims(pa, opened.type)
     if not dims: raise ValueError(f"{what} holds one value of type {opened.type} in a row. Expected a list: the C*L values of a series.")
     if None in dims: dims = _first_dims(opened, len(dims))

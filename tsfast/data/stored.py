@@ -230,7 +230,7 @@ class ZarrArray(StoredArray):
 
     def open(self):
         if self._given is not None: return self._given
-        zarr = optional_import('zarr', 'Reading Zarr arrays', "'tsfast[files]'")
+        zarr = optional_import('zarr', 'Reading Zarr arrays', "'tsfast-learn[files]'")
         try:
             if self._store is not None: return zarr.open_array(store=pickle.loads(self._store), path=self.name, mode='r')
             root = zarr.open(zarr.storage.ZipStore(self.place, mode='r') if self.place.endswith('.zip') else self.place, mode='r')
@@ -295,7 +295,7 @@ class H5Array(StoredArray):
 def _locked(path) -> str: # the message
     return f"{path} is open for writing in another process. Close it there, or open it there with mode 'r'."
 
-def _h5py(): return optional_import('h5py', 'Reading HDF5 files', "'tsfast[files]'")
+def _h5py(): return optional_import('h5py', 'Reading HDF5 files', "'tsfast-learn[files]'")
 
 def _data_sets(h5py, group):
     "The names of all data sets of a file or group"
