@@ -335,7 +335,7 @@ def test_a_task_for_two_learners():
 def test_no_predictions():
     "Without labels there is nothing to predict, and the message names what there is"
     learn = learner('contrastive', dls=loaders(y=np.array(['a', 'b']*20)))
-    for call in (lambda: learn.get_X_preds(waves()), learn.show_results, learn.fit_ridge, lambda: learn.save_bundle('nowhere')):
+    for call in (lambda: learn.get_X_preds(waves()), lambda: learn.predict(waves()[0]), learn.show_results, learn.fit_ridge, lambda: learn.save_bundle('nowhere')):
         with pytest.raises(ValueError, match='encoder_only=True'): call()
 
 

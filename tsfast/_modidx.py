@@ -4565,6 +4565,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                     'tsfast/pretraining/build.py'),
                                           'tsfast.pretraining.build.PretrainLearner.input_order': ( 'pretraining/build.html#pretrainlearner.input_order',
                                                                                                     'tsfast/pretraining/build.py'),
+                                          'tsfast.pretraining.build.PretrainLearner.predict': ( 'pretraining/build.html#pretrainlearner.predict',
+                                                                                                'tsfast/pretraining/build.py'),
                                           'tsfast.pretraining.build.PretrainLearner.save_bundle': ( 'pretraining/build.html#pretrainlearner.save_bundle',
                                                                                                     'tsfast/pretraining/build.py'),
                                           'tsfast.pretraining.build.PretrainLearner.show_results': ( 'pretraining/build.html#pretrainlearner.show_results',

@@ -34,6 +34,7 @@ class PretrainLearner(TSLearner):
 
     def input_order(self) -> list[int]: return [0]
     def get_X_preds(self, *args, **kwargs): raise ValueError(_no_predictions())
+    def predict(self, *args, **kwargs): raise ValueError(_no_predictions())
     def show_results(self, *args, **kwargs): raise ValueError(_no_predictions())
     def fit_ridge(self, *args, **kwargs): raise ValueError(_no_predictions())
     def save_bundle(self, path, encoder_only=False):
