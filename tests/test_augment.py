@@ -233,6 +233,12 @@ def test_bad_magnitude(tfm):
         with pytest.raises(ValueError, match='magnitude is'): tfm(magnitude=bad)
 
 
+@every
+def test_arguments_of_other_types(tfm):
+    for kwargs in (dict(magnitude='a'), dict(magnitude=True), dict(magnitude=[.1]), dict(p='a')):
+        with pytest.raises(ValueError, match='Expected'): tfm(**kwargs)
+
+
 @pytest.mark.parametrize('tfm', [TSMagWarp, TSTimeWarp])
 @pytest.mark.parametrize('knots', [0, -1, 2.5, True])
 def test_bad_knots(tfm, knots):
@@ -355,7 +361,8 @@ def test_rotation_is_a_matrix_product():
 
 @pytest.mark.parametrize('make', [lambda: TSMaskSpans(spans=0), lambda: TSMaskFrequencies(bands=1.5), lambda: TSWindowWarp(window=1.),
                                   lambda: TSPermutation(1), lambda: RandAugment(0), lambda: RandAugment(n=1.), lambda: RandAugment(magnitude=1.1),
-                                  lambda: RandAugment(tfms=['TSNoize']), lambda: RandAugment(tfms=[])])
+                                  lambda: RandAugment(tfms=['TSNoize']), lambda: RandAugment(tfms=[]), lambda: TSRotate((0, 1, 2)),
+                                  lambda: TSRotate('xyz'), lambda: RandAugment(groups=5), lambda: TSWindowWarp(window='a'), lambda: AugmentSchedule(.5)])
 def test_bad_arguments(make):
     with pytest.raises(ValueError, match='Expected'): make()
 
@@ -380,6 +387,7 @@ def test_policy():
     assert [type(o) for o in f.fs] == [k for k in LARGEST if k not in (TSPermutation, TSRotate)]
     assert all(o.magnitude == LARGEST[type(o)]*.5 for o in f.fs)
     assert RandAugment(magnitude=1., tfms=[TSPermutation, 'TSRotate'], groups=((2, 1, 0),)).fs[1].groups == [[2, 1, 0]]
+    assert RandAugment(np.int64(3)).n == 3 and [type(o) for o in RandAugment(tfms='TSNoise').fs] == [TSNoise]
     f.fs = [One(p=1), One(p=1)]
     assert torch.equal(f.on_series(torch.zeros(50, 1, 4)), torch.full((50, 1, 4), 3.))
     RandAugment().on_series(torch.randn(40, 1, 30))             # without masks of channels, which need several
@@ -405,6 +413,10 @@ def test_schedule(data):
     assert warm[0] == 0 and (warm[4:] == 1).all() and 0 < warm[2] < 1
     with pytest.raises(ValueError, match='sched gives 2'): go(AugmentSchedule(lambda p: 2.))
     with pytest.raises(ValueError, match='no random transform'): go(AugmentSchedule(), get_ts_dls(X, y, splits=splits, bs=10))
+    class Interrupt(Callback):
+        def after_batch(self): raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), learn.no_bar(), learn.no_logging(): learn.fit(4, 1e-3, cbs=Interrupt())
+    assert [o.strength for o in dls.train.after_batch.fs[1:]] == [1., 1.]      # for runs without a schedule
 
 @every
 def test_a_seed_reproduces_the_training(tfm, data):
@@ -468,6 +480,8 @@ def test_tta_refused(data):
         with pytest.raises(ValueError, match='item_tfms'): learn.tta(item_tfms=[1])
         with pytest.raises(ValueError, match='no random transform'): small(data, data[1], tfms=()).tta()
         with pytest.raises(ValueError, match='beta is None'): learn.tta(beta=None, with_decoded=True)
+        for bad in (dict(n=0), dict(n='a'), dict(beta=2.), dict(beta='a'), dict(dl=data[0]), dict(batch_tfms=TSNoise), dict(batch_tfms='TSNoise')):
+            with pytest.raises(ValueError, match='Expected'): learn.tta(**bad)
 
 
 def test_pictures(data):

@@ -23,10 +23,13 @@ from tsfast.data.core import get_ts_dls
 from tsfast.data.targets import TSClassification
 from tsfast.estimator_checks import seeds_from
 from tsfast.estimator_encoders import RidgeHead, TSEncoderClassifier, TSEncoderRegressor, TSEncoderTransformer
+from tsfast.inference import load_bundle
 from tsfast.learner import ts_learner
 from tsfast.models.embedding_cache import EmbeddingCache
 from tsfast.models.encoders import EncoderFeatures, EncoderModel
 from tsfast.models.fcn import FCN
+from tsfast.models.rnn import GRU
+import tsfast.deploy  # noqa: methods of learners
 from waves import L, N, X, numbers, y
 
 C = X.shape[1]
@@ -264,6 +267,22 @@ def test_encoders_of_networks_travel(tmp_path):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(est)).predict_proba(X), est.predict_proba(X))
     with ThreadPoolExecutor(8) as pool:
         for got in pool.map(lambda _: est.predict_proba(X), range(8)): np.testing.assert_array_equal(got, est.predict_proba(X))
+
+
+def test_single_channels_of_a_network(tmp_path):
+    "With by_channel, networks of one channel and bundles of them take the channels one by one"
+    net = GRU(1, 3, hidden_size=4).eval()
+    want = np.concatenate([EncoderFeatures(net, device='cpu')(X[:, i:i + 1]) for i in range(X.shape[1])], 1)
+    np.testing.assert_allclose(EncoderFeatures(net, True, device='cpu')(X), want, atol=1e-6)
+    learn = ts_learner(get_ts_dls(X[:, :1], y, splits=(range(20), range(20, N)), bs=10, device='cpu'), net)
+    p = load_bundle(learn.save_bundle(tmp_path/'b', encoder_only=True))
+    for o in (p, p.pipeline, p.model): np.testing.assert_allclose(EncoderFeatures(o, True, device='cpu')(X), want, atol=1e-5)
+    with pytest.raises(ValueError, match='learn.model'): EncoderFeatures(learn)
+
+
+def test_linear_head_and_processes():
+    "`n_jobs` is for forests: scikit-learn warns of it in a linear head"
+    assert TSEncoderClassifier(summary, 'linear', n_jobs=1).fit(X, y).predict(X).shape == (N,)
 
 
 def test_messages():

@@ -24,6 +24,17 @@ D, HEADS, D_HEAD, FF, DEPTH, SCALAR, KS = 12, 3, 6, 10, 3, 4, 9
 SMALL = dict(d_model=D, n_heads=HEADS, d_head=D_HEAD, d_ff=FF, n_layers=DEPTH, d_scalar=SCALAR, ks=KS, size=256)
 
 
+def test_other_sources(tmp_path):
+    "A bundle of tsfast, something that is no path, and a misspelt argument"
+    learn = ts_learner(get_ts_dls(series(20).numpy(), ['a', 'b']*10, splits=(range(10), range(10, 20)), bs=5, device='cpu'), Mantis, **SMALL)
+    with pytest.raises(ValueError, match='a bundle of tsfast'): load_mantis(learn.save_bundle(tmp_path/'b'))
+    checkpoint(tmp_path/'m', False)
+    with pytest.raises(ValueError, match='load_mantis'): ts_learner(learn.dls, pretrained=tmp_path/'m')
+    with pytest.raises(ValueError, match="no argument 'outputs'. Did you mean 'output'"): load_mantis(tmp_path/'m', size=256, outputs='cls')
+    for bad in (5, None):
+        with pytest.raises(ValueError, match='Expected a safetensors file'): load_mantis(bad)
+
+
 def series(n=5, c=2, length=70, seed=0): return torch.randn(n, c, length, generator=torch.Generator().manual_seed(seed)).cumsum(-1)
 
 def published_shapes(v2, unit='transf_unit', d=D, heads=HEADS, d_head=D_HEAD, ff=FF, depth=DEPTH, scalar=SCALAR, ks=KS):

@@ -1,5 +1,5 @@
 "Pretraining without labels: literal references, every architecture, padding and missing values, seeds, and resumed runs"
-import inspect
+import inspect, math
 
 import numpy as np, pytest, torch
 from fastai.callback.core import Callback
@@ -17,6 +17,7 @@ from tsfast.models.heads import head_params
 from tsfast.models.lite import LITE
 from tsfast.models.registry import get_arch, list_models
 from tsfast.models.rnn import GRU
+from tsfast.models.tst import TST
 from tsfast.pretraining import Contrastive, InfoNCE, MaskedReconstruction, MaskedValueLoss, pretrain_learner, right_pairs
 from tsfast.pretraining.contrastive import random_crops
 from tsfast.pretraining.masked import channel_moments, draw_mask, span_mask
@@ -304,6 +305,38 @@ def test_refused():
     X, _ = gappy()
     with pytest.raises(ValueError, match='does not mask'):
         pretrain_learner(loaders(X, tfms=[TSStandardize(), TSNan2Value(keep_padding=True)]), 'LITE')
+
+
+def test_refused_before_training():
+    "Loaders and models that do not fit are a message, and not an error of torch in the first batch"
+    dls, lone = loaders(), get_ts_dls(waves(), splits=(range(30),), bs=10, device='cpu')
+    with pytest.raises(ValueError, match='no validation split'): pretrain_learner(lone, 'GRU')
+    for bad in (waves(), dls.train):
+        with pytest.raises(ValueError, match='Expected the TSDataLoaders'): pretrain_learner(bad, 'GRU')
+    with pytest.raises(ValueError, match=f'{C + 1} channels; the series have {C}'): pretrain_learner(dls, GRU(C + 1, 2))
+    with pytest.raises(ValueError, match=f'{L + 1} steps; these have {L}'): pretrain_learner(dls, TST(C, 2, L + 1, d_model=8, n_heads=2, n_layers=1))
+    with pytest.raises(ValueError, match='have 1 step. Expected two'): pretrain_learner(loaders(waves()[:, :, :1]), 'GRU')
+
+
+@pytest.mark.parametrize('make', [lambda: MaskedReconstruction(share='a'), lambda: MaskedReconstruction(span='a'), lambda: MaskedReconstruction(span=math.nan),
+    lambda: Contrastive(cut='a'), lambda: Contrastive(temperature='a'), lambda: Contrastive(width=0), lambda: Contrastive(width='a')])
+def test_settings_refused(make):
+    with pytest.raises(ValueError, match='Expected'): make()
+
+
+def test_a_task_for_two_learners():
+    "Each has a copy: the first one goes on after the second was made"
+    task = MaskedReconstruction(span=3)
+    one, two = learner(task), learner(task, 'LITE')
+    for o in (one, two, one): o.fit(1, 1e-3)
+    assert one.task is not two.task and one.task.run_facts() == two.task.run_facts() and task.learn is None
+
+
+def test_no_predictions():
+    "Without labels there is nothing to predict, and the message names what there is"
+    learn = learner('contrastive', dls=loaders(y=np.array(['a', 'b']*20)))
+    for call in (lambda: learn.get_X_preds(waves()), lambda: learn.predict(waves()[0]), learn.show_results, learn.fit_ridge, lambda: learn.save_bundle('nowhere')):
+        with pytest.raises(ValueError, match='encoder_only=True'): call()
 
 
 def test_an_instance_goes_on():

@@ -1,5 +1,5 @@
 "A new learner from a trained network: what is copied, what is named, what is frozen; and bundles without a head"
-import copy, inspect, json, subprocess, sys, warnings
+import copy, inspect, json, shutil, subprocess, sys, warnings
 from pathlib import Path
 
 import numpy as np
@@ -220,6 +220,17 @@ def test_named_inputs(tmp_path):
     finally:
         from tsfast.models import registry
         registry._archs.pop('Aged')
+
+
+def test_the_folder_of_a_run(encoder, tmp_path):
+    "tsfast train --pretrained RUN means the bundle in the run, as tsfast predict RUN does"
+    from argparse import Namespace
+    from tsfast.cli.given import given_settings
+    (tmp_path/'run').mkdir()
+    shutil.copytree(encoder, tmp_path/'run'/'model')
+    args = dict(words=['ECG200'], resume=False, overwrite=False, out=None)
+    for given, want in (('run', 'run/model'), ('run/model', 'run/model'), ('other', 'other')):
+        assert given_settings(Namespace(**args, pretrained=str(tmp_path/given)))['pretrained'] == str(tmp_path/want)
 
 
 def rewritten(folder, to, **changes):

@@ -121,7 +121,8 @@ def check_config(
     "Refuse a configuration whose types or values cannot be correct, with a `ValueError`"
     if type(cfg) is not dict or cfg.get('format') != FORMAT:
         raise ValueError(f"{CONFIG} does not say that it belongs to a bundle: \"format\": \"{FORMAT}\" is not there. "
-                         "Expected a folder written by learn.save_bundle.")
+                         "Expected a folder written by learn.save_bundle. Weights that others publish are read by functions such as load_mantis, "
+                         "whose model ts_learner(dls, pretrained=model) starts from.")
     v:Any = cfg.get('format_version')
     if type(v) is not int or v < 1: refuse_value('format_version', v, 'a whole number from 1 up')
     if v > VERSION: raise ValueError(f"This bundle has format version {v}; this tsfast reads up to {VERSION}. Update tsfast.")

@@ -161,6 +161,7 @@ def make_head(
     names = list(inspect.signature(cls).parameters)
     for k in params or {}:
         if k not in names or k == 'classes': raise ValueError(f"head_params has {k!r}, which {cls.__name__} does not take.{suggest(k, names)}")
+    if cls is LogisticRegression: common.pop('n_jobs', None)     # which has no effect there, and warns
     made = cls(**{**{k: v for k, v in common.items() if k in names}, **own, **(params or {})})
     return make_pipeline(StandardScaler(), made) if cls is LogisticRegression else made
 

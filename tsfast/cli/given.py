@@ -9,6 +9,7 @@ __all__ = ['given_settings', 'run_settings']
 # Python's own modules alone, so that --help answers at once; whatever is heavier is imported where it is used
 import os
 from pathlib import Path
+from .deployed import bundle_of
 from .files import OPTIONS, as_paths, file_settings, first_of_options, set_in_folder, swallowed
 from .parsing import UsageError
 from ..hub_files import is_hub_name
@@ -23,7 +24,8 @@ def given_settings(
     if 'arch_args' in given: given['arch_args'] = dict(given['arch_args'])
     if given.get('path'): given['path'] = os.path.abspath(os.path.expanduser(given['path']))
     if given.get('pretrained') and not is_hub_name(given['pretrained']):
-        given['pretrained'] = os.path.abspath(os.path.expanduser(given['pretrained']))
+        path = Path(os.path.abspath(os.path.expanduser(given['pretrained'])))
+        given['pretrained'] = str(bundle_of(path) or path)      # of a run, the bundle in it
     if args.resume and args.overwrite: raise UsageError("--resume goes on with a run, --overwrite replaces it: choose one")
     idle = [f"--{k.replace('_', '-')}" for k in ('epochs', 'lr', 'schedule', 'wd', 'label_smoothing') if k in given]
     if given.get('ridge') and idle: raise UsageError(_idle(idle))

@@ -31,7 +31,7 @@ def _train_args(p):
                    help="file or folder of your own; or name of a set of the UCR, UEA or TSER archive, or below --path (see: tsfast data)")
     add('--arch', metavar='NAME', help=f"architecture (see: tsfast models); default {d['arch']}")
     add('--arch-args', metavar='NAME=VALUE', type=pair, nargs='+', help="arguments of the architecture, such as nf=16 depth=3")
-    add('--pretrained', metavar='BUNDLE', help="start from a trained network: folder of a bundle, or hf://owner/name@revision; its "
+    add('--pretrained', metavar='BUNDLE', help="start from a trained network: folder of a bundle or of a run, or hf://owner/name@revision; its "
         "architecture, unless --arch names another")
     add('--epochs', type=setting('epochs'), metavar='N', help=f"rounds through the training split; {_RECIPE}")
     add('--lr', type=setting('lr'), metavar='X', help="learning rate, the highest of the schedule")

@@ -14,7 +14,7 @@ from torch import Tensor
 from fastai.callback.mixup import MixHandler
 from fastai.torch_core import unsqueeze
 from fastcore.basics import patch
-from ..core import is_whole
+from ..core import is_real, is_whole
 from .preprocessing import TSBatchTransform
 from ..models.scaling import padding_mask
 
@@ -31,7 +31,7 @@ class TSAugment(TSBatchTransform):
         p:float=0.5, # probability that a series is changed
     ):
         super().__init__()
-        if not 0 <= p <= 1: raise ValueError(f"p is {p!r}. Expected a probability from 0 to 1.")
+        if not is_real(p) or not 0 <= p <= 1: raise ValueError(f"p is {p!r}. Expected a probability from 0 to 1.")
         self.p = p
 
     @property
@@ -92,11 +92,11 @@ def own_lengths(
     return (~padding_mask(x)).sum(1, keepdim=True).float()
 
 def _positive(value, name, what):
-    if not (np.isscalar(value) and np.isfinite(value) and value > 0): raise ValueError(f"{name} is {value!r}. Expected {what}.")
+    if not (is_real(value) and np.isfinite(value) and value > 0): raise ValueError(f"{name} is {value!r}. Expected {what}.")
     return float(value)
 
 def _share(value, what): # of a series
-    if not 0 < value < 1: raise ValueError(f"magnitude is {value!r}. Expected the share of {what}, between 0 and 1.")
+    if not is_real(value) or not 0 < value < 1: raise ValueError(f"magnitude is {value!r}. Expected the share of {what}, between 0 and 1.")
     return float(value)
 
 # %% ../../nbs/data/06_augment.ipynb #b47f847e

@@ -9,7 +9,7 @@ __all__ = ['LARGEST', 'RandAugment', 'AugmentSchedule']
 import torch
 from fastai.callback.core import Callback
 from fastai.callback.schedule import SchedCos, SchedNo, combine_scheds
-from ..core import suggest
+from ..core import is_real, is_whole, suggest
 from .augment import TSAugment, TSMagWarp, TSNoise, TSRandomScale, TSTimeWarp, TSWindowSlice
 from .augment_time import TSPermutation, TSWindowWarp
 from .augment_values import TSMaskChannels, TSMaskFrequencies, TSMaskSpans, TSRotate
@@ -32,11 +32,11 @@ class RandAugment(TSAugment):
         p:float=1., # probability that a series is changed
     ):
         super().__init__(p)
-        if not (isinstance(n, int) and not isinstance(n, bool) and n > 0): raise ValueError(f"n is {n!r}. Expected a number of transforms: 1 or more.")
-        if not 0 < magnitude <= 1: raise ValueError(f"magnitude is {magnitude!r}. Expected a number above 0, up to 1.")
+        if not is_whole(n): raise ValueError(f"n is {n!r}. Expected a number of transforms: 1 or more.")
+        if not is_real(magnitude) or not 0 < magnitude <= 1: raise ValueError(f"magnitude is {magnitude!r}. Expected a number above 0, up to 1.")
         self.n, self.magnitude, self._strength = n, magnitude, 1.
         left_out = [TSPermutation] + [TSRotate]*(groups is None)
-        kinds = [k for k in LARGEST if k not in left_out] if tfms is None else list(map(_known, tfms))
+        kinds = [k for k in LARGEST if k not in left_out] if tfms is None else list(map(_known, [tfms] if isinstance(tfms, (str, type)) else tfms))
         if not kinds: raise ValueError("tfms is empty. Expected classes in LARGEST, or their names; None takes the usual set.")
         self.fs = [k(**({'groups': groups} if k is TSRotate and groups is not None else {}), magnitude=_scaled(k, magnitude), p=1.) for k in kinds]
         self.moves_time, self.breaks_forecast = (any(getattr(f, k) for f in self.fs) for k in ('moves_time', 'breaks_forecast'))
@@ -79,6 +79,7 @@ class AugmentSchedule(Callback):
     def __init__(self,
         sched=None, # from the share of the training, 0 to 1, to the factor, 0 to 1: `SchedLin(0, 1)`; None: up along a cosine for 30 %, then 1
     ):
+        if sched is not None and not callable(sched): raise ValueError(_no_schedule(sched))
         self.sched = combine_scheds([0.3, 0.7], [SchedCos(0., 1.), SchedNo(1., 1.)]) if sched is None else sched
 
     def _tfms(self):
@@ -96,3 +97,7 @@ class AugmentSchedule(Callback):
         if not -1e-6 <= v <= 1 + 1e-6: raise ValueError(f"sched gives {v:g} after {self.learn.pct_train:.0%} of the training. Expected 0 to 1.")
         self._set(min(max(v, 0.), 1.))
     def after_fit(self): self._set(1.)        # as for pictures and test-time augmentation
+    def after_failed_fit(self): self._set(1.)     # `TSLearner` calls it after errors and interruptions
+
+def _no_schedule(sched) -> str: # the message
+    return f"sched is {sched!r}. Expected a function from the share of the training, 0 to 1, to a factor from 0 to 1, such as SchedLin(0, 1)."

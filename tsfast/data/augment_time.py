@@ -7,6 +7,7 @@ __all__ = ['TSWindowWarp', 'TSPermutation']
 
 # %% ../../nbs/data/06a_augment_time.ipynb #6c50bb9e
 import torch
+from ..core import is_real
 from .augment import TSTimeAugment, own_lengths, random_numbers, _positive
 
 # %% ../../nbs/data/06a_augment_time.ipynb #83891533
@@ -20,7 +21,7 @@ class TSWindowWarp(TSTimeAugment):
     ):
         super().__init__(p)
         self.magnitude = _positive(magnitude, 'magnitude', 'how much longer the window lasts, such as 1. for twice as long')
-        if not 0 < window < 1: raise ValueError(f"window is {window!r}. Expected the share of a series that the window has, between 0 and 1.")
+        if not is_real(window) or not 0 < window < 1: raise ValueError(f"window is {window!r}. Expected the share of a series that the window has, between 0 and 1.")
         self.window = float(window)
     def times(self, n, L, device=None): # (n, L)
         w, f = self.window, 1 + self.amount

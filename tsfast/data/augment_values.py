@@ -101,11 +101,8 @@ class TSRotate(TSAugment):
         p:float=0.5, # probability that a series is changed
     ):
         super().__init__(p)
-        self.magnitude, self.groups = _positive(magnitude, 'magnitude', 'an angle in degrees, up to 180'), [list(map(int, g)) for g in groups]
+        self.magnitude, self.groups = _positive(magnitude, 'magnitude', 'an angle in degrees, up to 180'), _groups(groups)
         if magnitude > 180: raise ValueError(f"magnitude is {magnitude!r}. Expected an angle in degrees, up to 180.")
-        flat = sum(self.groups, [])
-        if not flat or any(len(g) != 3 for g in self.groups) or len(set(flat)) < len(flat) or min(flat) < 0:
-            raise ValueError(f"groups is {groups!r}. Expected groups of three channel numbers, each channel once: ((0, 1, 2), (3, 4, 5)).")
 
     def augment(self, x):
         if max(map(max, self.groups)) >= x.shape[1]:
@@ -114,6 +111,14 @@ class TSRotate(TSAugment):
         for a, b, c in self.groups:
             for i, o in enumerate((a, b, c)): out[:, o] = R[:, i, 0]*x[:, a] + R[:, i, 1]*x[:, b] + R[:, i, 2]*x[:, c]
         return out
+
+def _groups(groups): # lists of three channel numbers
+    try: res = [list(map(int, g)) for g in groups]
+    except (TypeError, ValueError): res = []
+    flat = sum(res, [])
+    if not flat or any(len(g) != 3 for g in res) or len(set(flat)) < len(flat) or min(flat) < 0:
+        raise ValueError(f"groups is {groups!r}. Expected groups of three channel numbers, each channel once: ((0, 1, 2), (3, 4, 5)).")
+    return res
 
 def random_rotations(
     n:int, # how many

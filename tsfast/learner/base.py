@@ -20,7 +20,7 @@ from fastai.callback.tracker import TrackerCallback
 from fastai.learner import AvgSmoothLoss, Learner, Metric, mk_metric
 from fastai.metrics import AccumMetric
 from fastai.optimizer import OptimWrapper
-from fastcore.basics import patch
+from fastcore.basics import noop, patch
 from fastcore.foundation import L
 from fastcore.meta import delegates
 from ..callbacks import BF16
@@ -80,9 +80,14 @@ class TSLearner(Learner):
 
     def _do_fit(self):
         first, self.first_epoch = self.first_epoch, 0   # not `start_epoch`: that is an attribute of the recorder
-        for epoch in range(first, self.n_epoch):
-            self.epoch = epoch
-            with self.one_verdict(): self._with_events(self._do_epoch, 'epoch', CancelEpochException)
+        try:
+            for epoch in range(first, self.n_epoch):
+                self.epoch = epoch
+                with self.one_verdict(): self._with_events(self._do_epoch, 'epoch', CancelEpochException)
+        except _CANCEL: raise       # fastai calls `after_fit`
+        except BaseException:       # after errors and interruptions it does not
+            for cb in self.cbs: getattr(type(cb), 'after_failed_fit', noop)(cb)
+            raise
 
     def validation_context(self, cbs=None, inner=False):
         "As fastai's, and afterwards each module is in the mode it was in"

@@ -16,7 +16,7 @@ from fastcore.foundation import L
 from ..callbacks import FitFeatures, PaddingAtEnd, SampleWeights, UserUnits
 from ..core import channels_last_message, local_seed, suggest
 from .base import TSLearner
-from .checks import check_padding, check_range, check_units, check_width, same_units, scaled_range, warn_of_metrics
+from .checks import check_loaders, check_padding, check_range, check_units, check_width, same_units, scaled_range, warn_of_metrics
 from .losses import learner_loss
 from ..models.heads import TSModule, body_head_params
 from ..models.registry import build_ts_model, get_arch
@@ -70,7 +70,7 @@ def ts_learner(
     if pre is not None: copy_body(model, pre)
     own_loss = loss_func is not None and not isinstance(loss_func, BaseLoss)     # it may need an output of another shape
     if target is not None and not own_loss: check_width(model, dls, isinstance(arch, nn.Module) or any(o is not None for o in shapes))
-    if len(dls.loaders) < 2: raise ValueError(_no_validation())
+    check_loaders(dls)
     learn = TSLearner(dls, model, learner_loss(dls, loss_func, class_weight, label_smoothing), opt_func, lr, splitter,
                       L(cbs) + _own_callbacks(dls, sample_weight), metrics, path, model_dir, wd, wd_bn_bias, train_bn, moms)
     warn_of_metrics(learn.metrics, target)
@@ -115,11 +115,6 @@ def _own_callbacks(dls, sample_weight):
 def _no_targets() -> str: # the message
     "Neither targets nor a loss without targets"
     return "The data loaders have no targets. Pass y to get_ts_dls, or a loss_func that needs none."
-
-def _no_validation() -> str: # the message
-    "A training split alone"
-    return ("The data loaders have no validation split, which fastai looks at after each epoch. "
-            "Pass splits=(train, valid) to get_ts_dls.")
 
 # %% ../../nbs/learner/01_build.ipynb #4cc4b88b
 def _refuse_misspelt(

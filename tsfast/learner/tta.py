@@ -10,7 +10,9 @@ import copy
 import torch
 from contextlib import nullcontext
 from fastcore.basics import listify, patch
-from ..core import local_seed
+from fastai.data.transforms import Transform
+from ..core import is_real, is_whole, local_seed
+from ..data.loader import TSDataLoader
 from .base import TSLearner
 
 # %% ../../nbs/learner/03a_tta.ipynb #ddbb51cc
@@ -29,6 +31,9 @@ def tta(self:TSLearner,
     "Predictions with test-time augmentation: the mean over `n` random changes, and the series itself with weight `beta`"
     if item_tfms is not None: raise ValueError("item_tfms has no meaning here: batches are transformed at once. Pass random transforms as batch_tfms.")
     if with_decoded and beta is None and not use_max: raise ValueError("beta is None: there are two predictions. Give a weight for with_decoded=True.")
+    if not is_whole(n): raise ValueError(f"n is {n!r}. Expected a number of random changes: 1 or more.")
+    if beta is not None and not (is_real(beta) and 0 <= beta <= 1): raise ValueError(f"beta is {beta!r}. Expected a weight from 0 to 1, or None.")
+    if dl is not None and not isinstance(dl, TSDataLoader): raise ValueError(f"dl is a {type(dl).__name__}. Expected a loader: learn.dls.new_dl(X).")
     plain = (self.dls[ds_idx] if dl is None else dl).new(shuffle=False, drop_last=False)
     changed = _changing(plain, batch_tfms)
     with local_seed(self.seed if seed is None else seed), self.no_bar() if len(changed) == 1 else nullcontext():
@@ -52,19 +57,24 @@ def _changing(dl, tfms):
     if not random: raise ValueError(_nothing_random())
     ds = dl.dataset = copy.copy(dl.dataset)
     ds.split_idx = 0        # as in training; the data set of other loaders stays as it is
-    for f in random: _check(f, ds)
+    for f in random:
+        if not isinstance(f, Transform): raise ValueError(_no_transform(f))
+        _check(f, ds)
     dl.after_batch = type(dl.after_batch)([*fs, *random])
     return dl
 
 def _check(f, ds):
     "Refuse random transforms whose predictions do not belong to the steps of the series"
-    if ds.target is None: return
+    if ds.target is None or not hasattr(f, 'check_target'): return
     f.check_target(ds.target, ds.len)
     if ds.target.by_step and getattr(f, 'moves_time', False): raise ValueError(_other_steps(type(f).__name__))
 
 def _nothing_random() -> str: # the message
     return ("The loaders have no random transform, so that there is nothing to average. Pass some to get_ts_dls(batch_tfms=[…, TSNoise()]), "
             "or here: learn.tta(batch_tfms=[TSNoise(), TSWindowWarp()]).")
+
+def _no_transform(f) -> str: # the message
+    return f"batch_tfms has {f!r}. Expected random transforms that are built: learn.tta(batch_tfms=[TSNoise(), TSWindowWarp()])."
 
 def _other_steps(name) -> str: # the message
     return (f"{name} moves steps, and each step has a prediction of its own: means would be over predictions for different steps. Pass "

@@ -16,7 +16,7 @@ from ..core import as_device, as_series, check_series, is_whole
 from .embedding_cache import ContentKey, EmbeddingCache
 from .feature_model import FeatureModel
 from .heads import TSModule, takes_head_args
-from .pipeline import pooled_features
+from .pipeline import Encoder, Pipeline, pooled_features
 
 # %% ../../nbs/models/35b_encoders.ipynb #7a921720
 class EncoderFeatures:
@@ -112,11 +112,16 @@ def _not_finite(z, x, first): # the message
 # %% ../../nbs/models/35b_encoders.ipynb #440f161c
 def _runner(encoder, device) -> tuple[Callable, str]: # function from a tensor to embeddings, and the kind of the encoder
     if isinstance(encoder, type): raise ValueError(f"encoder is the class {encoder.__name__}. Expected an object: build it first.")
+    if isinstance(getattr(encoder, 'model', None), nn.Module) and hasattr(encoder, 'dls'): raise ValueError(_is_learner(encoder))
     if isinstance(encoder, nn.Module): return _ModuleRunner(encoder, device), 'module'
     if hasattr(encoder, 'transform'): return _TransformerRunner(encoder), 'transformer'
     if callable(encoder): return _FunctionRunner(encoder, device), 'function'
     raise ValueError(f"encoder is {encoder!r}. "
                      "Expected a module of torch, a fitted transformer of scikit-learn, or a function of a tensor.")
+
+def _is_learner(o): # the message
+    return (f"encoder is a {type(o).__name__}. Pass its network, learn.model, for series that are scaled as its batches are; or "
+            "load_bundle(learn.save_bundle(path, encoder_only=True)), which scales them itself.")
 
 class FrozenEncoder(nn.Module):
     "A copy of an encoder, in evaluation mode whatever is asked for, without gradients: `(b, …)` to what it gives"
@@ -131,6 +136,7 @@ class FrozenEncoder(nn.Module):
     @torch.no_grad()
     def forward(self, x:Tensor) -> Any:
         dtype = next((p.dtype for p in self.encoder.parameters() if p.is_floating_point()), x.dtype)
+        if isinstance(self.encoder, (TSModule, Encoder, Pipeline)) and x.ndim == 2: x = x.unsqueeze(1)      # single channels
         return pooled_features(self.encoder, x.to(dtype)) if isinstance(self.encoder, TSModule) else self.encoder(x.to(dtype))
 
 class _ModuleRunner:

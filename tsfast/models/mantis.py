@@ -16,7 +16,7 @@ from .attention import _MaskedInput, sincos_encoding
 from .heads import linear_head, other_defaults, takes_head_args, undoes_revin
 from .mantis_parts import _SCALES, _Attention, _Block, _RotaryAttention, _SwiGLU, _Tokens, resize_series
 from .published import Published, match_names
-from .registry import register_model
+from .registry import arch_kwargs, register_model
 
 # %% ../../nbs/models/35_mantis.ipynb #d5a85a5f
 class _ChannelEncoder(_MaskedInput):
@@ -282,7 +282,7 @@ def load_mantis(
     "A model with published weights; a `ValueError` or an `OSError` where they cannot be read"
     pub = Published(source)
     cls = _version(pub)
-    args:dict[str, Any] = mantis_args(pub.config or {}, cls is MantisV2) | kwargs
+    args:dict[str, Any] = mantis_args(pub.config or {}, cls is MantisV2) | arch_kwargs(cls, kwargs)
     with local_seed(0), torch.device('meta'): _names_in(cls(c_in, c_out, **args), pub)
     return load_mantis_weights(cls(c_in, c_out, **args), pub)
 
@@ -290,5 +290,10 @@ def _version(pub):
     "The class that has such tensors"
     for cls, part in ((Mantis, '.to_qkv.'), (MantisV2, '.wQKV.')):
         if any(part in k for k in pub.shapes): return cls
+    if any(k.startswith('model.') for k in pub.shapes): raise ValueError(_is_bundle(pub))
     raise ValueError(f"{pub.file} holds no Mantis: of its {len(pub.shapes)} tensors, none is named as its attention is, "
                      f"with 'to_qkv' or 'wQKV'. They start with {', '.join(list(pub.shapes)[:3])}.")
+
+def _is_bundle(pub): # the message
+    return (f"{pub.file} is that of a bundle of tsfast, and not published by the authors. "
+            "It is read by load_bundle(folder), and ts_learner(dls, pretrained=folder) starts from it.")

@@ -20,6 +20,7 @@ def find_published(
     source, # path of a safetensors file, folder with `model.safetensors`, 'hf://owner/name' or 'hf://owner/name@revision'
 ) -> tuple[Path, Path|None]: # the file of weights, and `config.json`; None where there is none beside it
     "The files of published weights; those of the hub are downloaded once, into the client's cache"
+    if not isinstance(source, (str, Path)): raise ValueError(_no_source(source))
     if is_hub_name(source): return _from_hub(hub_name(source))
     path = Path(source).expanduser()
     weights = path/_WEIGHTS if path.is_dir() else path
@@ -27,6 +28,9 @@ def find_published(
     if weights.suffix != '.safetensors': raise ValueError(_other_format(weights))
     config = weights.with_name(_CONFIG)
     return weights, config if config.is_file() else None
+
+def _no_source(o): # the message
+    return f"The source of the weights is {o!r}. Expected a safetensors file, a folder with {_WEIGHTS}, or 'hf://owner/name'."
 
 def _no_weights(path): # the message
     where = f"There is no {_WEIGHTS} in {path}." if path.is_dir() else f"There is no file {path}."

@@ -14,7 +14,8 @@ from fastai.torch_core import defaults, get_model
 from fastcore.foundation import L
 from ..callbacks import PaddingAtEnd
 from ..core import local_seed
-from ..learner import TSLearner, check_padding
+from ..learner import TSLearner
+from ..learner.checks import check_input, check_loaders, check_padding
 from ..models.heads import TSModule, body_head_params, head_params
 from ..models.inception_time import InceptionTime
 from ..models.registry import arch_kwargs, get_arch
@@ -32,12 +33,23 @@ class PretrainLearner(TSLearner):
         self.xb, self.yb = self.xb[:1], ()      # without further inputs and labels
 
     def input_order(self) -> list[int]: return [0]
+    def get_X_preds(self, *args, **kwargs): raise ValueError(_no_predictions())
+    def predict(self, *args, **kwargs): raise ValueError(_no_predictions())
+    def show_results(self, *args, **kwargs): raise ValueError(_no_predictions())
+    def fit_ridge(self, *args, **kwargs): raise ValueError(_no_predictions())
+    def save_bundle(self, path, encoder_only=False):
+        if not encoder_only: raise ValueError(_no_predictions())
+        return super().save_bundle(path, encoder_only)
 
     @property
     def encoder(self) -> TSModule:
         "A copy of the model without the head of the task: it maps series to features, as `forward_features` does"
         model = copy.deepcopy(get_model(self.model)).eval()
         return model.reset_head(model.head_nf, custom_head=nn.Identity())
+
+def _no_predictions() -> str: # the message
+    return ("A network that is trained without labels predicts none. Train it with labels, from ts_learner(dls, pretrained=learn); embeddings "
+            "are given by learn.encoder and by learn.save_bundle(path, encoder_only=True), pictures by learn.show_reconstruction().")
 
 def pretrain_learner(
     dls, # `TSDataLoaders`; targets and further inputs are not looked at
@@ -56,6 +68,7 @@ def pretrain_learner(
 ) -> PretrainLearner:
     "A learner that trains the body of an architecture without labels"
     task = _as_task(task)
+    check_loaders(dls)
     with local_seed(seed):
         model = _body(dls, arch, model_kwargs)
         head = task.make_head(model, _feature_shape(model, dls), dls)
@@ -72,9 +85,11 @@ def pretrain_learner(
 TASKS = dict(masked=MaskedReconstruction, contrastive=Contrastive)
 
 def _as_task(task):
-    "A task, from its name or as it is"
+    "A task, from its name or as a copy: each learner has its own"
     if isinstance(task, str) and task in TASKS: return TASKS[task]()
     if not isinstance(task, PretextTask): raise ValueError(_no_task(task))
+    task = copy.copy(task)
+    task.gen = torch.Generator()
     return task
 
 def _no_task(task) -> str: # the message
@@ -85,6 +100,7 @@ def _body(dls, arch, kwargs):
     if isinstance(arch, nn.Module):
         if not isinstance(arch, TSModule): raise ValueError(_no_features(arch))
         if kwargs: raise ValueError(f"{type(arch).__name__} is built already, so {', '.join(kwargs)} cannot reach it. Pass its class.")
+        check_input(arch, dls)
         return arch
     cls = get_arch(arch) if isinstance(arch, str) else InceptionTime if arch is None else arch
     model = cls(dls.vars, 2, **arch_kwargs(cls, kwargs, dls.len, keeps_padding=getattr(dls, 'keeps_padding', False)))

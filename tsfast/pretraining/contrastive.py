@@ -10,6 +10,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 from fastai.torch_core import get_model
+from ..core import is_real, is_whole
 from ..data.augment import resample
 from ..models.attention import MeanSteps, SequenceModule
 from .tasks import PretextTask
@@ -41,7 +42,7 @@ class InfoNCE:
     def __init__(self,
         temperature:float=.1, # divides the cosine of two vectors
     ):
-        if not temperature > 0: raise ValueError(f"temperature is {temperature!r}. Expected a positive number.")
+        if not is_real(temperature) or not temperature > 0: raise ValueError(f"temperature is {temperature!r}. Expected a positive number.")
         self.temperature = temperature
     def __call__(self,
         pred:Tensor, # (2*B, D): the first crops of all series, then the second ones
@@ -78,7 +79,8 @@ class Contrastive(PretextTask):
         valid_seed:int=0, # seed of the crops in validation
     ):
         super().__init__(valid_seed)
-        if not 0 < cut < 1: raise ValueError(f"cut is {cut!r}. Expected the largest share of a series to cut away, between 0 and 1.")
+        if not is_real(cut) or not 0 < cut < 1: raise ValueError(f"cut is {cut!r}. Expected the largest share of a series to cut away, between 0 and 1.")
+        if not is_whole(width): raise ValueError(f"width is {width!r}. Expected a number of features: 1 or more.")
         self.cut, self.width, self.loss_func = cut, width, InfoNCE(temperature)
 
     def make_head(self, model, shape, dls):

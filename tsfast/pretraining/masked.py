@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
+from ..core import is_real
 from .tasks import PretextTask
 
 # %% ../../nbs/pretraining/02_masked.ipynb #12b20400
@@ -115,13 +116,15 @@ class MaskedReconstruction(PretextTask):
         valid_seed:int=0, # seed of the masks in validation
     ):
         super().__init__(valid_seed)
-        if not 0 < share < 1: raise ValueError(f"share is {share!r}. Expected the share of the steps to hide, between 0 and 1.")
-        if not future and span < max(1, share/(1 - share)):
+        if not is_real(share) or not 0 < share < 1: raise ValueError(f"share is {share!r}. Expected the share of the steps to hide, between 0 and 1.")
+        if not future and not (is_real(span) and span >= max(1, share/(1 - share))):
             raise ValueError(f"span is {span!r}. Expected at least {max(1, share/(1 - share)):.3g} steps, so that a share of {share} can be hidden.")
         self.share, self.span, self.sync, self.future, self.normalise = share, span, sync, future, normalise
         self.loss_func = MaskedValueLoss(loss)
 
-    def make_head(self, model, shape, dls): return ReconstructionHead(shape, dls.vars, dls.len, model.features_of == 'channels')
+    def make_head(self, model, shape, dls):
+        if dls.len < 2: raise ValueError(f"The series have {dls.len} step. Expected two or more, of which some can be hidden.")
+        return ReconstructionHead(shape, dls.vars, dls.len, model.features_of == 'channels')
 
     def make_batch(self, x, known, gen=None):
         mask = draw_mask(known, self.share, self.span, self.sync, self.future, gen)
