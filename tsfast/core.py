@@ -80,8 +80,8 @@ def is_whole(
 def is_real(
     v, # anything
 ) -> bool:
-    "Is `v` a real number, of Python or of numpy? `True` and `False` are not"
-    return isinstance(v, Real) and not isinstance(v, bool)
+    "Is `v` a finite real number, of Python or of numpy? `True` and `False` are not"
+    return isinstance(v, Real) and not isinstance(v, bool) and math.isfinite(v)
 
 # %% ../nbs/00_core.ipynb #0e2c91f9
 def default_device() -> torch.device: # 'cuda', then 'mps', then 'cpu'

@@ -300,8 +300,9 @@ def _check_folder(folder):
     "A bundle replaces an older bundle, and nothing else"
     if folder == Path.cwd():
         raise ValueError(f"{folder} is the current folder, and a bundle is moved in place as a whole. Give a new folder, such as 'model'.")
+    if folder.is_file(): raise FileExistsError(f"{folder} is a file. Give a folder for the bundle.")
     if not folder.exists(): return
-    names = [o.name for o in folder.iterdir()] if folder.is_dir() else [folder.name]
+    names = [o.name for o in folder.iterdir()]
     # a model card that was written for an older bundle goes with it
     known = (CONFIG, WEIGHTS, 'README.md') if CONFIG in names else (CONFIG, WEIGHTS)
     strange = sorted(o for o in names if o not in known and not re.fullmatch(MEMBER, o))

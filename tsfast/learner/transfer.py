@@ -53,7 +53,7 @@ def read_pretrained(
     if isinstance(source, Pretrained): return Pretrained(source.model, source.name, source.source)
     if isinstance(source, (str, Path)):
         p = Predictor(source)
-        model, name, text = p.pipeline, f'the bundle {source}', p.source if is_hub_name(source) else Path(source).resolve().name
+        model, name, text = p.pipeline, f'the bundle {source}', p.source if is_hub_name(source) else _folder_name(Path(source).resolve())
     elif isinstance(source, Predictor): model, name, text = source.pipeline, 'the bundle', None
     elif isinstance(source, Learner): model, name, text = source.model, 'the learner', None
     elif isinstance(source, nn.Module): model, name, text = source, 'the module', None
@@ -64,6 +64,10 @@ def read_pretrained(
     if isinstance(model, QuantForest): raise ValueError(f"{name} is a forest, which has no weights to start from. Expected a network.")
     if getattr(model, 'fitted', True) is not True: raise ValueError(f"The {type(model).__name__} in {name} is not fitted yet. Train it first.")
     return Pretrained(model, name, text)
+
+def _folder_name(path):
+    "The name of a folder, which for that of the model of a run is the name of the run, too"
+    return f'{path.parent.name}/{path.name}' if path.name == 'model' and path.parent.name else path.name
 
 def _of_the_data(): # names of arguments that follow from the data or belong to the head
     return {'c_in', 'seq_len', 'mask_padding', 'final_act', *inspect.signature(TSModule.reset_head).parameters}

@@ -12,8 +12,8 @@ from contextlib import nullcontext
 from fastcore.basics import listify, patch
 from fastai.data.transforms import Transform
 from ..core import is_real, is_whole, local_seed
-from ..data.loader import TSDataLoader
 from .base import TSLearner
+from .checks import chosen_loader
 
 # %% ../../nbs/learner/03a_tta.ipynb #ddbb51cc
 @patch
@@ -33,8 +33,7 @@ def tta(self:TSLearner,
     if with_decoded and beta is None and not use_max: raise ValueError("beta is None: there are two predictions. Give a weight for with_decoded=True.")
     if not is_whole(n): raise ValueError(f"n is {n!r}. Expected a number of random changes: 1 or more.")
     if beta is not None and not (is_real(beta) and 0 <= beta <= 1): raise ValueError(f"beta is {beta!r}. Expected a weight from 0 to 1, or None.")
-    if dl is not None and not isinstance(dl, TSDataLoader): raise ValueError(f"dl is a {type(dl).__name__}. Expected a loader: learn.dls.new_dl(X).")
-    plain = (self.dls[ds_idx] if dl is None else dl).new(shuffle=False, drop_last=False)
+    plain = chosen_loader(self.dls, ds_idx, dl).new(shuffle=False, drop_last=False)
     changed = _changing(plain, batch_tfms)
     with local_seed(self.seed if seed is None else seed), self.no_bar() if len(changed) == 1 else nullcontext():
         aug = torch.stack([self.get_preds(dl=changed)[0] for _ in range(n)])

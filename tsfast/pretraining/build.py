@@ -70,7 +70,7 @@ def pretrain_learner(
     task = _as_task(task)
     check_loaders(dls)
     with local_seed(seed):
-        model = _body(dls, arch, model_kwargs)
+        model = _body(dls, arch, model_kwargs, task.any_length)
         head = task.make_head(model, _feature_shape(model, dls), dls)
     task.put_head(model, head)
     if not _trainable(model): raise ValueError(_nothing_to_train(model))
@@ -95,12 +95,12 @@ def _as_task(task):
 def _no_task(task) -> str: # the message
     return f"task is {task!r}. Expected {' or '.join(map(repr, TASKS))}, or a task with arguments, such as MaskedReconstruction(span=10)."
 
-def _body(dls, arch, kwargs):
+def _body(dls, arch, kwargs, any_length):
     "The architecture for these series, with any head"
     if isinstance(arch, nn.Module):
         if not isinstance(arch, TSModule): raise ValueError(_no_features(arch))
         if kwargs: raise ValueError(f"{type(arch).__name__} is built already, so {', '.join(kwargs)} cannot reach it. Pass its class.")
-        check_input(arch, dls)
+        check_input(arch, dls, any_length)
         return arch
     cls = get_arch(arch) if isinstance(arch, str) else InceptionTime if arch is None else arch
     model = cls(dls.vars, 2, **arch_kwargs(cls, kwargs, dls.len, keeps_padding=getattr(dls, 'keeps_padding', False)))

@@ -71,7 +71,7 @@ def right_pairs(
 # %% ../../nbs/pretraining/03_contrastive.ipynb #12b30700
 class Contrastive(PretextTask):
     "Find out which two random crops are of the same series, as in SimCLR (Chen et al. 2020, <https://arxiv.org/abs/2002.05709>)"
-    metrics = (right_pairs,)
+    metrics, any_length = (right_pairs,), True
     def __init__(self,
         cut:float=.2, # largest share of a series that is cut away
         temperature:float=.1, # divides the cosine of two vectors: the lower, the more the nearest wrong crops count

@@ -15,6 +15,7 @@ from fastcore.basics import patch
 from ..core import evaluating
 from ..data.drawing import channel_colors, draw_channels
 from ..data.tensor import plot_grid
+from ..learner.checks import chosen_loader
 from .build import PretrainLearner
 from .masked import MaskedReconstruction, channel_moments
 from .tasks import known_values
@@ -28,8 +29,7 @@ def reconstruct(self:PretrainLearner,
 ) -> tuple[Tensor, Tensor, Tensor]: # (n, C, L) each: the series, NaN where they are unknown; True where they were hidden; the reconstruction
     "What the network fills in, in the units that it sees"
     if not isinstance(self.task, MaskedReconstruction): raise ValueError(_no_reconstruction(self.task))
-    dl = self.dls[ds_idx] if dl is None else dl
-    dl = dl.new(bs=n, shuffle=False, drop_last=False)
+    dl = chosen_loader(self.dls, ds_idx, dl).new(bs=n, shuffle=False, drop_last=False)
     b = next(iter(dl))
     x = b[0].as_subclass(Tensor)
     known, model = known_values(x, dl), get_model(self.model)

@@ -16,6 +16,7 @@ class PretextTask(Callback):
     "Base of the tasks: `make_batch` turns series into what the model takes and what the loss compares its output with"
     order = 97      # after the callbacks that look at the series
     metrics:tuple = ()
+    any_length = False      # does it give the series the length that the network was built for?
 
     def __init__(self,
         valid_seed:int=0, # seed of what is drawn in validation
