@@ -18,6 +18,7 @@ import torch
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
 from .core import finite_json, local_seed
+from .data.forecast_target import TSForecast
 from .data.steps import RecordingSettings
 from .data.targets import TSEmbeddings, TSTarget
 from .models.heads import head_parts, output_shape, runs_where
@@ -27,9 +28,10 @@ from .models.scaling import SelectSeries, SeriesModule
 from .models.trees import QuantForest
 
 # %% ../nbs/29_bundle.ipynb #8b3d0006
-FORMAT, VERSION = 'tsfast-bundle', 8
+FORMAT, VERSION = 'tsfast-bundle', 9
 # version 1: as the first; 2: float64 statistics, shape before a selection; 3: named inputs; 4: names of channels, settings of recordings;
-# 5: names of the columns of a wide table; 6: names of several numbers to predict; 7: forests; 8: encoders, without a head
+# 5: names of the columns of a wide table; 6: names of several numbers to predict; 7: forests; 8: encoders, without a head;
+# 9: quantiles
 CONFIG, WEIGHTS, MEMBER = 'config.json', 'model.safetensors', r'member-\d+-\d+'      # files; folders of the models of an ensemble
 
 def read_bundle(
@@ -179,6 +181,7 @@ def _check_target(conf):
     if conf.temperature is not None and target.activation != 'softmax':
         refuse_value('temperature', conf.temperature, 'null; only a softmax has one')
     if cls is TSEmbeddings: return _check_encoder(conf)
+    if cls is TSForecast and conf.format_version < 9: refuse_value('format_version', conf.format_version, '9 or more for quantiles')
     try: got = output_shape(args['c_out'], args.get('d'))
     except (TypeError, ValueError, OverflowError) as e: raise ValueError(f"{CONFIG}: architecture.arguments.d: {e}") from None
     want = tuple(target.output_shape)
@@ -296,7 +299,7 @@ def build_pipeline(
     target = TSTarget.from_config(cfg['target'], (tensors.get('mean'), tensors.get('std')))
     inputs = ('series', *(o['name'] for o in cfg.get('inputs', ())))
     mean, std = target.statistics or (None, None)
-    res = Pipeline(steps, model, cfg['activation'], cfg['temperature'], mean, std, inputs)
+    res = Pipeline(steps, model, cfg['activation'], cfg['temperature'], mean, std, inputs, target.sorts)
     extra = [k for k in tensors if k not in res.state_dict()]
     if extra: raise ValueError(f"{WEIGHTS} holds {extra[0][:80]!r}, for which {name} has no place.")
     res.load_state_dict(tensors)
