@@ -183,3 +183,102 @@ def test_pictures_exports_and_more(tmp_path):
     assert list(frame)[2:5] == ['prediction_0_0_0.1', 'prediction_0_0_0.5', 'prediction_0_0_0.9'] and len(list(frame)) == 2 + C*H*3
     assert (frame['prediction_1_3_0.9'] >= frame['prediction_1_3_0.1']).all()
     assert learn.feature_importance(X[-20:], y[-20:], score='mae', n_repeats=1) is not None if hasattr(learn, 'feature_importance') else True
+
+
+# ---------------------------------------------------------------- with dates and names
+
+import pandas as pd  # noqa: E402
+from tsfast.data.core import TSDataLoaders  # noqa: E402
+from tsfast.data.forecast_factory import describe_forecast  # noqa: E402
+from tsfast.data.forecast_plots import plot_forecast  # noqa: E402
+
+WAVES = dict(load=20 + 5*np.sin(np.arange(200)*2*np.pi/24), temp=np.cos(np.arange(200)*2*np.pi/24))
+
+def frame(freq='h', n=200, **kwargs): return pd.DataFrame(WAVES, pd.date_range('2024-01-31', periods=200, freq=freq, **kwargs)).iloc[:n]
+
+def trained(df, epochs=1, quantiles=Q, **kwargs):
+    dls = TSDataLoaders.from_forecast(df, **dict(window=24, horizon=6, y='load', quantiles=quantiles, bs=32, device='cpu') | kwargs)
+    learn = ts_learner(dls, 'NLinear', seed=0)
+    with learn.no_bar(), learn.no_logging(): learn.fit(epochs, 1e-2)
+    return learn
+
+@pytest.mark.parametrize('freq', ['h', 'D', 'B', 'MS', 'ME', 'QS', 'W-SUN', '15min', '2D', 'YS'])
+def test_frequencies(freq):
+    "The dates that follow are those of pandas"
+    df = frame(freq)
+    res = trained(df, epochs=0).forecast(df)
+    want = pd.date_range(df.index[-1], periods=7, freq=freq)[1:]
+    assert list(res.index) == list(want) and list(res.columns) == [('load', o) for o in Q] and list(res.columns.names) == ['target', 'quantile']
+
+@pytest.mark.parametrize('df', [frame(tz='Europe/Berlin'), frame().to_period(), frame().set_axis(np.arange(200)), frame().set_axis(np.arange(200)*.5),
+                                frame().reset_index(names='when'), frame().reset_index(names='when').assign(when=lambda o: o.when.astype(str)),
+                                frame()[['load']].load], ids=['zone', 'periods', 'whole', 'numbers', 'column', 'text', 'series'])
+def test_kinds_of_times(df, tmp_path):
+    "The index that follows is of the kind of the frame; a predictor gives what the learner gives"
+    learn = trained(df, epochs=0, **dict(y=None) if isinstance(df, pd.Series) else {})
+    res = learn.forecast(df)
+    if 'when' in df: assert res.index.name == 'when' and res.index[0] == pd.Timestamp(df.when.iloc[-1]) + pd.Timedelta('1h')
+    else: assert res.index.dtype == df.index.dtype and (res.index[0] - df.index[-1] == df.index[1] - df.index[0])
+    pd.testing.assert_frame_equal(Predictor(learn.save_bundle(tmp_path/'b')).forecast(df), res, rtol=1e-4)
+
+@pytest.mark.parametrize('quantiles', [None, (.5,), Q])
+def test_values(quantiles, tmp_path):
+    "They are the predictions for the last window; rows and columns may come in any order, and more of them"
+    learn, df = trained(frame(), quantiles=quantiles, gap=2), frame(n=150)
+    out, _, point = learn.get_X_preds(df.to_numpy(np.float32).T[None, :, -24:])
+    res = learn.forecast(df)
+    np.testing.assert_allclose(res.to_numpy(), out[0, 0].reshape(6, -1), rtol=1e-5)
+    assert res.index[0] == df.index[-1] + pd.Timedelta('3h')
+    np.testing.assert_allclose(learn.forecast(df, point=True)['load'], point[0, 0], rtol=1e-5)
+    pd.testing.assert_frame_equal(learn.forecast(df.sample(frac=1, random_state=0)[['temp', 'load']].assign(x='text')), res, check_freq=False)
+    p = Predictor(learn.save_bundle(tmp_path/'b'))
+    assert p.forecast_settings == learn.dls.train_ds.forecast and p.config['format_version'] == 9 and p.channels == ['load', 'temp']
+    pd.testing.assert_frame_equal(p.forecast(df), res, rtol=1e-4)
+
+def test_several_recordings(tmp_path):
+    df = pd.concat([frame().assign(site=s, load=lambda o: o.load + i) for i, s in enumerate('ab')]).reset_index(names='at')
+    learn = trained(df, id='site')
+    res = learn.forecast(df)
+    assert res.index.names == ['site', 'at'] and len(res) == 12 and learn.dls.train_ds.forecast.id == ['site']
+    pd.testing.assert_frame_equal(res.loc['b'], learn.forecast(df[df.site == 'b']).loc['b'], rtol=1e-4)
+    panel = df.set_index(['site', 'at'])
+    pd.testing.assert_frame_equal(learn.forecast(panel), res)
+    pd.testing.assert_frame_equal(trained(panel).forecast(panel), res)
+    assert len(plot_forecast(panel, res, truth=panel)) == 2
+    with pytest.raises(ValueError, match="of ids and times: \\['site'\\]"): Predictor(learn.save_bundle(tmp_path/'b')).forecast(df.drop(columns='site'), id='site')
+    with pytest.raises(ValueError, match='more than once'): learn.forecast(df.drop(columns='site'))
+
+BAD = {'1 rows': lambda o: o[:1], 'at least 24': lambda o: o[:23], "training: \\['temp'\\]": lambda o: o.drop(columns='temp'), 'rows are missing': lambda o: o.drop(index=o.index[-5]),
+       "'2h' apart, and those of training were 'h'": lambda o: o[::2], 'were dates': lambda o: o.reset_index(drop=True), 'missing values': lambda o: o.assign(load=o.load.where(o.index != o.index[-3])),
+       'no numbers': lambda o: o.astype(dict(load=str)).assign(load='a'), 'more than once': lambda o: pd.concat([o, o]), 'Expected a data frame': lambda o: o.to_numpy(),
+       'no rows': lambda o: o[:0], 'apart, and those of training': lambda o: o.set_axis(o.index + pd.to_timedelta(np.arange(200)**2, unit='s'))}
+
+@pytest.fixture(scope='module')
+def hourly(): return trained(frame(), epochs=0)
+
+@pytest.mark.parametrize('text', BAD)
+def test_frames_that_do_not_fit(hourly, text):
+    with pytest.raises(ValueError, match=text): hourly.forecast(BAD[text](frame()))
+
+def test_loaders_without_times(hourly):
+    with pytest.raises(ValueError, match='describe_forecast'): learner(epochs=0)[0].forecast(frame())
+    with pytest.raises(ValueError, match='Expected the frame'): describe_forecast(hourly.dls, frame(), SlidingWindow(24, horizon=5, get_y='load'))
+
+def test_bad_sections(hourly, tmp_path):
+    from tsfast.bundle import check_config
+    cfg = Predictor(hourly.save_bundle(tmp_path/'b')).config
+    for text, change in {'horizon': dict(horizon=0), 'forecast.targets': dict(horizon=7), 'as the series': dict(window=23), 'freq': dict(freq=None), 'strange': dict(strange=1)}.items():
+        with pytest.raises(ValueError, match=text): check_config({**cfg, 'forecast': {**cfg['forecast'], **change}})
+    with pytest.raises(ValueError, match='section forecast|for quantiles'): check_config({**cfg, 'format_version': 8})
+
+def test_learner_and_pictures(hourly, tmp_path):
+    "A pickled learner still knows names and times"
+    from matplotlib import pyplot as plt
+    from tsfast.learner import load_learner
+    hourly.export(tmp_path/'l.pkl')
+    pd.testing.assert_frame_equal(load_learner(tmp_path/'l.pkl').forecast(frame()), hourly.forecast(frame()))
+    axs = hourly.show_forecasts(max_n=3)
+    assert len(axs.flat[0].lines) == 3 and len(axs.flat[0].collections) == 1 and axs.flat[0].get_title() == 'load'
+    plot_forecast(frame(n=150), hourly.forecast(frame(n=150)), truth=frame())
+    for arch in (learner(epochs=0)[0], learner(epochs=0, y=lambda y: y[:, 0])[0], learner(epochs=0, target=TSRegression())[0]): arch.show_forecasts(max_n=2)
+    plt.close('all')

@@ -18,6 +18,7 @@ import torch
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
 from .core import finite_json, local_seed
+from .data.forecast_frames import ForecastSettings
 from .data.forecast_target import TSForecast
 from .data.steps import RecordingSettings
 from .data.targets import TSEmbeddings, TSTarget
@@ -31,7 +32,7 @@ from .models.trees import QuantForest
 FORMAT, VERSION = 'tsfast-bundle', 9
 # version 1: as the first; 2: float64 statistics, shape before a selection; 3: named inputs; 4: names of channels, settings of recordings;
 # 5: names of the columns of a wide table; 6: names of several numbers to predict; 7: forests; 8: encoders, without a head;
-# 9: quantiles
+# 9: quantiles, names and times of forecasts
 CONFIG, WEIGHTS, MEMBER = 'config.json', 'model.safetensors', r'member-\d+-\d+'      # files; folders of the models of an ensemble
 
 def read_bundle(
@@ -138,6 +139,7 @@ def check_config(
     _check_target(conf)
     check_names(conf.series)
     _check_recording(conf)
+    _check_forecast(conf)
     return cfg
 
 # %% ../nbs/29_bundle.ipynb #8b3d1004
@@ -170,6 +172,16 @@ def _check_recording(conf):
     for k, o in conf.recording.items(): converted(o, _ARGUMENT, f'recording.{k[:40]}')
     window, length = converted(conf.recording, RecordingSettings, 'recording').window, _given(conf.series).length
     if window not in (None, length): refuse_value('recording.window', window, f'{length}, the length of the series')
+
+def _check_forecast(conf):
+    "Forecasts continue the series of the model, and have its targets"
+    if conf.forecast is UNSET: return
+    if conf.format_version < 9: refuse_value('format_version', conf.format_version, '9 or more for the section forecast')
+    s, given = converted(conf.forecast, ForecastSettings, 'forecast'), _given(conf.series)
+    if (len(s.inputs), s.window) != (given.channels, given.length):
+        refuse_value('forecast', f'{len(s.inputs)} × {s.window}', f'{given.channels} × {given.length}, as the series')
+    n = math.prod(conf.target.get('shape') or [0])
+    if len(s.targets)*s.horizon != n: refuse_value('forecast.targets', s.targets, f'names for {n} targets of {s.horizon} steps each')
 
 def _check_target(conf):
     "The target is of a known kind, and the outputs of the architecture are what it needs"
@@ -242,6 +254,7 @@ class _Config(Closed):
     inputs:Annotated[list[_Input], Meta(max_length=100)]|UnsetType = UNSET
     recording:Any = UNSET
     targets:Annotated[list[_Text], Meta(max_length=2**16)]|UnsetType = UNSET    # names of several numbers to predict
+    forecast:Any = UNSET        # `ForecastSettings`
 
 # %% ../nbs/29_bundle.ipynb #8b3d0010
 def refuse_value(

@@ -127,7 +127,8 @@ def _config(dls, pipeline, arch, target, training, more):
     if 'names' in series or 'recording' in more: old = 4
     needs = 6 if 'targets' in more else 5 if 'columns' in series else old       # the oldest version that can read it
     if isinstance(target, TSEmbeddings): needs = 8
-    if target.quantiles is not None: needs = 9
+    if isinstance(target, TSEmbeddings): more.pop('forecast', None)
+    if target.quantiles is not None or 'forecast' in more: needs = 9
     return dict(format=FORMAT, format_version=needs, architecture=arch, series=series,
                 preprocessing=[f.to_config() for f in pipeline.preprocessing], target=target.to_config(), activation=pipeline.activation,
                 temperature=pipeline.temperature, training=training, versions=bundle_versions('numpy', 'fastai'), **more)
@@ -191,6 +192,8 @@ def _more(dls, pipeline):
     "The sections that only some models need"
     inputs, recording = _inputs(dls, pipeline), getattr(dls.loaders[-1].dataset, 'recording', None)
     res = dict(inputs=inputs) if inputs else {}
+    forecast = getattr(dls.loaders[-1].dataset, 'forecast', None)
+    if forecast is not None: res['forecast'] = msgspec.to_builtins(forecast)
     return res if recording is None else {**res, 'recording': msgspec.to_builtins(recording)}
 
 def _inputs(dls, pipeline):
