@@ -37,7 +37,7 @@ def draw_quantiles(
     if n: draw_channels(ax, np.asarray(history, float)[None, cut], None, before[cut], color='C0')
     pairs, mid = _band(f, levels) if levels is not None else ([], 0)
     for i, j in pairs: ax.fill_between(later, f[:, i], f[:, j], color='C1', alpha=.3/len(pairs), lw=0)
-    if truth is not None: draw_channels(ax, np.asarray(truth, float)[None], None, later, color='C0', ls='--')
+    if truth is not None: draw_channels(ax, np.asarray(truth, float)[None], None, later, color='black', ls='--', lw=1)
     draw_channels(ax, f[None, :, mid], None, later, color='C1')
     if title is not None: ax.set_title(str(title), fontsize=10)
     ax.margins(x=0)
@@ -47,14 +47,14 @@ def forecast_legend(
     quantiles=None, # levels of the intervals
     truth:bool=True, # is there what followed?
 ):
-    "Say which line is which, in the first of the axes"
+    "Say which line is which, right of the axes, in a figure with constrained layout"
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
-    entries = [Line2D([], [], color='C0', label='history')] + [Line2D([], [], color='C0', ls='--', label='truth')]*bool(truth)
+    entries = [Line2D([], [], color='C0', label='history')] + [Line2D([], [], color='black', ls='--', lw=1, label='truth')]*bool(truth)
     entries.append(Line2D([], [], color='C1', label='forecast'))
     if quantiles is not None and len(quantiles) > 1:
         entries.append(Patch(color='C1', alpha=.3, lw=0, label=f"{quantiles[0]:.4g} to {quantiles[-1]:.4g}"))
-    np.ravel(axes)[0].legend(handles=entries, fontsize=8, loc='upper left', framealpha=.6)
+    np.ravel(axes)[0].get_figure().legend(handles=entries, fontsize=8, loc='outside right upper', frameon=False)
 
 # %% ../../nbs/data/04h_forecast_plots.ipynb #7280e905
 def plot_forecast(
