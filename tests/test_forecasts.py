@@ -2,14 +2,16 @@
 import importlib.util, inspect, math
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.metrics as skm
 import torch
 from fastai.metrics import mae
 
 import tsfast.deploy  # noqa: methods of learners
-from tsfast.core import seeded
-from tsfast.data.core import get_ts_dls
+from tsfast.data.core import TSDataLoaders, get_ts_dls
+from tsfast.data.forecast_factory import describe_forecast
+from tsfast.data.forecast_plots import plot_forecast
 from tsfast.data.forecast_target import TSForecast
 from tsfast.data.preprocessing import TSStandardize
 from tsfast.data.targets import TSRegression
@@ -187,11 +189,6 @@ def test_pictures_exports_and_more(tmp_path):
 
 # ---------------------------------------------------------------- with dates and names
 
-import pandas as pd  # noqa: E402
-from tsfast.data.core import TSDataLoaders  # noqa: E402
-from tsfast.data.forecast_factory import describe_forecast  # noqa: E402
-from tsfast.data.forecast_plots import plot_forecast  # noqa: E402
-
 WAVES = dict(load=20 + 5*np.sin(np.arange(200)*2*np.pi/24), temp=np.cos(np.arange(200)*2*np.pi/24))
 
 def frame(freq='h', n=200, **kwargs): return pd.DataFrame(WAVES, pd.date_range('2024-01-31', periods=200, freq=freq, **kwargs)).iloc[:n]
@@ -282,3 +279,29 @@ def test_learner_and_pictures(hourly, tmp_path):
     plot_forecast(frame(n=150), hourly.forecast(frame(n=150)), truth=frame())
     for arch in (learner(epochs=0)[0], learner(epochs=0, y=lambda y: y[:, 0])[0], learner(epochs=0, target=TSRegression())[0]): arch.show_forecasts(max_n=2)
     plt.close('all')
+
+def test_resumed_training(tmp_path):
+    "A training that breaks off and goes on ends as one without a break"
+    from tsfast.checkpoint import Checkpoint
+    def run(learn, epochs, cbs=()):
+        with learn.no_bar(), learn.no_logging(): learn.fit(epochs, 1e-2, cbs=list(cbs))
+        return learn
+    from fastai.callback.core import Callback
+    class Break(Callback):
+        order = 95
+        def after_epoch(self):
+            if self.epoch == 1: raise KeyboardInterrupt
+    whole = run(learner(epochs=0, metrics=[Pinball(), mae])[0], 4)
+    with pytest.raises(KeyboardInterrupt): run(learner(epochs=0, metrics=[Pinball(), mae])[0], 4, [Checkpoint(tmp_path/'c.pt'), Break()])
+    again = run(learner(epochs=0, metrics=[Pinball(), mae])[0], 4, [Checkpoint(tmp_path/'c.pt', resume=True)])
+    pd.testing.assert_frame_equal(whole.history, again.history)
+
+def test_report_and_augmentation(tmp_path):
+    "Medians stand for forecasts of quantiles"
+    import tsfast.report  # noqa: its method
+    from tsfast.data.augment import TSNoise
+    learn, X, y = learner('NLinear')
+    with learn.no_bar(): assert learn.tta(batch_tfms=TSNoise(.1), n=1, with_decoded=True)[2].shape == (40, C, H)
+    text = learn.report(tmp_path/'r.html').read_text()
+    error = np.abs(learn.get_X_preds(X[-40:])[2] - y[-40:]).mean()
+    assert f'{error:.4g}'[:4] in text and 'PinballLoss' in text

@@ -40,5 +40,5 @@ class FrameForecasts:
         return forecast_frame(out.reshape(len(X), len(s.targets), s.horizon, *([len(q)] if q else [])).numpy(), ends, s, q, ids)
 
 def _no_settings(): # the message
-    return ("This model does not know the names and times of its series. Make its loaders with TSDataLoaders.from_forecast(df, …), or tell them "
-            "with describe_forecast(dls, df, SlidingWindow(…)), and save it again; or predict windows as arrays.")
+    return ("This model does not know the names and times of its series. Make its loaders with TSDataLoaders.from_forecast(df, …), "
+            "or tell them with describe_forecast(dls, df, SlidingWindow(…)), and save it again; or predict windows as arrays.")

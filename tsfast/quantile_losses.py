@@ -17,7 +17,8 @@ def check_quantiles(
     "Levels of quantiles; a `ValueError` unless they lie between 0 and 1, rise, and are there once each"
     try: q = tuple(quantiles)
     except TypeError: raise ValueError(_no_levels(quantiles)) from None
-    if not q or not all(isinstance(o, Real) and not isinstance(o, bool) and 0 < o < 1 for o in q): raise ValueError(_no_levels(quantiles))
+    numbers = all(isinstance(o, Real) and not isinstance(o, bool) for o in q)
+    if not q or not numbers or not all(0 < float(o) < 1 for o in q): raise ValueError(_no_levels(quantiles))
     q = tuple(map(float, q))
     if len(set(q)) < len(q): raise ValueError(f"quantiles is {q}. Expected each level once.")
     if list(q) != sorted(q): raise ValueError(f"quantiles is {q}. Expected levels that rise: {tuple(sorted(q))}.")

@@ -93,8 +93,8 @@ class QuantileMetric(AccumMetric):
     def name(self, v): self._name = v
 
 def _no_levels(name): # the message
-    return (f"The metric {name} is for quantiles, and the targets of the learner have none. Train with tfms=[None, TSForecast(quantiles=(.1, .5, .9))]; "
-            "for numbers there are mae and rmse.")
+    return (f"The metric {name} is for quantiles, and the targets of the learner have none. Train with "
+            "tfms=[None, TSForecast(quantiles=(.1, .5, .9))]; for numbers there are mae and rmse.")
 
 def Pinball(
     quantiles=None, # levels; None: those of the learner's targets

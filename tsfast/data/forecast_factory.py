@@ -45,7 +45,8 @@ def forecast_settings(
 
 def _other_steps(freqs): # the message
     (a, i), (b, j) = list(freqs.items())[:2]
-    return (f"Recordings have different steps: {a!r} in {i} and {b!r} in {j}. Give all the same first, with df.resample(…), or train a model for each.")
+    return (f"Recordings have different steps: {a!r} in {i} and {b!r} in {j}. Give all the same first, with "
+            "df.resample(…), or train a model for each.")
 
 # %% ../../nbs/data/15a_forecast_factory.ipynb #2849e05c
 def _describe(dls, settings):
@@ -90,13 +91,14 @@ def from_forecast(cls:TSDataLoaders,
     starts = np.cumsum([0, *map(len, X[:-1])])
     splits = tuple(np.concatenate([s + n for s, n in zip(o, starts)]) for o in zip(*splits))
     if batch_tfms == 'standardize': batch_tfms = TSStandardize(by_var=True)
-    dls = get_ts_dls(np.concatenate(X), np.concatenate(ys), splits=splits, tfms=tfms or [None, TSForecast(quantiles)], batch_tfms=batch_tfms,
-                     bs=bs, channels=settings.inputs, times=[t for o in times for t in o], **kwargs)
+    dls = get_ts_dls(np.concatenate(X), np.concatenate(ys), splits=splits, tfms=tfms or [None, TSForecast(quantiles)], bs=bs,
+                     batch_tfms=batch_tfms, channels=settings.inputs, times=[t for o in times for t in o], **kwargs)
     return _describe(dls, settings)
 
 def _cut(o, w, settings, valid_size, test_size):
     "Windows, targets, times and splits of a recording"
-    rows = o.rows.set_axis(list(map(str, o.rows.columns)), axis=1)[list(dict.fromkeys([*settings.inputs, *settings.targets]))].set_axis(o.times)
+    used = list(dict.fromkeys([*settings.inputs, *settings.targets]))
+    rows = o.rows.set_axis(list(map(str, o.rows.columns)), axis=1)[used].set_axis(o.times)
     own = SlidingWindow(w.window_len, w.horizon, w.stride, w.gap, get_x=settings.inputs, get_y=settings.targets)
     try: splits = get_forecasting_splits(len(rows), w.window_len, w.horizon, w.stride, w.gap, valid_size, test_size)
     except ValueError as e: raise ValueError(f"Recording {o.key}: {e}" if o.key else str(e)) from None

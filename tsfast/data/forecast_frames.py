@@ -70,13 +70,16 @@ def _in_order(key, df, time, ids):
     t = as_times(v)
     if t is None and v.dtype.kind not in 'iuf' or v.dtype.kind == 'm': raise ValueError(_no_times(v, time))
     t = v if t is None else t.rename(v.name)
-    if t.hasnans: raise ValueError(f"{_called(key)} has no time in row {int(np.flatnonzero(t.isna())[0])}. Fill the times, or leave these rows out.")
+    if t.hasnans: raise ValueError(_no_time(key, int(np.flatnonzero(t.isna())[0])))
     if not t.is_monotonic_increasing: t, df = t[order := t.argsort()], df.iloc[order]
     if not t.is_unique: raise ValueError(_twice(key, t, ids))
     return Recording(key, t, df)
 
 # %% ../../nbs/data/13c_forecast_frames.ipynb #3ed7b34d
 def _called(key): return 'The recording' if not key else f"Recording {key[0] if len(key) == 1 else key!r}"
+
+def _no_time(key, row): # the message
+    return f"{_called(key)} has no time in row {row}. Fill the times, or leave these rows out."
 
 def _no_frame(o): # the message
     return (f"This is a {type(o).__name__}. Expected a data frame or a column of pandas with one row per step; "
@@ -87,7 +90,8 @@ def _lacks(df, lacking, what): # the message
 
 def _no_times(v, time): # the message
     where = 'The index' if time is None else f'Column {time!r}'
-    return f"{where} has {str(v[0])!r} for a time. Expected dates or numbers: set the times as index, df.set_index(<time>), or name their column, time=…."
+    return (f"{where} has {str(v[0])!r} for a time. Expected dates or numbers: set the times as index, df.set_index(<time>), "
+            "or name their column, time=….")
 
 def _twice(key, t, ids): # the message
     mend = 'Drop rows that are there twice' if ids else 'If the frame has several recordings, name the column that tells them apart, id=…'

@@ -8,6 +8,7 @@ __all__ = ['draw_quantiles', 'forecast_legend', 'plot_forecast']
 # %% ../../nbs/data/04h_forecast_plots.ipynb #5c37ec81
 import numpy as np
 from .drawing import axis_times, draw_channels, later_times
+from .forecast_frames import read_recordings
 from .tensor import plot_grid
 
 # %% ../../nbs/data/04h_forecast_plots.ipynb #5bcf3954
@@ -50,7 +51,7 @@ def forecast_legend(
     "Say which line is which, right of the axes, in a figure with constrained layout"
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
-    entries = [Line2D([], [], color='C0', label='history')] + [Line2D([], [], color='black', ls='--', lw=1, label='truth')]*bool(truth)
+    entries:list = [Line2D([], [], color='C0', label='history')] + [Line2D([], [], color='black', ls='--', lw=1, label='truth')]*bool(truth)
     entries.append(Line2D([], [], color='C1', label='forecast'))
     if quantiles is not None and len(quantiles) > 1:
         entries.append(Patch(color='C1', alpha=.3, lw=0, label=f"{quantiles[0]:.4g} to {quantiles[-1]:.4g}"))
@@ -69,35 +70,41 @@ def plot_forecast(
     ax=None, # matplotlib axes, one for each panel; None: new ones
 ): # the axes
     "Draw history, truth, forecast and interval with dates; a panel for each recording and variable"
-    levels = list(forecast.columns.levels[1]) if forecast.columns.nlevels > 1 else None
-    names = list(dict.fromkeys(forecast.columns.get_level_values(0))) if targets is None else [targets] if isinstance(targets, str) else list(targets)
-    lacking = [o for o in names if o not in forecast.columns.get_level_values(0)]
-    if lacking: raise ValueError(f"The forecast has no {lacking[0]!r}. It has {list(dict.fromkeys(forecast.columns.get_level_values(0)))[:20]}.")
-    ids = list(forecast.index.names[:-1])
-    groups = [((), forecast)] if not ids else [(k, o.droplevel(ids)) for k, o in forecast.groupby(level=ids, sort=False)][:max_n]
-    past, after = (None if o is None else _by_key(o, id or ids, time) for o in (history, truth))
-    axs = plot_grid(len(groups)*len(names), ax, None, len(names) if len(names) > 1 else min(2, len(groups)), figsize, (7 if len(groups)*len(names) == 1 else 5.5, 2.8))
-    panels = [(k, o, c) for k, o in groups for c in names]
+    levels = list(dict.fromkeys(forecast.columns.get_level_values(1))) if forecast.columns.nlevels > 1 else None
+    names, ids = _chosen(forecast, targets), list(forecast.index.names[:-1])
+    groups = [((), forecast)]
+    if ids: groups = [(k, o.droplevel(ids)) for k, o in forecast.groupby(level=ids, sort=False)][:max_n]
+    past, after = _by_key(history, id or ids, time), {} if truth is None else _by_key(truth, id or ids, time)
+    panels = [(k if isinstance(k, tuple) else (k,), o, c) for k, o in groups for c in names]
+    n, wide = len(panels), len(names) if len(names) > 1 else min(2, len(groups))
+    axs = plot_grid(n, ax, None, wide, figsize, (7 if n == 1 else 5.5, 2.8))
     for a, (key, table, c) in zip(np.ravel(axs), panels):
-        key = key if isinstance(key, tuple) else (key,)
-        _panel(a, past[key], table, c, levels, None if after is None else after[key], last, ' '.join(map(str, (*key, c))))
+        if key not in past: raise ValueError(f"The history has no recording {key}. It has {list(past)[:10]}.")
+        _panel(a, past[key], table, c, levels, after.get(key), last, ' '.join(map(str, (*key, c))))
     if ax is None: forecast_legend(axs, levels, truth is not None)
     return axs
 
-def _by_key(df, ids, time):
-    from tsfast.data.forecast_frames import read_recordings
-    return {o.key: o for o in read_recordings(df, ids or None if not hasattr(df, 'index') or df.index.nlevels == 1 else None, time)[0]}
+def _chosen(forecast, targets):
+    known = list(dict.fromkeys(forecast.columns.get_level_values(0)))
+    names = known if targets is None else [targets] if isinstance(targets, str) else list(targets)
+    lacking = [o for o in names if o not in known]
+    if lacking: raise ValueError(f"The forecast has no {lacking[0]!r}. It has {known[:20]}.")
+    return names
 
-def _column(o, c): # of a recording
+# %% ../../nbs/data/04h_forecast_plots.ipynb #3990959b
+def _by_key(df, ids, time):
+    in_index = hasattr(df, 'index') and df.index.nlevels > 1
+    return {o.key: o for o in read_recordings(df, None if in_index else ids or None, time)[0]}
+
+def _column(o, c): # of a recording; None where it is not there
     rows = o.rows.set_axis(list(map(str, o.rows.columns)), axis=1)
     return rows[c].to_numpy(float) if c in rows else rows.iloc[:, 0].to_numpy(float) if rows.shape[1] == 1 else None
 
 def _panel(ax, past, table, c, levels, after, last, title):
+    import pandas as pd
     n = 4*len(table) if last is None else last
-    h, t = _column(past, c), past.times
-    h, t = (None, t[:0]) if h is None else (h[-n:], t[-n:])
-    true = None
-    if after is not None and (v := _column(after, c)) is not None:
-        import pandas as pd
-        true = pd.Series(v, after.times).reindex(table.index).to_numpy()
-    draw_quantiles(ax, h, table[c].to_numpy(), levels, true, np.concatenate([axis_times(t), axis_times(table.index)]), None, title)
+    h, t, true = _column(past, c), past.times[-n:], None
+    if h is None: t = t[:0]
+    if after is not None and (v := _column(after, c)) is not None: true = pd.Series(v, after.times).reindex(table.index).to_numpy()
+    times = np.concatenate([axis_times(t), axis_times(table.index)])
+    draw_quantiles(ax, None if h is None else h[-n:], table[c].to_numpy(), levels, true, times, None, title)

@@ -94,5 +94,5 @@ class TSForecast(_Quantiles):
         return f"TSForecast(c={self.c}, d={self.d}{levels})"
 
 def _no_forecasts(shape): # the message
-    return (f"y has shape {shape}. TSForecast takes the steps that follow each series: (n, steps), or (n, variables, steps) as SlidingWindow "
-            "gives them. For one number for each series use TSRegression().")
+    return (f"y has shape {shape}. TSForecast takes the steps that follow each series: (n, steps), or (n, variables, steps) as "
+            "SlidingWindow gives them. For one number for each series use TSRegression().")

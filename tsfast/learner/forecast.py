@@ -59,7 +59,8 @@ def show_forecasts(self:Learner,
     for i, o in enumerate(np.ravel(axs)[:len(rows)*v]):
         n, k = divmod(i, v)
         t = None if times is None else times[n]
-        draw_quantiles(o, _history(ds, x[n], k, v), q[n, k], target.quantiles, targs.reshape(len(rows), v, -1)[n, k].numpy(), t, last, _name(ds, k))
+        true = targs.reshape(len(rows), v, -1)[n, k].numpy()
+        draw_quantiles(o, _history(ds, x[n], k, v), q[n, k], target.quantiles, true, t, last, _name(ds, k))
     if ax is None: forecast_legend(axs, target.quantiles)
     return axs
 
