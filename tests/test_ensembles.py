@@ -344,7 +344,7 @@ def signed(cfg): return {**cfg, 'sha256': own_digest(cfg)}
     (lambda c: c['members'][0].update(temperature=-1.), 'temperature'), (lambda c: c['members'][0].update(temperature=1e-320), 'temperature'),
     (lambda c: c['members'].clear(), 'members'), (lambda c: c.update(target=None), 'target'), (lambda c: c.update(target=[1]), 'target'),
     (lambda c: c['members'][0]['models'][0].update(folder='../b'), 'folder'), (lambda c: c['series'].update(length=9), 'has length 20'),
-    (lambda c: c['target'].update(classes=['c', 'b', 'a']), 'has the target'), (lambda c: c.update(format_version=9), 'Update tsfast'),
+    (lambda c: c['target'].update(classes=['c', 'b', 'a']), 'has the target'), (lambda c: c.update(format_version=10), 'Update tsfast'),
     (lambda c: c['members'][0]['models'].append(c['members'][1]['models'][0]), 'each folder once'),
     (lambda c: c['members'][0]['models'][0].update(sha256='0'*64), 'not the file that was written'), (lambda c: c.update(more=1), 'more'),
     (lambda c: c['series'].update(names=['u', 'u']), 'each name once')], ids=lambda o: o if isinstance(o, str) else '')

@@ -133,7 +133,7 @@ def test_forecasts_follow_level_and_scale(arch):
     assert count_parameters(on) - count_parameters(plain) == (0 if isinstance(m, (FeatureModel, PatchTST)) else 2*C)
 
 @pytest.mark.parametrize('arch', ['LSTM', 'TST', 'FCN', 'MiniRocket', *FORECASTERS])
-@pytest.mark.parametrize('kw', [dict(c_out=4, d=None), dict(d=None), dict(d=H), dict(d=(2, H)), dict(c_out=4, d=(C, H)), dict(d=(H, C))],
+@pytest.mark.parametrize('kw', [dict(c_out=4, d=None), dict(d=None), dict(d=H), dict(d=(2, H)), dict(c_out=4, d=(C,)), dict(d=(H, C))],
                          ids=str)
 def test_refused_without_a_forecast(arch, kw):
     with pytest.raises(ValueError, match=r'd=\(3, steps\)'): make(arch, revin=True, fit=False, **kw)

@@ -17,6 +17,8 @@ from .models.utils import *
 from .models.registry import *
 from .losses import *
 from .metrics import *
+from .quantile_losses import PinballLoss
+from .quantile_metrics import CRPS, Coverage, IntervalWidth, Pinball, quantile_coverage, quantile_crps, quantile_pinball, quantile_width
 from .callbacks import *
 from .learner import *
 from .recipe import recipe

@@ -18,6 +18,8 @@ import torch
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
 from .core import finite_json, local_seed
+from .data.forecast_frames import ForecastSettings
+from .data.forecast_target import TSForecast
 from .data.steps import RecordingSettings
 from .data.targets import TSEmbeddings, TSTarget
 from .models.heads import head_parts, output_shape, runs_where
@@ -27,9 +29,10 @@ from .models.scaling import SelectSeries, SeriesModule
 from .models.trees import QuantForest
 
 # %% ../nbs/29_bundle.ipynb #8b3d0006
-FORMAT, VERSION = 'tsfast-bundle', 8
+FORMAT, VERSION = 'tsfast-bundle', 9
 # version 1: as the first; 2: float64 statistics, shape before a selection; 3: named inputs; 4: names of channels, settings of recordings;
-# 5: names of the columns of a wide table; 6: names of several numbers to predict; 7: forests; 8: encoders, without a head
+# 5: names of the columns of a wide table; 6: names of several numbers to predict; 7: forests; 8: encoders, without a head;
+# 9: quantiles, names and times of forecasts
 CONFIG, WEIGHTS, MEMBER = 'config.json', 'model.safetensors', r'member-\d+-\d+'      # files; folders of the models of an ensemble
 
 def read_bundle(
@@ -137,6 +140,7 @@ def check_config(
     _check_target(conf)
     check_names(conf.series)
     _check_recording(conf)
+    _check_forecast(conf)
     return cfg
 
 # %% ../nbs/29_bundle.ipynb #8b3d1004
@@ -170,6 +174,16 @@ def _check_recording(conf):
     window, length = converted(conf.recording, RecordingSettings, 'recording').window, _given(conf.series).length
     if window not in (None, length): refuse_value('recording.window', window, f'{length}, the length of the series')
 
+def _check_forecast(conf):
+    "Forecasts continue the series of the model, and have its targets"
+    if conf.forecast is UNSET: return
+    if conf.format_version < 9: refuse_value('format_version', conf.format_version, '9 or more for the section forecast')
+    s, given = converted(conf.forecast, ForecastSettings, 'forecast'), _given(conf.series)
+    if (len(s.inputs), s.window) != (given.channels, given.length):
+        refuse_value('forecast', f'{len(s.inputs)} × {s.window}', f'{given.channels} × {given.length}, as the series')
+    n = math.prod(conf.target.get('shape') or [0])
+    if len(s.targets)*s.horizon != n: refuse_value('forecast.targets', s.targets, f'names for {n} targets of {s.horizon} steps each')
+
 def _check_target(conf):
     "The target is of a known kind, and the outputs of the architecture are what it needs"
     cls, args = _kind(TSTarget, conf.target, 'target'), conf.architecture.arguments
@@ -180,6 +194,7 @@ def _check_target(conf):
     if conf.temperature is not None and target.activation != 'softmax':
         refuse_value('temperature', conf.temperature, 'null; only a softmax has one')
     if cls is TSEmbeddings: return _check_encoder(conf)
+    if cls is TSForecast and conf.format_version < 9: refuse_value('format_version', conf.format_version, '9 or more for quantiles')
     try: got = output_shape(args['c_out'], args.get('d'))
     except (TypeError, ValueError, OverflowError) as e: raise ValueError(f"{CONFIG}: architecture.arguments.d: {e}") from None
     want = tuple(target.output_shape)
@@ -240,6 +255,7 @@ class _Config(Closed):
     inputs:Annotated[list[_Input], Meta(max_length=100)]|UnsetType = UNSET
     recording:Any = UNSET
     targets:Annotated[list[_Text], Meta(max_length=2**16)]|UnsetType = UNSET    # names of several numbers to predict
+    forecast:Any = UNSET        # `ForecastSettings`
 
 # %% ../nbs/29_bundle.ipynb #8b3d0010
 def refuse_value(
@@ -297,7 +313,7 @@ def build_pipeline(
     target = TSTarget.from_config(cfg['target'], (tensors.get('mean'), tensors.get('std')))
     inputs = ('series', *(o['name'] for o in cfg.get('inputs', ())))
     mean, std = target.statistics or (None, None)
-    res = Pipeline(steps, model, cfg['activation'], cfg['temperature'], mean, std, inputs)
+    res = Pipeline(steps, model, cfg['activation'], cfg['temperature'], mean, std, inputs, target.sorts)
     extra = [k for k in tensors if k not in res.state_dict()]
     if extra: raise ValueError(f"{WEIGHTS} holds {extra[0][:80]!r}, for which {name} has no place.")
     res.load_state_dict(tensors)

@@ -44,7 +44,7 @@ def learner_pipeline(
     temperature = getattr(learn.loss_func, 'temperature', None) if isinstance(learn.loss_func, CalibratedLoss) else None
     names = getattr(learn.dls, 'input_names', ('series',))
     mean, std = target.statistics or (None, None)
-    res = Pipeline(_preprocessing(learn.dls), learn.model, target.activation, temperature, mean, std, names)
+    res = Pipeline(_preprocessing(learn.dls), learn.model, target.activation, temperature, mean, std, names, target.sorts)
     return copy.deepcopy(res).cpu().eval()
 
 # %% ../nbs/31_deploy.ipynb #b4cb6641
@@ -102,8 +102,8 @@ def _check_activation(learn, target):
     f = getattr(learn.loss_func, 'activation', None)
     if f is None: return     # a plain loss of torch
     shape = target.output_shape
-    x = torch.linspace(-3, 3, 2*math.prod(shape)).reshape(2, *shape)
-    want = Pipeline([], nn.Identity(), target.activation, getattr(learn.loss_func, 'temperature', None)).finish(x)
+    x = torch.linspace(-3, 3, 2*math.prod(shape)).reshape(2, *shape).flip(-1)
+    want = Pipeline([], nn.Identity(), target.activation, getattr(learn.loss_func, 'temperature', None), sorts=target.sorts).finish(x)
     if torch.equal(f(x), x) or torch.allclose(f(x), want): return
     raise ValueError(f"The loss {learn.loss_func} turns outputs into predictions with its own activation. "
                      f"A portable model for {target.kind} uses {target.activation}.")
@@ -127,6 +127,8 @@ def _config(dls, pipeline, arch, target, training, more):
     if 'names' in series or 'recording' in more: old = 4
     needs = 6 if 'targets' in more else 5 if 'columns' in series else old       # the oldest version that can read it
     if isinstance(target, TSEmbeddings): needs = 8
+    if isinstance(target, TSEmbeddings): more.pop('forecast', None)
+    if target.quantiles is not None or 'forecast' in more: needs = 9
     return dict(format=FORMAT, format_version=needs, architecture=arch, series=series,
                 preprocessing=[f.to_config() for f in pipeline.preprocessing], target=target.to_config(), activation=pipeline.activation,
                 temperature=pipeline.temperature, training=training, versions=bundle_versions('numpy', 'fastai'), **more)
@@ -190,6 +192,8 @@ def _more(dls, pipeline):
     "The sections that only some models need"
     inputs, recording = _inputs(dls, pipeline), getattr(dls.loaders[-1].dataset, 'recording', None)
     res = dict(inputs=inputs) if inputs else {}
+    forecast = getattr(dls.loaders[-1].dataset, 'forecast', None)
+    if forecast is not None: res['forecast'] = msgspec.to_builtins(forecast)
     return res if recording is None else {**res, 'recording': msgspec.to_builtins(recording)}
 
 def _inputs(dls, pipeline):

@@ -17,11 +17,13 @@ from .bundle import (CONFIG, FORMAT, VERSION, WEIGHTS, build_pipeline, check_con
                            read_tensors)
 from .core import as_device, as_frame, as_long, as_series, is_whole, warn_lost_digits
 from .data.inputs import as_side, short_list
+from .data.forecast_frames import ForecastSettings
 from .data.panels import named_series, named_steps
 from .data.pieces import by_channel, stacked_columns
 from .data.steps import RecordingSettings
 from .data.targets import TSEmbeddings, TSTarget, as_labels
 from .ensemble_bundle import read_model
+from .forecasting import FrameForecasts
 from .hub import local_bundle
 from .models.pipeline import Pipeline, pooled_features, takes_length
 from .models.scaling import SelectSeries
@@ -67,6 +69,10 @@ class _Served:
     @property
     def recording(self) -> RecordingSettings|None: # how the series were made from recordings, where they were
         return msgspec.convert(self.config['recording'], RecordingSettings) if 'recording' in self.config else None
+
+    @property
+    def forecast_settings(self) -> ForecastSettings|None: # names and times of forecasts, where training knew them
+        return msgspec.convert(self.config['forecast'], ForecastSettings) if 'forecast' in self.config else None
 
     def to(self, device):
         "Compute on `device` from now on"
@@ -114,7 +120,7 @@ class _Batches(_Served):
         raise ValueError(f"{name} was trained on series of {self.shape[1]} steps, and cannot take {length}: {why}") from None
 
 # %% ../nbs/32_inference.ipynb #9c5e0004
-class Predictor(_Batches, WindowPredictions, ColumnPredictions):
+class Predictor(_Batches, WindowPredictions, ColumnPredictions, FrameForecasts):
     "A trained model with its preprocessing, its classes and its units: `Predictor(folder)(X)`. Many threads may share one"
     source:str|None = None      # folder, or name on the hub with the commit; None: made in memory
     def __init__(self,

@@ -197,7 +197,8 @@ def outcome(
 ) -> dict: # name of a column -> its values, (n,)
     "The columns of a table of predictions: label and p(class), or prediction; several numbers by their names"
     if target is None or target.activation == 'identity':
-        flat, places = out.reshape(len(out), -1).numpy(), np.ndindex(*out.shape[1:])
+        flat, places = out.reshape(len(out), -1).numpy(), [*np.ndindex(*out.shape[1:])]
+        if getattr(target, 'sorts', False): places = [(*o[:-1], target.quantiles[o[-1]]) for o in places]
         if flat.shape[1] == 1: return dict(prediction=flat[:, 0])
         names = getattr(target, 'names', None)
         if names and len(names) == flat.shape[1]: return {f'prediction_{k}' if k in _BESIDE else k: v for k, v in zip(names, flat.T)}

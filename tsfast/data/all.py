@@ -12,6 +12,9 @@ from .readers import read_ts, read_tsv
 from .splits import *
 from .windows import *
 from .targets import *
+from .forecast_target import TSForecast
+from .forecast_factory import describe_forecast
+from .forecast_plots import plot_forecast
 from ..core import pad_series, warn_lost_digits
 from .tensor import *
 from .datasets import *

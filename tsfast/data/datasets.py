@@ -32,6 +32,7 @@ class TSDatasets:
     _channels = None   # names of the channels of X before a selection; older pickles have none
     columns = None     # names of the columns of a wide table, channel after channel, where X was one
     recording = None   # `RecordingSettings`: how the series were made from recordings, where they were
+    forecast = None    # `ForecastSettings`: names and times of windows whose targets are what follows them
     times = None   # times of the steps of each series, for pictures
     origins = None # recording of each series, and the time or number of its first step, or None: two arrays (n,), for reports
 

@@ -112,6 +112,8 @@ class TSTarget(Described):
     c:Any = None                # number of outputs
     d:Any = None                # shape of one target; None: a single value
     vocab:Any = None            # classes
+    quantiles:Any = None        # levels of predicted quantiles, one for each output; None: the outputs are no quantiles
+    sorts = False               # are predictions sorted, so that quantiles do not cross?
     names:Any = None            # of several numbers, such as the columns that they were read from; None: they have none
     dtype = torch.float32
 

@@ -107,7 +107,9 @@ def _errors(learn, x, side, t, score, bs):
 def _error(learn, p, y, score):
     if score == 'accuracy': return learn.loss_func.decodes(learn.loss_func.activation(p)) != y
     target = learn.dls.train_ds.target
-    if score == 'mae': return (target.inverse(p).reshape(y.shape) - target.inverse(y)).abs()
+    if score == 'mae':
+        if target.sorts: p = learn.loss_func.decodes(learn.loss_func.activation(p))     # the median
+        return (target.inverse(p).reshape(y.shape) - target.inverse(y)).abs()
     with learn.loss_not_reduced(): return learn.loss_func(p, y)
 
 def _check_arguments(learn, X, y, score, n_repeats, level, bs):

@@ -10,7 +10,7 @@ from .base import TSLearner, recorded
 from .build import ts_learner
 from .checks import check_padding, check_range, check_width, scaled_range, spoilt_by_padding
 from .losses import PredictingLoss, class_weights
-from . import distributed, predict, tta
+from . import distributed, forecast, predict, tta
 from .plots import plot_top_losses, tensorboard_log, wandb_process
 from . import pruning
 from .ridge import solve_head

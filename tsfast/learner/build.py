@@ -21,6 +21,7 @@ from .losses import learner_loss
 from ..models.heads import TSModule, body_head_params
 from ..models.registry import build_ts_model, get_arch
 from ..models.revin import RevIN
+from .point_metrics import of_points
 from .transfer import copy_body, pretrained_arch, read_pretrained, start_frozen
 from ..models.utils import input_order
 
@@ -72,7 +73,7 @@ def ts_learner(
     if target is not None and not own_loss: check_width(model, dls, isinstance(arch, nn.Module) or any(o is not None for o in shapes))
     check_loaders(dls)
     learn = TSLearner(dls, model, learner_loss(dls, loss_func, class_weight, label_smoothing), opt_func, lr, splitter,
-                      L(cbs) + _own_callbacks(dls, sample_weight), metrics, path, model_dir, wd, wd_bn_bias, train_bn, moms)
+                      L(cbs) + _own_callbacks(dls, sample_weight), of_points(metrics, target), path, model_dir, wd, wd_bn_bias, train_bn, moms)
     warn_of_metrics(learn.metrics, target)
     learn.seed = seed
     if pre is not None: start_frozen(learn, pre)

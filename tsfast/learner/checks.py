@@ -132,7 +132,9 @@ def scaled_range(
     target, # a `TSRegression` that standardises
 ) -> tuple: # (low, high) in the units of the loss: numbers, or lists of the shape of a target
     "The range of standardised targets; each of several targets has its own scale, and so its own range"
-    return tuple(target.encode(torch.stack([o.expand(target.shape) for o in as_range(y_range)])).tolist())
+    ends = target.encode(torch.stack([o.expand(target.shape) for o in as_range(y_range)]))      # (2, *shape)
+    if target.sorts: ends = ends.unsqueeze(-1).expand(2, *target.output_shape)      # the same for all quantiles
+    return tuple(ends.tolist())
 
 def _range_of_built(y_range) -> str: # the message
     "A model that was built with a range for targets that are standardised"

@@ -94,8 +94,9 @@ def learner_loss(
     "The loss of a learner: the default for the targets, or `loss_func` with the activation that suits them"
     target = getattr(dls.train_ds, 'target', None)
     if class_weight is not None or label_smoothing: loss_func = _weighted_loss(dls, loss_func, class_weight, label_smoothing)
-    if loss_func is None and target is not None and getattr(target, 'allow_nan', False): loss_func = MaskedLoss(target.loss_func())
+    if loss_func is None and target is not None:
+        loss_func = target.loss_func()
+        if getattr(target, 'allow_nan', False) and not getattr(loss_func, 'masks_missing', False): loss_func = MaskedLoss(loss_func)
     predicts = hasattr(loss_func, 'activation') and hasattr(loss_func, 'decodes')
     if loss_func is not None and target is not None and not predicts: loss_func = PredictingLoss(loss_func, target)
-    if loss_func is None and target is not None: loss_func = target.loss_func()
     return loss_func

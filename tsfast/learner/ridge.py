@@ -52,6 +52,7 @@ def head_data(
     "What a closed form needs of a learner; a `ValueError` where its data or its loss has none. The model moves to the learner's device"
     ds = learn.dls.train_ds
     if ds.target is None: raise ValueError("The data loaders have no targets, and a closed-form head is fitted to them.")
+    if ds.target.quantiles is not None: raise ValueError(_no_squares())
     if ds.n_inp > 1: raise ValueError(_one_input(ds.input_names))
     loss, w = getattr(learn.loss_func, 'loss', learn.loss_func), None      # a calibrated one, or torch's own
     loss = getattr(loss, 'func', loss)
@@ -97,6 +98,11 @@ def refuse_unknown(
 def _one_input(names) -> str: # the message
     "Data with more than the series"
     return f"The closed form is for models of the series alone; the data has the inputs {', '.join(names)}. Train with fit_one_cycle."
+
+def _no_squares() -> str: # the message
+    "Quantiles, whose loss is not a sum of squares"
+    return ("The closed form minimises squared errors, which give means and no quantiles. Train with fit_one_cycle, "
+            "or forecast numbers: TSForecast() without quantiles.")
 
 def _weighted_classes() -> str: # the message
     "A loss that the closed form cannot minimise"

@@ -57,7 +57,7 @@ class DLinear(TSModule):
 
     def make_head(self, c_out, d=None, y_range=None, fc_dropout=0.):
         if self.forecasts and len(self.d) == 2:
-            return dict(head=nn.Sequential(_LinearOverTime(self.seq_len, self.d[1], fc_dropout), *output_layers(1, d, y_range)))
+            return dict(head=nn.Sequential(_LinearOverTime(self.seq_len, self.d[1]*c_out, fc_dropout), *output_layers(c_out, d, y_range)))
         return dict(head=flat_head(self.head_nf*self.seq_len, c_out, d=d, y_range=y_range, fc_dropout=fc_dropout))
 
     def forward_features(self, x:Tensor) -> Tensor:

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['as_shape', 'output_shape', 'as_range', 'range_layers', 'output_layers', 'linear_head', 'flat_head', 'channel_head',
            'call_known', 'build_custom_head', 'NotPlain', 'json_value', 'check_args', 'runs_where', 'record_init',
-           'wrong_shape', 'SeriesInput', 'undoes_revin', 'revin_arguments', 'TSModule', 'takes_head_args',
-           'other_defaults', 'head_parts', 'head_params', 'body_head_params']
+           'wrong_shape', 'SeriesInput', 'continues_channels', 'undoes_revin', 'revin_arguments', 'TSModule',
+           'takes_head_args', 'other_defaults', 'head_parts', 'head_params', 'body_head_params']
 
 # %% ../../nbs/models/02_heads.ipynb #be57e177
 import functools, inspect, math, numbers
@@ -106,10 +106,11 @@ def channel_head(
     d:tuple, # shape of one target, such as `(C, h)`
     y_range:tuple|None=None, # (low, high) of a regression target
     fc_dropout:float=0., # dropout before the linear layer
+    c_out:int=1, # numbers for each step, such as quantiles
 ) -> nn.Sequential:
-    "One linear layer for each channel, the same for all: `(B, C, nf)` to `(B, *d)`"
+    "One linear layer for each channel, the same for all: `(B, C, nf)` to `(B, *d)`, or to `(B, *d, c_out)`"
     _, *steps = d
-    return nn.Sequential(linear_head(nf, math.prod(steps), fc_dropout=fc_dropout), *output_layers(1, d, y_range))
+    return nn.Sequential(linear_head(nf, math.prod(steps)*c_out, fc_dropout=fc_dropout), *output_layers(c_out, d, y_range))
 
 # %% ../../nbs/models/02_heads.ipynb #c9a66984
 def call_known(
@@ -285,6 +286,14 @@ class _Remembers(SeriesInput):
         self.init_args = {k: json_value(new[k]) if k in new else v for k, v in self.init_args.items()}
 
 # %% ../../nbs/models/02_heads.ipynb #17336dba
+def continues_channels(
+    c_in:int, # channels of the series
+    c_out:int, # outputs, or numbers for each step of a forecast, such as quantiles
+    d:tuple|None, # shape of one target
+) -> bool:
+    "Are the outputs forecasts of the channels: does `d` start with their number, with `c_out=1`, or with the steps in a dimension after it?"
+    return d is not None and d[0] == c_in and (c_out == 1 or len(d) > 1)
+
 def undoes_revin(
     forward:Callable, # `forward` of an architecture, which calls `normalise` and `denormalise`
 ) -> Callable: # `forward`
@@ -314,7 +323,7 @@ def _wrong_revin(revin): # the message
 
 def _no_forecast(name, model): # the message
     return (f"revin brings a forecast back to the units of its series. It needs an output with the {model.c_in} channels of the series, "
-            f"c_out=1 and d=({model.c_in}, steps); that of this {name} has shape {('B', *output_shape(model.c_out, model.d))}. "
+            f"d=({model.c_in}, steps), and c_out=1 or the number of quantiles; that of this {name} has shape {('B', *output_shape(model.c_out, model.d))}. "
             "Leave revin out. To normalise each series for other targets, use TSStandardize(by_sample=True).")
 
 def _range_of_normalised(): # the message
@@ -361,8 +370,8 @@ class TSModule(_Remembers):
 
     @property
     def forecasts(self) -> bool:
-        "Does the output continue the channels of the series: `d` starts with their number, and `c_out` is 1?"
-        return self.c_out == 1 and self.d is not None and self.d[0] == self.c_in
+        "Does the output continue the channels of the series?"
+        return continues_channels(self.c_in, self.c_out, self.d)
 
     def _set_revin(self, revin, y_range):
         self._modules.pop('revin', None)

@@ -44,7 +44,7 @@ class iTransformer(TSModule):
         self.reset_head(c_out, **head)
 
     def make_head(self, c_out, d=None, **kwargs):
-        if self.forecasts: return dict(head=nn.Sequential(Transpose(), channel_head(self.head_nf, self.d, **kwargs)))
+        if self.forecasts: return dict(head=nn.Sequential(Transpose(), channel_head(self.head_nf, self.d, c_out=c_out, **kwargs)))
         return dict(head=flat_head(self.head_nf*self.c_in, c_out, d=d, **kwargs))
 
     def forward_features(self, x:Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import nn, Tensor
 from torch.nn import functional as F
 from ..core import is_whole
 from .attention import SequenceModule, _TSTEncoder, hide_steps
-from .heads import as_shape, channel_head, takes_head_args
+from .heads import as_shape, channel_head, continues_channels, takes_head_args
 from .layers import Reshape
 from .registry import register_model
 
@@ -75,13 +75,13 @@ class PatchTST(_Patches):
     def reset_head(self, c_out, d=None, y_range=None, revin=None, **kwargs):
         "`TSModule.reset_head`; `revin=None` normalises the series of forecasts without a `y_range`"
         shape = as_shape(d)
-        if revin is None: revin = c_out == 1 and shape is not None and shape[0] == self.c_in and y_range is None
+        if revin is None: revin = continues_channels(self.c_in, c_out, shape) and y_range is None
         return super().reset_head(c_out, d=d, y_range=y_range, revin=revin, **kwargs)
 
     def make_head(self, c_out, d=None, **kwargs):
         if not self.forecasts: return self.make_flat_head(None, c_out, d=d, **kwargs)
         nf = self.d_model*self.n_patches
-        return dict(pool=Reshape(self.c_in, nf), head=channel_head(nf, self.d, **kwargs))
+        return dict(pool=Reshape(self.c_in, nf), head=channel_head(nf, self.d, c_out=c_out, **kwargs))
 
     def forward_features(self,
         x:Tensor, # (B, C, L)

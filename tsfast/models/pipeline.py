@@ -24,10 +24,11 @@ class Pipeline(nn.Module):
         mean:Tensor|None=None, # of standardised targets; float64 where float32 would lose their digits
         std:Tensor|None=None, # the same kind
         input_names:tuple=('series',), # of the inputs, in order: the series first
+        sorts:bool=False, # sort the last dimension of the result: quantiles then do not cross
     ):
         super().__init__()
         self.preprocessing, self.model, self.activation, self.temperature = nn.ModuleList(preprocessing), model, activation, temperature
-        self.input_names = tuple(input_names)
+        self.input_names, self.sorts = tuple(input_names), sorts
         self._order = [0] if len(self.input_names) == 1 else input_order(bare_model(model), self.input_names)
         self.register_buffer('mean', mean); self.register_buffer('std', std)
 
@@ -42,9 +43,10 @@ class Pipeline(nn.Module):
         if self.temperature is not None: y = y / self.temperature
         if self.activation == 'softmax': return y.softmax(-1)
         if self.activation == 'sigmoid': return y.sigmoid()
-        if self.mean is None: return y
-        mean, std = self.mean.to(y.device), self.std.to(y.device)
-        return (y.double() if mean.dtype == torch.float64 else y) * std + mean
+        if self.mean is not None:
+            mean, std = self.mean.to(y.device), self.std.to(y.device)
+            y = (y.double() if mean.dtype == torch.float64 else y) * std + mean
+        return y.sort(-1).values if self.sorts else y
     def features(self, series:Tensor, *side:Tensor) -> Tensor: # (B, head_nf)
         return pooled_features(self.model, self.preprocess(series), **dict(zip(self.input_names[1:], side)))
     def forward(self, series:Tensor, *side:Tensor) -> Tensor: return self.finish(self.outputs(series, *side))

@@ -60,7 +60,7 @@ class TSMixer(TSModule):
         self.reset_head(c_out, **head)
 
     def make_head(self, c_out, d=None, **kwargs):
-        if self.forecasts: return dict(head=channel_head(self.seq_len, self.d, **kwargs))
+        if self.forecasts: return dict(head=channel_head(self.seq_len, self.d, c_out=c_out, **kwargs))
         return dict(head=flat_head(self.head_nf*self.seq_len, c_out, d=d, **kwargs))
 
     def forward_features(self, x:Tensor) -> Tensor: return self.blocks(x)               # (B, c_in, seq_len)
