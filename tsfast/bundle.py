@@ -18,6 +18,8 @@ import torch
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
 from .core import finite_json, local_seed
+from .data.known import KnownValues
+from .data.static import StaticColumns
 from .data.steps import RecordingSettings
 from .data.targets import TSEmbeddings, TSTarget
 from .models.heads import head_parts, output_shape, runs_where
@@ -27,9 +29,9 @@ from .models.scaling import SelectSeries, SeriesModule
 from .models.trees import QuantForest
 
 # %% ../nbs/29_bundle.ipynb #8b3d0006
-FORMAT, VERSION = 'tsfast-bundle', 8
+FORMAT, VERSION = 'tsfast-bundle', 9
 # version 1: as the first; 2: float64 statistics, shape before a selection; 3: named inputs; 4: names of channels, settings of recordings;
-# 5: names of the columns of a wide table; 6: names of several numbers to predict; 7: forests; 8: encoders, without a head
+# 5: names of the columns of a wide table; 6: names of several numbers to predict; 7: forests; 8: encoders, without a head; 9: static columns and known values
 CONFIG, WEIGHTS, MEMBER = 'config.json', 'model.safetensors', r'member-\d+-\d+'      # files; folders of the models of an ensemble
 
 def read_bundle(
@@ -136,6 +138,7 @@ def check_config(
     _check_target(conf)
     check_names(conf.series)
     _check_recording(conf)
+    _check_tables(conf)
     return cfg
 
 # %% ../nbs/29_bundle.ipynb #8b3d1004
@@ -168,6 +171,21 @@ def _check_recording(conf):
     for k, o in conf.recording.items(): converted(o, _ARGUMENT, f'recording.{k[:40]}')
     window, length = converted(conf.recording, RecordingSettings, 'recording').window, _given(conf.series).length
     if window not in (None, length): refuse_value('recording.window', window, f'{length}, the length of the series')
+
+def _check_tables(conf):
+    "What encodes static columns and known values is of the shape of the inputs, and of the architecture"
+    args, inputs = conf.architecture.arguments, {o.name: o.shape for o in conf.inputs or []}
+    for k, kind in (('static', StaticColumns), ('known', KnownValues)):
+        o = getattr(conf, k)
+        if o is UNSET: continue
+        if conf.format_version < 9: refuse_value('format_version', conf.format_version, f'9 or more for {k}')
+        if type(o) is not dict: refuse_value(k, o, 'an object')
+        try: fitted = kind.from_config(o)
+        except Exception as e: raise ValueError(f"{CONFIG}: {k}: {str(e)[:300]}") from None
+        want = fitted.input_shapes(conf.series.length)
+        if any(inputs.get(name) != shape for name, shape in want.items()): refuse_value('inputs', inputs, f'{want}, as {k} says')
+        if k == 'static' and 'categories' in args and args['categories'] != fitted.sizes:
+            refuse_value('architecture.arguments.categories', args['categories'], f'{fitted.sizes}, as static says')
 
 def _check_target(conf):
     "The target is of a known kind, and the outputs of the architecture are what it needs"
@@ -238,6 +256,8 @@ class _Config(Closed):
     weights:_Weights
     inputs:Annotated[list[_Input], Meta(max_length=100)]|UnsetType = UNSET
     recording:Any = UNSET
+    static:Any = UNSET      # `StaticColumns`
+    known:Any = UNSET       # `KnownValues`
     targets:Annotated[list[_Text], Meta(max_length=2**16)]|UnsetType = UNSET    # names of several numbers to predict
 
 # %% ../nbs/29_bundle.ipynb #8b3d0010

@@ -28,6 +28,9 @@ class KnownValues(msgspec.Struct, forbid_unknown_fields=True):
         "Where each channel is in the input"
         return {k: (KNOWN, i) for i, k in enumerate(self.names or [f'known {i}' for i in range(len(self.mean))])}
 
+    def input_shapes(self, length:int) -> dict: # name of the input -> its shape, without the batch
+        return {KNOWN: [len(self.mean), length + self.horizon]}
+
     def to_config(self) -> dict: # plain data, for JSON
         return msgspec.to_builtins(self)
 

@@ -47,6 +47,9 @@ class StaticColumns(msgspec.Struct, forbid_unknown_fields=True):
         "Where each column of the table is in the inputs"
         return {o.name: (k, i) for k, os in ((STATIC_CONT, self.numbers), (STATIC_CAT, self.categories)) for i, o in enumerate(os)}
 
+    def input_shapes(self, length:int) -> dict: # name of an input -> its shape, without the batch
+        return {k: [len(o)] for k, o in ((STATIC_CONT, self.numbers), (STATIC_CAT, self.categories)) if o}
+
     def to_config(self) -> dict: # plain data, for JSON
         return msgspec.to_builtins(self)
 
