@@ -38,8 +38,8 @@ class TableFeatures(nn.Module):
         super().__init__()
         self.numbers, self.sizes, self.one_hot = numbers, tuple(categories), one_hot
         self.embeds = nn.ModuleList([] if one_hot else (nn.Embedding(n, emb_size(n)) for n in self.sizes))
-        # training may never see entry 0
-        for o in self.embeds: nn.init.normal_(o.weight, std=.1); nn.init.zeros_(o.weight[0].detach())
+        # of the size of standardised numbers; training may never see entry 0
+        for o in self.embeds: nn.init.zeros_(o.weight[0].detach())
         self.nf = numbers + sum(self.sizes if one_hot else (emb_size(n) for n in self.sizes))
 
     def forward(self, cont:Tensor|None=None, cat:Tensor|None=None) -> Tensor: # (B, nf), float32
@@ -50,14 +50,13 @@ class TableFeatures(nn.Module):
 
 # %% ../../nbs/models/00d_side_inputs.ipynb #fb26286f
 class MixFeatures(nn.Module):
-    "A hidden layer across features, added to them: `(B, nf)` or `(B, nf, L)` to the same shape. It starts at 0"
+    "A hidden layer across features, added to them: `(B, nf)` or `(B, nf, L)` to the same shape"
     def __init__(self,
         nf:int, # features
         hidden:int, # width of the hidden layer
     ):
         super().__init__()
         self.inner, self.outer = nn.Linear(nf, hidden), nn.Linear(hidden, nf)
-        nn.init.zeros_(self.outer.weight); nn.init.zeros_(self.outer.bias)
 
     def forward(self, z:Tensor) -> Tensor:
         last = z if z.ndim == 2 else z.transpose(1, 2)
