@@ -9,7 +9,7 @@ __all__ = ['names_columns', 'split_static', 'static_rows']
 from typing import Any
 import numpy as np
 import pandas as pd
-from ..core import as_frame, suggest
+from ..core import as_frame, plain, suggest
 
 # %% ../../nbs/data/14c_static_frames.ipynb #8771d391
 def names_columns(
@@ -54,7 +54,7 @@ def static_rows(
     return table
 
 def _changes(name, recording): # the message
-    return f"Column {name!r} has several values in recording {recording!r}, so it is not static. Leave it among the channels, or repair it."
+    return f"Column {name!r} has several values in recording {plain(recording)!r}, so it is not static. Leave it among the channels, or repair it."
 
 def _no_row(id, table): # the message
     return (f"static has no row for recording {id!r}, or more than one: its index holds {list(table.index[:5])}. Expected a row for each recording, "
