@@ -57,11 +57,11 @@ def pulse(seed):
     common = dict(task='pulse', seed=seed, metric='accuracy')
     start = time.process_time()
     yield dict(common, inputs='table', method='gradient boosting', value=table_alone(table, y, train, test, seed), cpu_s=time.process_time() - start)
-    for arch, epochs in (('InceptionTime', 30), ('MiniRocket', 0)):
+    for arch, epochs in (('FCN', 20), ('MiniRocket', 0)):
         for inputs in ('series', 'series and table'):
             dls = get_ts_dls(X, y, splits=(train, test), batch_tfms=TSStandardize(), bs=64, device='cpu', static=table if 'table' in inputs else None)
             start = time.process_time()
-            p, t, size = score(dls, arch, epochs, seed, 1, **(dict(nf=16) if epochs else {}))
+            p, t, size = score(dls, arch, epochs, seed, 1, **(dict(layers=(32, 32, 32)) if epochs else {}))
             yield dict(common, inputs=inputs, method=arch, epochs=epochs or '', value=float((p.argmax(1) == t).float().mean()), parameters=size,
                        cpu_s=time.process_time() - start)
 
@@ -70,7 +70,7 @@ def pulse(seed):
 
 MODELS = dict(DLinear=dict(), GRU=dict(hidden_size=64, revin=True), TSMixer=dict(n_layers=2, d_ff=32, dropout=.3))
 
-def etth1(seed, horizons=(24, 96), epochs=4):
+def etth1(seed, horizons=(24, 96), epochs=3, models=MODELS):
     from benchmarks.targets import etth1_hours
     from tsfast.data.core import get_ts_dls
     from tsfast.data.known import calendar_features
@@ -84,7 +84,7 @@ def etth1(seed, horizons=(24, 96), epochs=4):
         w = SlidingWindow(168, h)
         X, y = w(df)
         splits, known = get_forecasting_splits(df, 168, h, valid_size=4*month, test_size=4*month), w.known(calendar)
-        for arch, args in MODELS.items():
+        for arch, args in models.items():
             for inputs in ('series', 'series and calendar'):
                 dls = get_ts_dls(X, y, splits=splits, tfms=[None, TSRegression()], bs=64, val_bs=512, device='cpu',
                                  known=known if 'calendar' in inputs else None)

@@ -57,5 +57,5 @@ def _changes(name, recording): # the message
     return f"Column {name!r} has several values in recording {plain(recording)!r}, so it is not static. Leave it among the channels, or repair it."
 
 def _no_row(id, table): # the message
-    return (f"static has no row for recording {id!r}, or more than one: its index holds {list(table.index[:5])}. Expected a row for each recording, "
+    return (f"static has no row for recording {plain(id)!r}, or more than one: its index holds {list(table.index[:5])}. Expected a row for each recording, "
             "with the recordings as its index: static.set_index('id').")
