@@ -16,11 +16,11 @@ from fastcore.basics import listify, patch
 from ..core import as_frame, as_long, as_series, check_series, is_source, overlaps, warn_lost_digits
 from .drawing import axis_times
 from .inputs import channel_names, channel_numbers, encoded_inputs, inputs_like, short_list, side_inputs
-from .known import fit_known
+from .known import KnownValues, fit_known
 from .panels import frame_channels, named_series, named_steps, panel_kind, step_names
 from .sources import HeldRows, sourced
 from .splits import check_splits
-from .static import fit_static
+from .static import StaticColumns, fit_static
 from .targets import as_targets, infer_target, one_column, refuse_other_order, same_length
 from .tensor import TSTensor
 
@@ -31,7 +31,8 @@ class TSDatasets:
     A tensor `X` stays on its device, and `read` gives targets on the same. A loader moves series from the CPU to its own device:
     all at once where they fit, else batch by batch. What is on the disk is a `Source`, and read batch by batch."""
     side = {}   # further inputs by name; older pickles have none
-    static_columns = known_values = None    # `StaticColumns` and `KnownValues`: what encodes static tables and values known in advance
+    static_columns:StaticColumns|None = None    # what encodes static tables
+    known_values:KnownValues|None = None        # what encodes values known in advance
     _channels = None   # names of the channels of X before a selection; older pickles have none
     columns = None     # names of the columns of a wide table, channel after channel, where X was one
     recording = None   # `RecordingSettings`: how the series were made from recordings, where they were

@@ -42,7 +42,7 @@ class TableFeatures(nn.Module):
         for o in self.embeds: nn.init.zeros_(o.weight[0].detach())
         self.nf = numbers + sum(self.sizes if one_hot else (emb_size(n) for n in self.sizes))
 
-    def forward(self, cont:Tensor|None=None, cat:Tensor|None=None) -> Tensor: # (B, nf), float32
+    def forward(self, cont:Any=None, cat:Any=None) -> Tensor: # (B, nf), float32
         if self.one_hot: parts = [(cat[:, i:i+1] == torch.arange(n, device=cat.device)).float() for i, n in enumerate(self.sizes)]
         else: parts = [o(cat[:, i]).float() for i, o in enumerate(self.embeds)]
         if self.numbers: parts.append(cont.float())
@@ -75,11 +75,11 @@ class FutureSteps(nn.Module):
         super().__init__()
         self.d, self.by_step = d, bool(k) and d[-1] == h
         if not self.by_step: nf += k*h
-        self.steps = nn.Linear(k, hidden) if self.by_step else None
+        self.steps:Any = nn.Linear(k, hidden) if self.by_step else None
         self.inner, self.outer = nn.Linear(nf, hidden), nn.Linear(hidden, math.prod(d[:-1] if self.by_step else d))
         nn.init.zeros_(self.outer.weight); nn.init.zeros_(self.outer.bias)
 
-    def forward(self, z:Tensor, known:Tensor|None=None) -> Tensor: # (B, *d)
+    def forward(self, z:Tensor, known:Any=None) -> Tensor: # (B, *d)
         if not self.by_step: return self.outer(self.inner(z if known is None else torch.cat([z, known.flatten(1)], 1)).relu()).unflatten(1, self.d)
         a = self.inner(z)[:, None] + self.steps(known.transpose(1, 2))                      # (B, h, hidden)
         return self.outer(a.relu()).transpose(1, 2).unflatten(1, self.d[:-1])
@@ -177,7 +177,7 @@ def _padded_by(body, x, mask): # features and their mask
 
 class _Joining(_Sides):
     "How side inputs meet the features of the series"
-    def with_past(self, x:Tensor, known:Tensor|None) -> Tensor: # (B, C, L) to (B, C + k, L)
+    def with_past(self, x:Tensor, known:Any) -> Tensor: # (B, C, L) to (B, C + k, L)
         "The series, with the past of what is known in advance as further channels"
         return torch.cat([x, known[..., :self.past].to(x.dtype)], 1) if self.past else x
 
@@ -344,7 +344,7 @@ def takes_sides(
     o, # class or module
 ) -> bool:
     "Does its `forward` take static columns or known values by name?"
-    forward = getattr(o, 'forward', None)
+    forward:Any = getattr(o, 'forward', None)
     try: names = {*inspect.signature(forward).parameters, *(getattr(o, 'input_names', None) or ())}
     except (TypeError, ValueError): return False
     return any(k in names for k in SIDE_NAMES)
