@@ -93,7 +93,7 @@ def etth1(seed, horizons=(24, 96), epochs=3, models=MODELS):
                 with learn.no_bar(), learn.no_logging():
                     learn.fit_one_cycle(epochs, 1e-3)
                     p, t = learn.get_preds(ds_idx=2)
-                yield dict(task=f'ETTh1, {h} hours', inputs=inputs, method=arch, seed=seed, metric='MSE', value=float((p - t).square().mean()),
+                yield dict(task=f'ETTh1 {h} h', inputs=inputs, method=arch, seed=seed, metric='MSE', value=float((p - t).square().mean()),
                            mae=float((p - t).abs().mean()), epochs=epochs, parameters=sum(o.numel() for o in learn.model.parameters()),
                            cpu_s=time.process_time() - start)
 
@@ -119,7 +119,7 @@ def render(rows, out=OUT.with_suffix('.md')):
 
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('tasks', nargs='*', default=['pulse', 'etth1'], choices=['pulse', 'etth1'])
+    p.add_argument('tasks', nargs='*', default=['pulse', 'etth1'], help='pulse, etth1')
     p.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     p.add_argument('--render', action='store_true', help='print the table of what has been measured')
     args = p.parse_args(argv)
