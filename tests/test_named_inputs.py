@@ -240,8 +240,10 @@ def test_importance_keeps_the_other_inputs():
     with pytest.raises(ValueError, match='forward_features'): learn.embeddings(X[:3], inputs=few)
 
 
-def test_the_closed_form_is_refused():
-    with pytest.raises(ValueError, match='series alone; the data has the inputs series, kind, static'): learner().fit_ridge()
+def test_the_closed_form_takes_all_inputs():
+    learn = learner()
+    quiet(learn, lambda o: o.fit_ridge())
+    assert learn.ridge['n_features'] == 4 + 2 + 3 and np.isfinite(learn.validate()).all()
 
 
 def test_padding_that_the_model_masks():

@@ -21,6 +21,7 @@ class ColumnPredictions:
     "What predicts batches of columns: a `Predictor`"
     config:dict                                 # of the bundle
     input_shape:tuple = (None, None)            # channels and length of the series of training
+    static_columns = known_values = None        # `StaticColumns` and `KnownValues`, where the model has some
     channels:Any = None                         # names of the channels; None: they have none
     series_columns:str|list|None = None         # column of series, or those of the channels or values; None: 'series'
 
@@ -59,11 +60,22 @@ class ColumnPredictions:
     def _column_outputs(self, columns, names, bs, side):
         n = len(columns[names[0]])
         wanted = [o['name'] for o in self.config.get('inputs', ())]
-        side = {**{k: _numbers(columns[k], k) for k in wanted if k in columns}, **side}
+        side = {**{k: _numbers(columns[k], k) for k in wanted if k in columns}, **self._tables(columns), **side}
         if not n: return self.example_outputs()[:0]
         X = series_of_columns({k: columns[k] for k in names}, self.input_shape[0])
         if isinstance(X, list) and not side: return predicted(self, X, bs)
         return self.window_outputs(X, bs, side)
+
+    def _tables(self, columns):
+        "Static columns and known values among the columns of a batch, where their encoded inputs are not"
+        out = {}
+        for name, fitted in (('static', self.static_columns), ('known', self.known_values)):
+            if fitted is None or any(k in columns for k, _ in fitted.places.values()): continue
+            found = {k: columns[k] for k in fitted.places if k in columns}
+            if name == 'known': found = {k: np.stack(list(_numbers(v, k))) for k, v in found.items()}
+            if found: out[name] = found
+            elif name in columns: out[name] = np.stack(list(columns[name]))
+        return out
 
     def example_outputs(self) -> Tensor: # (1, …)
         "The outputs for one series of zeros: they tell shapes and types"

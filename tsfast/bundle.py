@@ -20,6 +20,8 @@ from torch.overrides import TorchFunctionMode
 from .core import finite_json, local_seed
 from .data.forecast_frames import ForecastSettings
 from .data.forecast_target import TSForecast
+from .data.known import KnownValues
+from .data.static import StaticColumns
 from .data.steps import RecordingSettings
 from .data.targets import TSEmbeddings, TSTarget
 from .models.heads import head_parts, output_shape, runs_where
@@ -32,7 +34,7 @@ from .models.trees import QuantForest
 FORMAT, VERSION = 'tsfast-bundle', 9
 # version 1: as the first; 2: float64 statistics, shape before a selection; 3: named inputs; 4: names of channels, settings of recordings;
 # 5: names of the columns of a wide table; 6: names of several numbers to predict; 7: forests; 8: encoders, without a head;
-# 9: quantiles, names and times of forecasts
+# 9: quantiles, names and times of forecasts; static columns and known values
 CONFIG, WEIGHTS, MEMBER = 'config.json', 'model.safetensors', r'member-\d+-\d+'      # files; folders of the models of an ensemble
 
 def read_bundle(
@@ -141,6 +143,7 @@ def check_config(
     check_names(conf.series)
     _check_recording(conf)
     _check_forecast(conf)
+    _check_tables(conf)
     return cfg
 
 # %% ../nbs/29_bundle.ipynb #8b3d1004
@@ -183,6 +186,20 @@ def _check_forecast(conf):
         refuse_value('forecast', f'{len(s.inputs)} × {s.window}', f'{given.channels} × {given.length}, as the series')
     n = math.prod(conf.target.get('shape') or [0])
     if len(s.targets)*s.horizon != n: refuse_value('forecast.targets', s.targets, f'names for {n} targets of {s.horizon} steps each')
+def _check_tables(conf):
+    "What encodes static columns and known values is of the shape of the inputs, and of the architecture"
+    args, inputs = conf.architecture.arguments, {o.name: o.shape for o in conf.inputs or []}
+    for k, kind in (('static', StaticColumns), ('known', KnownValues)):
+        o = getattr(conf, k)
+        if o is UNSET: continue
+        if conf.format_version < 9: refuse_value('format_version', conf.format_version, f'9 or more for {k}')
+        if type(o) is not dict: refuse_value(k, o, 'an object')
+        try: fitted = kind.from_config(o)
+        except Exception as e: raise ValueError(f"{CONFIG}: {k}: {str(e)[:300]}") from None
+        want = fitted.input_shapes(conf.series.length)
+        if any(inputs.get(name) != shape for name, shape in want.items()): refuse_value('inputs', inputs, f'{want}, as {k} says')
+        if k == 'static' and 'categories' in args and args['categories'] != fitted.sizes:
+            refuse_value('architecture.arguments.categories', args['categories'], f'{fitted.sizes}, as static says')
 
 def _check_target(conf):
     "The target is of a known kind, and the outputs of the architecture are what it needs"
@@ -256,6 +273,8 @@ class _Config(Closed):
     recording:Any = UNSET
     targets:Annotated[list[_Text], Meta(max_length=2**16)]|UnsetType = UNSET    # names of several numbers to predict
     forecast:Any = UNSET        # `ForecastSettings`
+    static:Any = UNSET          # `StaticColumns`
+    known:Any = UNSET           # `KnownValues`
 
 # %% ../nbs/29_bundle.ipynb #8b3d0010
 def refuse_value(

@@ -29,6 +29,7 @@ from .models.heads import NotPlain, TSModule, runs_where
 from .models.pipeline import Encoder, Pipeline, bare_model
 from .models.registry import get_arch
 from .models.scaling import SelectSeries, SeriesModule
+from .models.side_inputs import bare_series_model, series_model
 from .models.trees import Trees
 from .processes import launched_rank, processes_of
 
@@ -129,6 +130,7 @@ def _config(dls, pipeline, arch, target, training, more):
     if isinstance(target, TSEmbeddings): needs = 8
     if isinstance(target, TSEmbeddings): more.pop('forecast', None)
     if target.quantiles is not None or 'forecast' in more: needs = 9
+    if 'static' in more or 'known' in more: needs = 9
     return dict(format=FORMAT, format_version=needs, architecture=arch, series=series,
                 preprocessing=[f.to_config() for f in pipeline.preprocessing], target=target.to_config(), activation=pipeline.activation,
                 temperature=pipeline.temperature, training=training, versions=bundle_versions('numpy', 'fastai'), **more)
@@ -194,7 +196,13 @@ def _more(dls, pipeline):
     res = dict(inputs=inputs) if inputs else {}
     forecast = getattr(dls.loaders[-1].dataset, 'forecast', None)
     if forecast is not None: res['forecast'] = msgspec.to_builtins(forecast)
+    if inputs: res |= _tables(dls.train_ds)
     return res if recording is None else {**res, 'recording': msgspec.to_builtins(recording)}
+
+def _tables(ds):
+    "What encodes static columns and known values"
+    fitted = dict(static=getattr(ds, 'static_columns', None), known=getattr(ds, 'known_values', None))
+    return {k: o.to_config() for k, o in fitted.items() if o is not None}
 
 def _inputs(dls, pipeline):
     "Name, shape and type of the inputs beside the series"
@@ -235,8 +243,9 @@ def save_encoder(
 ) -> Path: # the folder
     "Write a network without its head as a bundle, whose predictions are embeddings"
     encoder = _encoder(get_model(model))
-    pipeline = Pipeline(copy.deepcopy(_preprocessing(dls)), encoder, input_names=getattr(dls, 'input_names', ('series',))).cpu().eval()
-    inputs, training = _some_inputs(dls), dict(training or {})
+    names = getattr(dls, 'input_names', ('series',)) if series_model(get_model(model)) is get_model(model) else ('series',)
+    pipeline = Pipeline(copy.deepcopy(_preprocessing(dls)), encoder, input_names=names).cpu().eval()
+    inputs, training = _some_inputs(dls)[:len(names)], dict(training or {})
     arch = _arch(encoder.body, head=False)
     return write_bundle(_config(dls, pipeline, arch, TSEmbeddings(encoder.head_nf), training, {}), pipeline, path, inputs)
 
@@ -245,7 +254,7 @@ def _encoder(model):
     if isinstance(model, Encoder): return copy.deepcopy(model).cpu().eval()
     if getattr(model, 'fitted', True) is not True: raise ValueError(_not_fitted(model))
     if getattr(model, 'head_nf', None) is None: raise ValueError(_no_encoder(model))
-    model = copy.deepcopy(model).cpu().eval()
+    model = bare_series_model(copy.deepcopy(model).cpu().eval())
     # the smallest head, since a reader builds it first; the normalisation of forecasts comes before the body, and stays
     if isinstance(model, TSModule):
         normalised = hasattr(model, 'revin')

@@ -16,10 +16,12 @@ from .batches import ColumnPredictions
 from .bundle import (CONFIG, FORMAT, VERSION, WEIGHTS, build_pipeline, check_config, config_digest, read_bundle, read_config,
                            read_tensors)
 from .core import as_device, as_frame, as_long, as_series, is_whole, warn_lost_digits
-from .data.inputs import as_side, short_list
 from .data.forecast_frames import ForecastSettings
+from .data.inputs import as_side, encoded_inputs, short_list
+from .data.known import KnownValues
 from .data.panels import named_series, named_steps
 from .data.pieces import by_channel, stacked_columns
+from .data.static import StaticColumns
 from .data.steps import RecordingSettings
 from .data.targets import TSEmbeddings, TSTarget, as_labels
 from .ensemble_bundle import read_model
@@ -46,6 +48,8 @@ class _Served:
         self.config, self.bs, self.shape, self.pipeline = cfg, int(bs), (cfg['series']['channels'], cfg['series']['length']), pipeline
         self.target = TSTarget.from_config(cfg['target'], (pipeline.mean, pipeline.std))
         self.target.names = cfg.get('targets')
+        self.static_columns = StaticColumns.from_config(cfg['static']) if 'static' in cfg else None
+        self.known_values = KnownValues.from_config(cfg['known']) if 'known' in cfg else None
         self._bound = _bound_to_length(pipeline, self.target, self.shape[1])
         self._fills = any(o.fills_missing for o in pipeline.preprocessing)
         self.classes = None if self.target.vocab is None else as_labels(self.target.vocab)
@@ -102,6 +106,7 @@ class _Batches(_Served):
         X, select = self._series(X)
         bs = self.bs if bs is None else bs
         _check_bs(bs)
+        if self.static_columns or self.known_values: side = self.encode_inputs(len(X), select(as_series(X[:1])).shape[2], **side)
         side, pipeline, out = _side_inputs(self.config.get('inputs', ()), side, len(X)), evaluated(self.pipeline), []
         with torch.inference_mode():
             for i in range(0, len(X), bs):
@@ -112,6 +117,14 @@ class _Batches(_Served):
                 try: out.append(f(pipeline, *batch).cpu())
                 except RuntimeError as e: self._refuse_length(e, seen.shape[2])
         return torch.cat(out)
+
+    def encode_inputs(self,
+        n:int, # number of series
+        length:int|None=None, # their steps; None: those of training
+        **side, # `static=` and `known=`, and further inputs of the model
+    ) -> dict: # name -> tensor
+        "What the network, and its ONNX file, takes beside the series: `static` and `known` encoded, by name"
+        return encoded_inputs(side, n, length or self.shape[1], self.static_columns, self.known_values)
 
     def _refuse_length(self, e, length):
         "Another length may be the cause of an error inside the network"
@@ -153,7 +166,7 @@ class Predictor(_Batches, WindowPredictions, ColumnPredictions, FrameForecasts):
     def __call__(self,
         X, # series in the user's units: (n, C, L) array, tensor or memory map, frame, list, panel or dict; of a length the network takes
         bs:int|None=None, # batch size
-        **side, # inputs beside the series, (n, …) each, by name, where the model has any
+        **side, # inputs beside the series, (n, …) each, by name, where the model has any; `static=` and `known=` as in training
     ): # tensor of probabilities, or numbers in the user's units, on the CPU; for a dict of columns one like it, with predictions
         """What `learn.get_X_preds(X, bs=bs)[0]` gives.
 

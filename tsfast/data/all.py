@@ -25,6 +25,7 @@ from .series_data import SeriesData
 from .recordings import read_arrays, read_frame
 from .files import read_data
 from .factories import *
+from .known import calendar_features
 from .preprocessing import *
 from .augment import *
 from .augment_time import *

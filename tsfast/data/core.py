@@ -52,6 +52,9 @@ def get_ts_dls(
     shuffle_chunks=None, # shuffle units of a file, then the series of a few units: True, False, or series in a unit; None: as X says
     val_bs:int|None=None, # batch size of the other splits; default `bs`
     inputs:dict|None=None, # further inputs of the model, by name: each (n, …), one row per series
+    static=None, # numbers and categories of each series: data frame, dict or array with n rows; see `StaticColumns`
+    cat_names=None, cont_names=None, # columns of `static` that are categories or numbers, whatever their type
+    known=None, # values known in advance, (n, k, L + horizon): array, or dict with an array for each of k channels; see `KnownValues`
     channels=None, # names of the channels, for plots and predictors; None: the columns of a list of frames, else they have no names
     times=None, # times of the steps of each series, for plots: n rows of dates or numbers, those of a forecast's steps at their ends
     **kwargs, # of `TSDataLoader`
@@ -60,7 +63,7 @@ def get_ts_dls(
     X = check_kind(sourced(X))
     splits = _default_splits(X, y, tfms) if splits is None else splits
     dsets = TSDatasets(X, y, tfms=tfms, splits=splits, sel_vars=sel_vars, sel_steps=sel_steps, inplace=inplace, inputs=inputs,
-                       channels=channels, times=times)
+                       static=static, cat_names=cat_names, cont_names=cont_names, known=known, channels=channels, times=times)
     n = len(dsets.splits[0])
     if n < 2 or bs == 1:
         raise ValueError(f"The training split has {n} series and bs is {bs}. Batch normalisation needs at least two series in a batch.")
@@ -163,6 +166,7 @@ def _refuse_other_data(train, ds):
     if train.input_shapes.keys() != ds.input_shapes.keys():
         raise ValueError(f"The data sets have the inputs {train.input_names} and {ds.input_names}. Expected the same.")
     if train.vars != ds.vars: raise ValueError(f"The data sets have {train.vars} and {ds.vars} channels. Expected the same.")
+    if (train.static_columns, train.known_values) != (ds.static_columns, ds.known_values): raise ValueError(_other_tables())
     names = [o.channels for o in (train, ds)]
     if None not in names and names[0] != names[1]: raise ValueError(_other_names(*map(short_list, names)))
     what = lambda o: (type(o.target).__name__, o.c, o.d, None if o.vocab is None else list(o.vocab))
@@ -173,6 +177,10 @@ def _refuse_other_data(train, ds):
     if not torch.allclose(a, b, rtol=0, atol=1e-5*float((a[1] - a[0]).abs().min())):
         raise ValueError("The data sets scale their targets differently: 0 and 1 in the units of the loss are "
                          f"{a[:, 0].tolist()} in the first and {b[:, 0].tolist()} in the second. {mend}")
+
+def _other_tables() -> str: # the message
+    return ("The data sets encode their static columns or known values differently. Make the second from the first, with "
+            "train.new(X, y, static=…), or both as TSDatasets(X, y, splits=splits, static=…).")
 
 def _other_names(a, b) -> str: # the message
     return f"The data sets have the channels {a} and {b}. Expected the same, in the same order."
@@ -214,6 +222,8 @@ def new_dl(self:TSDataLoaders,
     y=None, # targets in the user's vocabulary
     bs:int|None=None, # batch size; default: that of validation
     inputs:dict|None=None, # the further inputs of training, by name
+    static=None, # table of the columns of training
+    known=None, # values known in advance, (n, k, L + horizon)
     **kwargs, # of `TSDataLoader`
 ) -> TSDataLoader: # in order, with the transforms of the training data
     """A loader for unseen data.
@@ -222,7 +232,7 @@ def new_dl(self:TSDataLoaders,
     training: a series gives the same alone and among others. Only series longer than those of training set a length for all.
     An array keeps its length; without such a transform, so does a list of series of equal length"""
     last = self.loaders[-1]
-    ds = last.dataset.new(X, y, pad=bool(gap_fillers(last.after_batch.fs)), inputs=inputs)
+    ds = last.dataset.new(X, y, pad=bool(gap_fillers(last.after_batch.fs)), inputs=inputs, static=static, known=known)
     _check_len(last.after_batch.fs, ds.len)
     if len(ds): refuse_bad_values(ds, last.after_batch.fs, 'new data')
     return last.new(ds, bs=last.bs if bs is None else bs, **{'shuffle': False, 'drop_last': False, **kwargs})
@@ -269,10 +279,12 @@ def get_ts_dl(
     shuffle:bool=False, # draw a new order for each epoch
     sel_vars=None, sel_steps=None, inplace:bool=True, # as for `get_ts_dls`
     inputs:dict|None=None, # further inputs of the model, by name
+    static=None, cat_names=None, cont_names=None, known=None, # as for `get_ts_dls`
     channels=None, # names of the channels
     **kwargs, # of `TSDataLoaders.from_dsets`
 ) -> TSDataLoader:
     "One data loader over all series"
-    ds = TSDatasets(X, y, tfms=tfms, sel_vars=sel_vars, sel_steps=sel_steps, inplace=inplace, inputs=inputs, channels=channels)
+    ds = TSDatasets(X, y, tfms=tfms, sel_vars=sel_vars, sel_steps=sel_steps, inplace=inplace, inputs=inputs, static=static,
+                    cat_names=cat_names, cont_names=cont_names, known=known, channels=channels)
     ds.split_idx = 0 if shuffle else 1    # in order means evaluation: no random transforms
     return TSDataLoaders.from_dsets(ds, bs=bs, batch_tfms=batch_tfms, shuffle_train=shuffle, **kwargs).train

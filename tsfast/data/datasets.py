@@ -15,10 +15,12 @@ from fastai.torch_core import is_listy
 from fastcore.basics import listify, patch
 from ..core import as_frame, as_long, as_series, check_series, is_source, overlaps, warn_lost_digits
 from .drawing import axis_times
-from .inputs import channel_names, channel_numbers, inputs_like, short_list, side_inputs
+from .inputs import channel_names, channel_numbers, encoded_inputs, inputs_like, short_list, side_inputs
+from .known import KnownValues, fit_known
 from .panels import frame_channels, named_series, named_steps, panel_kind, step_names
 from .sources import HeldRows, sourced
 from .splits import check_splits
+from .static import StaticColumns, fit_static
 from .targets import as_targets, infer_target, one_column, refuse_other_order, same_length
 from .tensor import TSTensor
 
@@ -29,6 +31,8 @@ class TSDatasets:
     A tensor `X` stays on its device, and `read` gives targets on the same. A loader moves series from the CPU to its own device:
     all at once where they fit, else batch by batch. What is on the disk is a `Source`, and read batch by batch."""
     side = {}   # further inputs by name; older pickles have none
+    static_columns:StaticColumns|None = None    # what encodes static tables
+    known_values:KnownValues|None = None        # what encodes values known in advance
     _channels = None   # names of the channels of X before a selection; older pickles have none
     columns = None     # names of the columns of a wide table, channel after channel, where X was one
     recording = None   # `RecordingSettings`: how the series were made from recordings, where they were
@@ -46,6 +50,9 @@ class TSDatasets:
         sel_steps=None, # time steps to keep: indices, slice or mask
         inplace:bool=True, # apply the transforms of X once, now; False: to each batch. A source is always read batch by batch
         inputs:dict|None=None, # further inputs of the model, by name: each (n, …), numbers or integers, one row per series
+        static=None, # numbers and categories of each series: data frame, dict or array with n rows
+        cat_names=None, cont_names=None, # columns of `static` that are categories or numbers, whatever their type
+        known=None, # values known in advance, (n, k, L + horizon): array, or dict with an array for each of k channels
         channels=None, # names of the channels of X, one for each; None: the columns of a list of frames, else they have no names
         times=None, # times of the steps of each series, for pictures: n rows of dates or numbers, those of a forecast's steps at their ends
     ):
@@ -58,9 +65,9 @@ class TSDatasets:
         self._channels, self.times = channel_names(channels, X.shape[1]), _check_times(times, len(X))
         self._x_tfms, y_tfm = _both_tfms(tfms)
         self._set_series(X, raw, splits, sel_vars, sel_steps, inplace)
-        self.side = side_inputs(inputs, len(X))
         self._set_targets(y, y_tfm)
         self.shape = tuple(self.read(torch.tensor([0]))[0].shape[1:])
+        self._set_side(inputs, static, cat_names, cont_names, known)
         if self.target is not None: self.target.check_length(self.len)
 
     # what a model and a loss need to know
@@ -227,6 +234,21 @@ def _no_target(f) -> str: # the message
     return (f"The transform of y is {f!r}. Expected TSClassification(), TSRegression() or TSMultiLabelClassification(), "
             "or another TSTarget.")
 
+# %% ../../nbs/data/04a_datasets.ipynb #5e1ca017
+@patch
+def _set_side(self:TSDatasets, inputs, static, cat_names, cont_names, known):
+    "Fit the encoding of static tables and known values on the training split, and keep them with the other inputs"
+    n, rows = len(self.X), None if self.splits is None else self.splits[0].numpy()
+    if static is None and not cat_names is cont_names is None: raise ValueError("cat_names and cont_names name columns of static. Pass static, too.")
+    if static is not None: self.static_columns = fit_static(static, n, rows, cat_names, cont_names)
+    if known is not None: self.known_values = fit_known(known, n, self.len, _horizon(self.target), rows)
+    side = encoded_inputs(side_inputs(inputs, n), n, self.len, self.static_columns, self.known_values, static, known)
+    self.side = side_inputs(side, n)
+
+def _horizon(target): # steps of a forecast; None where the targets are none
+    d = getattr(target, 'd', None)
+    return d[-1] if d is not None and len(d) > 1 and not target.cat else None
+
 # %% ../../nbs/data/04a_datasets.ipynb #a37f336a
 @patch
 def read(self:TSDatasets,
@@ -360,6 +382,8 @@ def new(self:TSDatasets,
     y=None, # targets in the user's vocabulary
     pad:bool=False, # pad a list of series with NaN to the length of training, as `as_long` does
     inputs:dict|None=None, # the further inputs of training, by name
+    static=None, # table of the columns of training
+    known=None, # values known in advance, (n, k, L + horizon)
 ) -> TSDatasets:
     "Other series with the same transforms and targets; a label never seen in training is a `ValueError`"
     X = sourced(X)
@@ -372,8 +396,9 @@ def new(self:TSDatasets,
     res.y, res.times, res.origins, res._ready = None, None, None, not is_source(X)
     res.X = res._prepare(X) if res._ready else X
     res._placed, res._scan, res.splits, res.split_idx, res.idxs = {}, None, None, 1, torch.arange(len(X))
-    res.side = inputs_like(inputs, self.side, len(X))
+    res.side = {}
     if len(X): res.shape = tuple(res.read(torch.tensor([0]))[0].shape[1:])
+    res.side = inputs_like(encoded_inputs(inputs, len(X), res.len, self.static_columns, self.known_values, static, known), self.side, len(X))
     if res.vars != self.vars: raise ValueError(_other_channels(X, self.shape))
     if self.cat and self.d is not None and res.len != self.len:
         raise ValueError(f"X has shape {tuple(X.shape)}. Expected (n, {self.vars}, {self.len}): "

@@ -8,6 +8,7 @@ __all__ = ['split_series']
 # %% ../../nbs/data/15_factories.ipynb #6a1b4025
 import inspect, warnings
 from contextlib import suppress
+from pathlib import Path
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
@@ -19,6 +20,7 @@ from .loader import LOADER_ARGS
 from .recordings import read_arrays, read_frame
 from .series_data import SeriesData, describe_series
 from .splits import get_splits
+from .static_frames import names_columns, split_static, static_rows
 from .targets import TSClassification, TSRegression, infer_target
 
 # %% ../../nbs/data/15_factories.ipynb #070240ac
@@ -131,6 +133,7 @@ def from_series(cls:TSDataLoaders,
     _check_names(kwargs, _LOADER_NAMES)
     if tfms is None: tfms = _target_of(data)
     kwargs.setdefault('times', data.times)
+    if kwargs.get('static') is not None: kwargs['static'] = static_rows(kwargs['static'], data)
     splits = split_series(data, valid_pct, valid_idx, valid_groups, test_pct, seed)
     dls = get_ts_dls(data.X, data.y, splits=splits, tfms=tfms, batch_tfms=batch_tfms, bs=bs, channels=data.channels, **kwargs)
     for dl in dls.loaders: describe_series(dl.dataset, data)
@@ -177,12 +180,14 @@ def from_df(cls:TSDataLoaders,
     freq=None, # time between two steps, '1s' or a number: brings recordings to even steps
     fill='none', # how a step without rows is filled, or 'mean' of the rows in each; for all channels or by channel: see `even_steps`
     wide:bool|None=None, # True: a row is a series. False: a row is a time step. None: found out from the columns
+    static=None, # columns that do not change within a recording; or a table with a row for each recording, or each series
     **kwargs, # of `from_series` and `get_ts_dls`: `tfms`, `batch_tfms`, `bs`, `test_pct`, …
 ):
     "Loaders from a data frame"
     _check_names(kwargs, [*_SPLIT_NAMES, *_LOADER_NAMES])
+    if names_columns(static): df, static = split_static(df, static, id)
     data = read_frame(df, id, time, channels, y, group, window, stride, label, freq, fill, wide)
-    return cls.from_series(data, valid_pct, valid_idx, valid_groups, seed=seed, **kwargs)
+    return cls.from_series(data, valid_pct, valid_idx, valid_groups, seed=seed, static=static, **kwargs)
 
 @patch(cls_method=True)
 def from_csv(cls:TSDataLoaders,
@@ -191,7 +196,15 @@ def from_csv(cls:TSDataLoaders,
 ):
     "Loaders from CSV or TSV files: one table, one in parts, or a recording in each file"
     read, rest = _parted(kwargs)
+    if names_columns(rest.get('static')): return cls.from_df(_one_table(path, read), **read, **rest)
     return cls.from_series(read_data(path, **read), **rest)
+
+def _one_table(path, read): # a frame; what only files have is taken out of `read`
+    if not isinstance(path, (str, Path)) or not Path(path).is_file(): raise ValueError(_names_in_one_file(path))
+    return pd.read_csv(path, sep=read.pop('sep', None), engine='python')
+
+def _names_in_one_file(path):
+    return f"static names columns, and {path} is not one file. Pass a data frame with a row for each recording: static=frame."
 
 # %% ../../nbs/data/15_factories.ipynb #2395644b
 @patch(cls_method=True)

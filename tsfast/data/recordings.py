@@ -80,8 +80,16 @@ def _read_long(df, cols, y, window, stride, label, freq, fill, name):
     even = t is not None and (freq is not None or warn_uneven(t, bounds, names, cols.time))
     settings = RecordingSettings(id=[str(c) for c in cols.id], time=None if cols.time is None else str(cols.time), freq=freq, window=window,
                                  stride=None if window is None else stride or window, fill=_as_text(fill))
+    cols.notes.extend(_still(values, bounds, cols.channels))
     data = cut_recordings(parts, ids, groups, settings, labels=labels, times=times, even=even, label=label, name=name)
     return replace(data, channels=[str(c) for c in cols.channels], targets=_several(cols), notes=[*cols.notes, *data.notes])
+
+def _still(values, bounds, channels):
+    "A note of channels that do not change within any of several recordings"
+    if len(bounds) < 3 or np.diff(bounds).min() < 2: return
+    low, high = (f.reduceat(values, bounds[:-1], axis=0) for f in (np.minimum, np.maximum))
+    still = [str(c) for c, a, b in zip(channels, low.T, high.T) if (a == b).all() and a.min() < a.max()]
+    if still: yield f"{', '.join(still)}: the same at all steps of a recording; static={still} of from_df gives such columns to the head"
 
 def _several(cols): return [str(c) for c in cols.y] if len(cols.y) > 1 else None
 

@@ -189,6 +189,17 @@ def _times(o):
         if has_name(c, TIME_NAMES) and counts(o[c]): return pd.Index(o[c]), c
     return (o.index, None) if counts(o.index) else (None, None)
 
+# %% ../../nbs/data/02_windows.ipynb #d2e7d759
+@patch
+def known(self:SlidingWindow,
+    values, # (steps, k): frame or array of what is known in advance, a row for each step of the series, such as `calendar_features`
+) -> np.ndarray: # (n, k, window_len + horizon), float32: the steps of each window, then those of its target
+    "Values known in advance for the windows: `get_ts_dls(X, y, known=…)`"
+    x, need = _values(as_frame(values, 'The values'), None, 'get_x', self.window_len), self.window_len + self.gap + self.horizon
+    if len(x) < need: raise ValueError(_too_short(len(x), need, self))
+    windows = sliding_window_view(x, need, axis=0)[::self.stride]
+    return np.concatenate([windows[..., :self.window_len], windows[..., need - self.horizon:]], -1)
+
 # %% ../../nbs/data/02_windows.ipynb #c8904f96
 def _check_times(t, col):
     "Times must rise, each once; a warning tells of uneven steps"

@@ -21,6 +21,7 @@ from ..data.tensor import plot_grid, show_target
 from .common import check_steps, identity, on_host, run_model, transformed_batches
 from ..models.attention import MeanSteps
 from ..models.layers import Flatten, GAP1d
+from ..models.side_inputs import series_model
 from ..models.pipeline import feature_maps
 from ..models.scaling import padding_mask
 
@@ -176,7 +177,8 @@ def split_head(
     model:nn.Module, # a model with `head_names`
 ) -> tuple|None: # (stages before the global average, stages after it); None: no global average, or other than linear stages after it
     "Split a head at its global average over time"
-    stages = _flat([getattr(model, k) for k in getattr(model, 'head_names', ())])
+    model = series_model(model)
+    stages = _flat([model.get_submodule(k) for k in getattr(model, 'head_names', ())])
     for i, m in enumerate(stages):
         n = _averaging_stages(m, next(iter(stages[i+1:]), None))
         if n: return (stages[:i], stages[i+n:]) if all(isinstance(o, nn.Linear) for o in stages[i+n:]) else None

@@ -15,6 +15,7 @@ import fastai.callback.fp16, fastai.callback.hook, fastai.callback.progress     
 import fastai.callback.schedule, fastai.callback.tracker
 from fastai.callback.core import CancelBatchException, CancelEpochException, CancelFitException, CancelTrainException
 from fastai.callback.core import CancelValidException
+from fastai.callback.mixup import MixHandler
 from fastai.callback.progress import CSVLogger
 from fastai.callback.tracker import TrackerCallback
 from fastai.learner import AvgSmoothLoss, Learner, Metric, mk_metric
@@ -66,6 +67,7 @@ class TSLearner(Learner):
 
     def fit(self, n_epoch, lr=None, wd=None, cbs=None, reset_opt=False, start_epoch=0):
         _refuse_unknown_monitors(self, L(cbs))
+        _refuse_mixing(self, L(cbs))
         if self.opt is not None and not reset_opt: _renew_opt(self)
         rec = getattr(self, 'recorder', None)
         if rec is not None and type(rec.smooth_loss) is AvgSmoothLoss: rec.smooth_loss.__class__ = SmoothLoss
@@ -179,6 +181,19 @@ def _refuse_unknown_monitors(
     names = [o for o in rec.metric_names if o not in ('epoch', 'time')]
     for cb in trackers:
         if cb.monitor not in names: raise ValueError(_not_recorded(cb, names))
+
+# %% ../../nbs/learner/02_base.ipynb #c01193ef
+def _mixes_series(cb, names) -> str: # the message
+    return (f"{type(cb).__name__} mixes series, and the data has the inputs {', '.join(names)}: a mixed series has no category or table of its own. "
+            "Leave it out, or use random transforms of the series, such as RandAugment.")
+
+def _refuse_mixing(
+    learn:TSLearner, # about to train
+    cbs:L, # callbacks of this training
+):
+    "A `ValueError` for MixUp, CutMix and the like where something stands beside the series"
+    mixing = next((o for o in learn.cbs + cbs if isinstance(o, MixHandler)), None)
+    if mixing is not None and getattr(learn.dls, 'n_inp', 1) > 1: raise ValueError(_mixes_series(mixing, learn.dls.input_names))
 
 # %% ../../nbs/learner/02_base.ipynb #c01193f0
 @contextmanager

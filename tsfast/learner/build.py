@@ -18,10 +18,11 @@ from ..core import channels_last_message, local_seed, suggest
 from .base import TSLearner
 from .checks import check_loaders, check_padding, check_range, check_units, check_width, same_units, scaled_range, warn_of_metrics
 from .losses import learner_loss
-from ..models.heads import TSModule, body_head_params
-from ..models.registry import build_ts_model, get_arch
+from ..models.heads import SeriesInput, body_head_params
+from ..models.registry import get_arch
 from ..models.revin import RevIN
 from .point_metrics import of_points
+from ..models.side_inputs import build_side_model, side_sizes, takes_sides
 from .transfer import copy_body, pretrained_arch, read_pretrained, start_frozen
 from ..models.utils import input_order
 
@@ -49,7 +50,7 @@ def ts_learner(
     label_smoothing:float=0., # share of the target that is spread over all classes
     sample_weight=None, # weight of each series in the loss: a number for each series of X
     pretrained=None, # start from this network: folder of a bundle, 'hf://owner/name@revision', module or learner; see `copy_body`
-    **model_kwargs, # arguments of the architecture; `y_range` in the user's units
+    **model_kwargs, # arguments of the architecture; `y_range` in the user's units; `side_hidden`, see `build_side_model`
 ) -> TSLearner: # a fastai `Learner`
     "A learner for series: the architecture is built for the data, and the loss follows from the targets"
     pre = None if pretrained is None else read_pretrained(pretrained)
@@ -58,7 +59,7 @@ def ts_learner(
     target = getattr(dls.train_ds, 'target', None)
     if target is None and loss_func is None: raise ValueError(_no_targets())
     shapes = (c_in, c_out, seq_len, d)
-    if isinstance(arch, nn.Module): model = _own_model(arch, target, model_kwargs)
+    if isinstance(arch, nn.Module): model = _own_model(arch, target, model_kwargs, dls)
     else: model = _new_model(arch, dls, target, shapes, seed, model_kwargs)
     input_order(get_model(model), getattr(dls, 'input_names', ('series',)))     # refuses a model that takes other inputs
     reads_columns = getattr(model, 'reads_features', False)
@@ -81,12 +82,13 @@ def ts_learner(
     return learn
 
 # %% ../../nbs/learner/01_build.ipynb #254d3c64
-def _own_model(model, target, kwargs):
+def _own_model(model, target, kwargs, dls):
     "A model that the user has built, after the checks that only such a model needs"
     name = type(model).__name__
     if kwargs:
         raise ValueError(f"{name} is built already, so {', '.join(kwargs)} cannot reach it. "
                          "Pass its class, or leave the arguments out.")
+    if side_sizes(dls.train_ds) and hasattr(model, 'forward_features') and not takes_sides(get_model(model)): raise ValueError(_no_side_inputs(name))
     double = next((n for n, p in model.named_parameters() if p.dtype == torch.float64), None)
     if double is not None:
         raise ValueError(f"{name} has parameters in float64, such as {double}, and series are float32. "
@@ -94,14 +96,19 @@ def _own_model(model, target, kwargs):
     check_range(getattr(model, 'init_args', {}).get('y_range'), target, built=True)
     return model
 
+def _no_side_inputs(name) -> str: # the message
+    "A module of the user for data with more than series"
+    return (f"The data has static columns or known values, and this {name} takes series alone. Pass its class, around which ts_learner puts SideInputs; "
+            "or SideInputs(c_in, c_out, arch=model, …) itself.")
+
 def _new_model(arch, dls, target, shapes, seed, kwargs):
     "A model of the class or name `arch`, built for the data"
     y_range = kwargs.get('y_range')
     check_range(y_range, target)
     if y_range is not None and target is not None and target.scaled: kwargs = {**kwargs, 'y_range': scaled_range(y_range, target)}
-    with local_seed(seed): model = build_ts_model(arch or 'InceptionTime', *shapes, dls=dls, **kwargs)
+    with local_seed(seed): model = build_side_model(arch or 'InceptionTime', *shapes, dls=dls, **kwargs)
     if torch.get_default_dtype() != torch.float32: model = model.float()   # as series are
-    if isinstance(model, TSModule): model.check_len(dls.len)
+    if isinstance(model, SeriesInput): model.check_len(dls.len)
     return model
 
 def _own_callbacks(dls, sample_weight):

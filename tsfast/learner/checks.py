@@ -17,8 +17,9 @@ from fastai.torch_core import get_model
 from ..core import evaluating, is_whole, local_seed
 from ..data.loader import TSDataLoader
 from ..models.attention import _MaskedInput
-from ..models.heads import TSModule, as_range, output_shape
+from ..models.heads import SeriesInput, TSModule, as_range, output_shape
 from ..models.registry import get_arch, list_models
+from ..models.side_inputs import series_model
 from ..models.utils import input_order
 
 # %% ../../nbs/learner/08_checks.ipynb #6a05a0c1
@@ -61,7 +62,7 @@ def check_input(
     any_length:bool=False, # leave the length out
 ):
     "Refuse a model that was built for series of another shape, where it says so"
-    if not isinstance(model, TSModule): return
+    if not isinstance(model, SeriesInput): return
     name = type(model).__name__
     if model.c_in != dls.vars: raise ValueError(f"{name} was built for {model.c_in} channels; the series have {dls.vars}.")
     if not any_length and model.seq_len not in (None, dls.len):
@@ -192,10 +193,11 @@ def check_padding(
 ):
     "Refuse batches that keep their padding for a model that does not mask it: one NaN makes all its weights NaN"
     if not getattr(dls, 'keeps_padding', False): return
-    can_mask = isinstance(model, _MaskedInput)
-    if can_mask and not model.mask_padding: raise ValueError(_not_masked(model, could=True))
-    never_masks = isinstance(model, TSModule) and not can_mask
-    if never_masks or spoilt_by_padding(model, dls): raise ValueError(_not_masked(model, could=False))
+    inner = series_model(model)
+    can_mask = isinstance(inner, _MaskedInput)
+    if can_mask and not inner.mask_padding: raise ValueError(_not_masked(inner, could=True))
+    never_masks = isinstance(inner, TSModule) and not can_mask
+    if never_masks or spoilt_by_padding(model, dls): raise ValueError(_not_masked(inner, could=False))
 
 # %% ../../nbs/learner/08_checks.ipynb #1b24cc45
 def _is_for_classes(m): # a fastai metric
@@ -253,6 +255,6 @@ def refuse_length(
     pads:bool=False, # do the transforms deal with padding?
 ):
     "A `ValueError` where `model` says that it takes no series of this length; one of another kind is tried"
-    if not isinstance(model, TSModule): return
+    if not isinstance(model, SeriesInput): return
     if model.seq_len is None: model.check_len(seq_len)
     elif model.seq_len != seq_len: raise ValueError(_other_length(model, seq_len, pads))

@@ -28,6 +28,8 @@ def get_X_preds(self:Learner,
     with_loss:bool=False, # give the loss of each series too, the mean over its known targets; needs `y`
     act=None, # activation instead of the one that the loss implies
     inputs:dict|None=None, # the further inputs of training, by name
+    static=None, # table of the columns of training, a row for each series
+    known=None, # values known in advance, (n, k, L + horizon)
 ) -> tuple: # (inputs,) probabilities or numbers, targets (None without `y`), (decoded,) (losses)
     "Predictions for unseen series, exactly as validation sees them"
     if by_channel(X): X = _by_channel(X, self.dls.loaders[-1].dataset)
@@ -36,7 +38,7 @@ def get_X_preds(self:Learner,
     if act is not None and not callable(act):
         raise ValueError(f"act is {act!r}. Expected a function of the model's outputs, such as torch.sigmoid, or None.")
     cbs = None if any(isinstance(o, UserUnits) for o in self.cbs) else UserUnits()   # a plain `Learner` has none
-    dl = self.dls.new_dl(X, y, bs=bs, inputs=inputs)
+    dl = self.dls.new_dl(X, y, bs=bs, inputs=inputs, static=static, known=known)
     if not len(dl.dataset): raise ValueError(f"X has shape {tuple(np.shape(X))}: no series to predict.")
     refuse_length(self.model, dl.dataset.len, bool(gap_fillers(dl.after_batch.fs)))
     with self.no_bar() if len(dl) == 1 else nullcontext():    # one batch needs no progress bar

@@ -29,6 +29,7 @@ def prune_features(self:Learner,
     The errors are left in `learn.pruning`, a data frame with a row for each number of features; `learn.plot_pruning()` draws it.
     `sample_weight` of `ts_learner` counts as in `fit_ridge`"""
     refuse_unknown(kwargs, self.prune_features)
+    if self.dls.n_inp > 1: raise ValueError(_beside_series(self.dls.input_names))
     batches, n_classes, w = head_data(self)
     found = prune_ridge_head(self.model, batches, n_classes, alphas, drop, least, folds, tolerance, sample_weight=w, **kwargs)
     chosen = [m == len(found.index) for m in found.sizes]
@@ -36,6 +37,9 @@ def prune_features(self:Learner,
                                 index=pd.Index(found.sizes, name='features'))
     keep_solution(self, found.solution)
     return record_head(self)
+
+def _beside_series(names) -> str: # the message
+    return f"Features of series alone can be selected; the data has the inputs {', '.join(names)}. Use fit_ridge, which takes all of them."
 
 @patch
 def plot_pruning(self:Learner,

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import torch
 from fastai.learner import Learner
+from fastai.torch_core import get_model
 from fastcore.basics import patch
 from ..callbacks import SampleWeights, fit_features, training_batches
 from ..core import suggest
 from ..models.ridge import fit_ridge_head
+from ..models.utils import input_order
 from ..processes import Processes, processes_of, share_state
 
 # %% ../../nbs/learner/04_ridge.ipynb #610afb87
@@ -53,17 +55,22 @@ def head_data(
     ds = learn.dls.train_ds
     if ds.target is None: raise ValueError("The data loaders have no targets, and a closed-form head is fitted to them.")
     if ds.target.quantiles is not None: raise ValueError(_no_squares())
-    if ds.n_inp > 1: raise ValueError(_one_input(ds.input_names))
     loss, w = getattr(learn.loss_func, 'loss', learn.loss_func), None      # a calibrated one, or torch's own
     loss = getattr(loss, 'func', loss)
     if getattr(loss, 'weight', None) is not None or getattr(loss, 'label_smoothing', False): raise ValueError(_weighted_classes())
     learn.model.to(learn.dls.device)
     fit_features(learn)
     batches = training_batches(learn.dls, processes)
+    order = input_order(get_model(learn.model), ds.input_names)
     for cb in learn._grab_cbs(SampleWeights):
         cb.check(ds)
         w = cb.weights[ds.idxs[torch.cat(batches.dl.batches())]]
-    return batches, ds.target.c if ds.target.cat else None, w
+    return batches if order == [0] else _InOrder(batches, order), ds.target.c if ds.target.cat else None, w
+
+class _InOrder:
+    "Batches with several inputs, in the order in which a model takes them"
+    def __init__(self, batches, order): self.batches, self.order = batches, order
+    def __iter__(self): return ((tuple(x[i] for i in self.order), *y) for x, *y in self.batches)
 
 def keep_solution(
     learn:Learner, # whose head holds the solution
@@ -94,10 +101,6 @@ def refuse_unknown(
         if k in known: continue
         mend = " Give the weights to ts_learner(..., sample_weight=...)." if k == 'sample_weight' else suggest(k, known)
         raise ValueError(f"{f.__name__} has no argument {k!r}.{mend} Its arguments: {', '.join(known)}.")
-
-def _one_input(names) -> str: # the message
-    "Data with more than the series"
-    return f"The closed form is for models of the series alone; the data has the inputs {', '.join(names)}. Train with fit_one_cycle."
 
 def _no_squares() -> str: # the message
     "Quantiles, whose loss is not a sum of squares"

@@ -21,6 +21,7 @@ from ..models.feature_model import FeatureModel
 from ..models.heads import NotPlain, TSModule, body_head_params, head_params, head_parts
 from ..models.pipeline import bare_model
 from ..models.registry import get_arch
+from ..models.side_inputs import series_model
 from ..models.trees import QuantForest
 
 # %% ../../nbs/learner/01a_transfer.ipynb #a408fef8
@@ -60,7 +61,7 @@ def read_pretrained(
     else: raise ValueError(_no_source(source))
     if isinstance(model, EnsemblePipeline): raise ValueError(_is_ensemble(name))
     if text is not None or isinstance(source, Predictor): model = model.model
-    model = bare_model(get_model(model))
+    model = series_model(bare_model(get_model(model)))
     if isinstance(model, QuantForest): raise ValueError(f"{name} is a forest, which has no weights to start from. Expected a network.")
     if getattr(model, 'fitted', True) is not True: raise ValueError(f"The {type(model).__name__} in {name} is not fitted yet. Train it first.")
     return Pretrained(model, name, text)
@@ -111,7 +112,8 @@ def copy_body(
     pre:Pretrained, # the source; what was copied is noted there
 ) -> Pretrained:
     "Copy the body by names and shapes. What does not fit is named in a warning; too little that fits is a `ValueError`"
-    target, name = get_model(model), type(get_model(model)).__name__
+    target = series_model(get_model(model))      # what stands beside the series is new
+    name = type(target).__name__
     here, there = body_state(target), body_state(pre.model)
     if not here: raise ValueError(_no_body(name))
     if isinstance(target, FeatureModel) and isinstance(pre.model, FeatureModel): _refuse_other_features(target, pre)
@@ -175,12 +177,15 @@ class CopiedFirst:
         groups = [p for p in bare.parameters() if id(p) not in last], [p for p in bare.parameters() if id(p) in last]
         return [ps for ps in groups if ps]
 
+def _names_in(model, names): # of parameters of the body, as the whole model calls them
+    return names if series_model(model) is model else [f'body.{k}' for k in names]
+
 def start_frozen(
     learn:Learner, # with a model that `copy_body` has filled
     pre:Pretrained, # what it did
 ) -> Learner:
     "Leave the copied body out of the training until `unfreeze` or `fine_tune`"
-    if learn.splitter is body_head_params: learn.splitter = CopiedFirst(pre.new)
+    if learn.splitter is body_head_params: learn.splitter = CopiedFirst(_names_in(get_model(learn.model), pre.new))
     learn.pretrained = pre.source or pre.name
     learn.freeze()
     return learn

@@ -40,7 +40,7 @@ class DLinear(TSModule):
     """Linear forecaster of trend and remainder: `(B, c_in, seq_len)` to `(B, c_in, h)` for `d=(c_in, h)`.
 
     All channels have the same weights. Any other output comes from one linear layer over all values"""
-    head_names = ('head',)
+    head_names, channels_apart = ('head',), True
     @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series

@@ -343,6 +343,7 @@ class TSModule(_Remembers):
     "Base of all architectures: `(B, C, L)` to `forward_features`, then `forward_head`"
     reads_features = False        # True: the input is features of each series, `(B, features, 1)`, and not series
     has_own_head = False          # True: the head is a `custom_head`
+    channels_apart = False        # True: a forecast of a channel looks at that channel alone
     features_of = 'steps'         # what the last dimension of the features stands for: 'steps' or 'channels'
     revin_args:dict[str, Any] = {}  # defaults of the architecture for the arguments of `RevIN`
     head_nf:int                   # number of feature maps that reach the head; set by the architecture
@@ -444,13 +445,14 @@ def head_parts(
     model:nn.Module, # any model
 ) -> list[str]: # empty where the model does not say what its head is
     "Names of the submodules that are the head of `model`: those in its `head_names`, or `head`"
-    return [k for k in getattr(model, 'head_names', ('head',)) if isinstance(getattr(model, k, None), nn.Module)]
+    parts = dict(model.named_modules())     # a name such as 'body.fc' is that of a part of a part
+    return [k for k in getattr(model, 'head_names', ('head',)) if k in parts]
 
 def head_params(
     model:nn.Module, # any model
 ) -> list[nn.Parameter]: # empty where the model does not say what its head is
     "Parameters of the head of `model`, see `head_parts`"
-    return [p for k in head_parts(model) for p in getattr(model, k).parameters()]
+    return [p for k in head_parts(model) for p in model.get_submodule(k).parameters()]
 
 def body_head_params(
     model:nn.Module, # any model

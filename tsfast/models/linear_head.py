@@ -70,7 +70,7 @@ class LinearHead:
     def __init__(self,
         model:nn.Module, # any model that ends in a linear layer
     ):
-        parts = [getattr(model, k) for k in getattr(model, 'head_names', ())]
+        parts = [model.get_submodule(k) for k in getattr(model, 'head_names', ())]
         root = nn.ModuleList(parts) if parts else model
         self.model, self.fc = model, last_linear(model, root)
         self.norm = norm_before(self.fc, root)

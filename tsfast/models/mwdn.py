@@ -108,7 +108,9 @@ class mWDN(TSModule):
         self.head_nf = self.base.head_nf
         self.reset_head(c_out, **head)
 
-    def make_head(self, c_out, **kwargs): return dict(head=BaseHead(self.base, c_out, **kwargs))
+    def make_head(self, c_out, **kwargs):
+        self.base.head_nf = self.head_nf     # which `SideInputs` makes wider
+        return dict(head=BaseHead(self.base, c_out, **kwargs))
 
     def decompose(self, x:Tensor) -> list[Tensor]:
         "The sub-series, from fast to slow: `(B, C, L)` to `levels + 1` tensors, `(B, C, L//2)`, `(B, C, L//4)`, …"

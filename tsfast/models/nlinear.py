@@ -32,6 +32,7 @@ class NLinear(TSModule):
     """Linear forecaster relative to the last value: `(B, c_in, seq_len)` to `(B, c_in, h)` for `d=(c_in, h)`.
 
     All channels have the same weights. Any other output comes from one linear layer over all values"""
+    channels_apart = True
     @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series

@@ -41,6 +41,7 @@ class _Patches(SequenceModule):
 @register_model
 class PatchTST(_Patches):
     "Patches of each channel as the tokens of a transformer: `(B, c_in, seq_len)` to `(B, c_in, h)` for `d=(c_in, h)`, or to `(B, c_out)`"
+    channels_apart = True
     @takes_head_args
     def __init__(self,
         c_in:int, # channels of the series
@@ -93,4 +94,4 @@ class PatchTST(_Patches):
         mask = self.step_mask(mask)
         each = None if mask is None else mask.repeat_interleave(self.c_in, 0)           # (B*C, n_patches)
         z = hide_steps(self.encoder(z, each), each).transpose(1, 2)
-        return z.reshape(-1, self.head_nf, self.n_patches)
+        return z.reshape(-1, self.c_in*self.d_model, self.n_patches)

@@ -95,7 +95,7 @@ class Encoder(nn.Module):
     ):
         super().__init__()
         if not hasattr(body, 'forward_features'): raise ValueError(_no_features(body))
-        for k in head_parts(body): body._modules[k] = nn.Identity()
+        for k in head_parts(body): body.set_submodule(k, nn.Identity())
         self.body = body
 
     def __getattr__(self, k):

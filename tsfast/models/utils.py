@@ -128,6 +128,14 @@ def attribution_copy(
     return model
 
 # %% ../../nbs/models/00_utils.ipynb #7956c70a
+def _declared(model, names, takes):
+    "The order of the inputs that a model lists in `input_names`"
+    lacking = next((k for k in takes if k not in names[1:]), None)
+    if lacking is not None: raise ValueError(_unlike_inputs(model, names, f"the data has no input {lacking!r}"))
+    unused = next((k for k in names[1:] if k not in takes), None)
+    if unused is not None: raise ValueError(_unlike_inputs(model, names, f"it takes {', '.join(takes)}, and not {unused!r}"))
+    return [0, *(names.index(k, 1) for k in takes)]
+
 def _unlike_inputs(model, names, why) -> str: # the message
     "A model whose `forward` does not go with the inputs of the data"
     return (f"{type(model).__name__}.forward{inspect.signature(model.forward)} does not go with the inputs {', '.join(names)}: {why}. "
@@ -139,12 +147,15 @@ def input_order(
 ) -> list[int]: # positions in `names`, in the order of the parameters of `model.forward`
     """Which inputs `model.forward` takes, and in which order.
 
-    A `forward` with `*args`, or without a signature that Python can read, takes all inputs as they come. A required parameter without
+    A `forward` with `*args`, or without a signature that Python can read, takes all inputs as they come, or those that the model lists in
+    `input_names`. A required parameter without
     an input, an input without a parameter, and an input that cannot be passed by position, are a `ValueError`"""
     names = list(names)
     try: ps = list(inspect.signature(model.forward).parameters.values())
     except (TypeError, ValueError): return list(range(len(names)))
-    if any(p.kind == p.VAR_POSITIONAL for p in ps): return list(range(len(names)))
+    if any(p.kind == p.VAR_POSITIONAL for p in ps):
+        takes = getattr(model, 'input_names', None)
+        return list(range(len(names))) if takes is None else _declared(model, names, list(takes))
     if not ps: raise ValueError(_unlike_inputs(model, names, "it takes no series"))
     order, left_out = [0], None
     for p in ps[1:]:
