@@ -60,7 +60,7 @@ def run_copies(pages, jobs):
     "Run copies of the notebooks: (page, copy, whether it succeeded)"
     from run_notebook import run_notebook
     if not pages: return
-    pages = sorted(pages, key=lambda p: 'tutorials' not in p.path.parts)     # the longest first
+    pages = sorted(pages, key=lambda p: not {'tutorials', 'guides'} & {*p.path.parts})     # the longest first
     copies = [run/'nbs'/p.path.relative_to(root/'nbs') for p in pages]
     for p, copy in zip(pages, copies):
         copy.parent.mkdir(parents=True, exist_ok=True)

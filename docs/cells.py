@@ -169,6 +169,6 @@ def is_test(src, most=3):
 def badges(page):
     rel = page.path.relative_to(root).as_posix()
     links = [f'[Notebook]({repo}/blob/main/{rel})']
-    if page.section == 'tutorials': links.insert(0, f'[Open in Colab]({colab}/{rel}){{.badge-link}}')
+    if page.section in ('tutorials', 'guides'): links.insert(0, f'[Open in Colab]({colab}/{rel}){{.badge-link}}')
     if page.module: links.append(f'[Module]({repo}/blob/main/{page.module_file})')
     return '{.page-links}\n' + ' · '.join(links)

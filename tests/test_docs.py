@@ -62,9 +62,9 @@ def test_links_in_notebooks(path):
         assert not re.search(r'!\[[^\]]*\]\(https?:', prose), 'a picture from elsewhere: the site is built, and read, offline'
 
 
-def test_tutorials_start_from_nothing():
+def test_tutorials_and_guides_start_from_nothing():
     "Each installs tsfast in Colab, and imports what it uses"
-    for f in (root/'nbs'/'tutorials').glob('*.ipynb'):
+    for f in [*(root/'nbs'/'tutorials').glob('*.ipynb'), *(root/'nbs'/'guides').glob('*.ipynb')]:
         code = [c.source for c in read_nb(f).cells if c.cell_type == 'code']
         assert 'pip install' in code[0] and 'eval' in text.directives(code[0]) and 'hide' in text.directives(code[0]), f
         assert any('from tsfast.all import *' in c for c in code[:3]), f
