@@ -51,6 +51,7 @@ class TSNetForecaster(BaseForecaster):
         self.arch, self.window_len, self.arch_params, self.epochs, self.bs = arch, window_len, arch_params, epochs, bs
         self.lr, self.stride, self.random_state, self.device = lr, stride, random_state, device
         super().__init__()
+        self._y = self._X = None        # sktime sets these where it keeps the data, which it can be asked for later
 
     @classmethod
     def get_test_params(cls,
