@@ -17,6 +17,7 @@ from .models.utils import *
 from .models.registry import *
 from .losses import *
 from .metrics import *
+from .baselines import forecast_errors, season_of, seasonal_forecast, seasonal_scale
 from .callbacks import *
 from .learner import *
 from .recipe import recipe
