@@ -53,6 +53,7 @@ def season_of(
     if 0 < days < 1: return round(1/days) if abs(1/days - round(1/days)) < 1e-6 else None
     for low, high, season in ((1, 1, 7), (7, 7, 52), (28, 31, 12), (90, 92, 4)):
         if low <= days <= high: return season
+    return None
 
 def usual_season(
     ds, # `TSDatasets`
