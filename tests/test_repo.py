@@ -22,7 +22,7 @@ floors = {'core': 0, 'hub_files': 0, 'described': 0, 'frames': 0, 'series': 0, '
           'training': 3, 'pretraining': 3, 'sweeps': 3, 'tuning': 3, 'spark': 3, 'deploy': 3, 'publish': 3, 'doctor': 3, 'interpret': 3, 'report': 3,
           'estimators': 3, 'estimator_base': 3, 'estimator_checks': 3, 'estimator_learners': 3, 'sktime_estimators': 3, 'estimator_input': 3,
           'estimator_forests': 3, 'estimator_ensembles': 3, 'ensemble_weights': 3, 'held_back': 3, 'ensemble_presets': 3, 'estimator_bundles': 3,
-          'estimator_encoders': 3,
+          'estimator_encoders': 3, 'baselines': 3, 'sktime_forecasters': 3,
           'cli': 4, '__main__': 4}
 
 

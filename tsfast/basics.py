@@ -19,6 +19,7 @@ from .losses import *
 from .metrics import *
 from .quantile_losses import PinballLoss
 from .quantile_metrics import CRPS, Coverage, IntervalWidth, Pinball, quantile_coverage, quantile_crps, quantile_pinball, quantile_width
+from .baselines import forecast_errors, season_of, seasonal_forecast, seasonal_scale
 from .callbacks import *
 from .learner import *
 from .recipe import recipe

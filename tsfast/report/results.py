@@ -12,6 +12,7 @@ import torch
 from ..interpret.calibration import expected_calibration_error
 from ..core import natural_order
 from .data import ROWS, channel_names, output_names
+from ..baselines import seasonal_forecast, usual_season
 from .evidence import (VALUES, Evidence, LeftOut, class_numbers, label_matrix, n_not_finite, number_arrays, some_of,
                                     training_targets)
 from .page import cell, count, decimal, figure, figures, number, pairs, shaded, shown, table
@@ -29,16 +30,15 @@ def is_forecast(
 
 def last_values(
     ev:Evidence, # of a forecast
+    season:int=1, # steps of a season; 1: the last value
 ) -> np.ndarray: # (n, channels*steps)
-    "The last known value of each channel, for all steps that follow: a forecast that is hard to beat where little changes"
+    "The last known values of each channel again, for all steps that follow: a forecast that is hard to beat where little changes"
     out = []
     for part in torch.from_numpy(ev.rows).split(max(1, VALUES//8//(ev.ds.vars*ev.ds.len))):
         x = torch.as_tensor(ev.ds.read(ev.ds.idxs[part])[0]).float().cpu()
-        known = ~torch.isnan(x)
-        last = (x.shape[-1] - 1 - known.flip(-1).int().argmax(-1)).unsqueeze(-1)
-        out.append(x.gather(-1, last).expand(*x.shape[:2], ev.target.d[1]).flatten(1))
-    ok = torch.isfinite(ev.outputs[0].reshape(len(ev.rows), -1)).all(1)
-    return torch.cat(out)[ok].double().numpy()
+        out.append(seasonal_forecast(x.numpy(), ev.target.d[1], season).reshape(len(x), -1))
+    ok = torch.isfinite(ev.outputs[0].reshape(len(ev.rows), -1)).all(1).numpy()
+    return np.concatenate(out)[ok].astype(np.float64)
 
 # %% ../../nbs/report/06_results.ipynb #a0d2fe29
 def _class_baseline(ev, true):
@@ -66,6 +66,9 @@ def _number_baseline(ev, true):
         mean = np.nanmean(ev.target.inverse(y).double().numpy().reshape(len(y), -1), 0)
         res['always the mean of training'] = _mean_scores(ev, true, np.broadcast_to(mean, true.shape))
     if is_forecast(ev): res['the last value stays'] = _mean_scores(ev, true, last_values(ev))
+    season = usual_season(ev.ds) if is_forecast(ev) else None
+    if season is not None and 1 < season <= ev.ds.len:
+        res[f'the last season of {season} steps again'] = _mean_scores(ev, true, last_values(ev, season))
     return res
 
 def scored(
