@@ -372,7 +372,7 @@ def at(cfg, path, value):
     cfg[path[-1]] = value
 
 @pytest.mark.parametrize('path,value,text', [
-    ('format', 'zip', 'written by learn.save_bundle'), ('format_version', 9, 'Update tsfast'), ('format_version', True, 'whole number'),
+    ('format', 'zip', 'written by learn.save_bundle'), ('format_version', 10, 'Update tsfast'), ('format_version', True, 'whole number'),
     ('architecture.name', 'FNC', 'Unknown architecture'), ('architecture.name', 'os.system', 'Unknown architecture'),
     ('architecture.arguments.layers', [10**6, 6], 'convs.0.0.weight'), ('architecture.arguments.layers', [10**9, 6], "layers[0] is '1000000000'. Expected `int` <= 16777216"),
     ('architecture.arguments.layers', [4, 7], 'convs.1.0.weight'), ('architecture.arguments.c_out', 4, 'the target needs'),

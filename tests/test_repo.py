@@ -15,7 +15,7 @@ doors = {'tsfast.all', 'tsfast.basics', 'tsfast.imports', 'tsfast.data.all', 'ts
 # Room -> floor. `models` stands below `data`, so that a batch transform can wrap the plain-torch module that a deployed model carries.
 floors = {'core': 0, 'hub_files': 0, 'described': 0, 'frames': 0, 'series': 0, 'threads': 0, 'processes': 0, 'models': 1, 'data': 1.5,
           'learner': 2, 'batches': 2, 'streams': 2, 'cutting': 2, 'callbacks': 2, 'losses': 2, 'metrics': 2, 'checkpoint': 2, 'recipe': 2, 'settings': 2,
-          'bundle': 2, 'ensemble_bundle': 2, 'hub': 2, 'inference': 2, 'training': 3, 'pretraining': 3, 'sweeps': 3, 'tuning': 3, 'spark': 3,
+          'bundle': 2, 'conformal': 2, 'novelty': 2, 'ensemble_bundle': 2, 'hub': 2, 'inference': 2, 'training': 3, 'pretraining': 3, 'sweeps': 3, 'tuning': 3, 'spark': 3,
           'deploy': 3, 'publish': 3, 'interpret': 3, 'report': 3,
           'estimators': 3, 'estimator_base': 3, 'estimator_checks': 3, 'estimator_learners': 3, 'sktime_estimators': 3,
           'estimator_input': 3, 'estimator_forests': 3, 'estimator_ensembles': 3, 'ensemble_weights': 3, 'held_back': 3, 'ensemble_presets': 3,

@@ -25,6 +25,7 @@ from .data.tables import read_series # noqa: its place in earlier versions
 from .data.targets import TSEmbeddings, TSTarget
 from .inference import Predictor
 from .interpret import CalibratedLoss
+from .interpret.conformal import uncertainty_of
 from .models.heads import NotPlain, TSModule, runs_where
 from .models.pipeline import Encoder, Pipeline, bare_model
 from .models.registry import get_arch
@@ -45,7 +46,9 @@ def learner_pipeline(
     names = getattr(learn.dls, 'input_names', ('series',))
     mean, std = target.statistics or (None, None)
     res = Pipeline(_preprocessing(learn.dls), learn.model, target.activation, temperature, mean, std, names)
-    return copy.deepcopy(res).cpu().eval()
+    res = copy.deepcopy(res).cpu().eval()
+    res.uncertainty = uncertainty_of(learn)
+    return res
 
 # %% ../nbs/31_deploy.ipynb #b4cb6641
 def _target(learn):
@@ -127,6 +130,8 @@ def _config(dls, pipeline, arch, target, training, more):
     if 'names' in series or 'recording' in more: old = 4
     needs = 6 if 'targets' in more else 5 if 'columns' in series else old       # the oldest version that can read it
     if isinstance(target, TSEmbeddings): needs = 8
+    more = {**more, **{k: o.to_config() for k, o in pipeline.uncertainty.items()}}
+    if pipeline.uncertainty: needs = 9
     return dict(format=FORMAT, format_version=needs, architecture=arch, series=series,
                 preprocessing=[f.to_config() for f in pipeline.preprocessing], target=target.to_config(), activation=pipeline.activation,
                 temperature=pipeline.temperature, training=training, versions=bundle_versions('numpy', 'fastai'), **more)
@@ -313,6 +318,7 @@ def _tensors(pipeline):
     "The state of a pipeline, which a bundle holds as float32, but for statistics of targets and the leaves of trees"
     double = ['mean', 'std', *(f'{k}.leaves' for k, m in pipeline.named_modules() if isinstance(m, Trees))]
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in pipeline.state_dict().items()}
+    for name, o in pipeline.uncertainty.items(): tensors |= {f'{name}.{k}': t for k, t in o.to_tensors().items()}
     floats = {k: v for k, v in tensors.items() if v.is_floating_point()}
     bad = next((k for k, v in floats.items() if v.dtype != torch.float32 and k not in double), None)
     if bad:

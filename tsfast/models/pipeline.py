@@ -27,7 +27,7 @@ class Pipeline(nn.Module):
     ):
         super().__init__()
         self.preprocessing, self.model, self.activation, self.temperature = nn.ModuleList(preprocessing), model, activation, temperature
-        self.input_names = tuple(input_names)
+        self.input_names, self.uncertainty = tuple(input_names), {}     # what says how far the predictions can be trusted, by name
         self._order = [0] if len(self.input_names) == 1 else input_order(bare_model(model), self.input_names)
         self.register_buffer('mean', mean); self.register_buffer('std', std)
 
