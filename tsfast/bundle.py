@@ -32,7 +32,7 @@ from .novelty import Novelty # noqa: its kinds are known by it
 FORMAT, VERSION = 'tsfast-bundle', 9
 # version 1: as the first; 2: float64 statistics, shape before a selection; 3: named inputs; 4: names of channels, settings of recordings;
 # 5: names of the columns of a wide table; 6: names of several numbers to predict; 7: forests; 8: encoders, without a head;
-# 9: conformal sets and intervals, distance to the training data
+# 9: conformal sets and intervals, distance to the training data, a temperature of several labels
 SECTIONS = 'conformal', 'novelty'       # beside the model: what says how far it can be trusted
 CONFIG, WEIGHTS, MEMBER = 'config.json', 'model.safetensors', r'member-\d+-\d+'      # files; folders of the models of an ensemble
 
@@ -191,8 +191,11 @@ def _check_target(conf):
     try: target = TSTarget.from_config(conf.target)
     except Exception as e: raise ValueError(f"{CONFIG}: target: {str(e)[:300] or type(e).__name__}") from None
     if conf.activation != target.activation: refuse_value('activation', conf.activation, f'{target.activation} for {cls.kind}')
-    if conf.temperature is not None and target.activation != 'softmax':
-        refuse_value('temperature', conf.temperature, 'null; only a softmax has one')
+    several = conf.temperature is not None and target.activation == 'sigmoid'
+    if conf.temperature is not None and target.activation == 'identity':
+        refuse_value('temperature', conf.temperature, 'null; only classes have one')
+    if several and conf.format_version < 9:
+        refuse_value('format_version', conf.format_version, '9 or more for a temperature of several labels')
     if cls is TSEmbeddings: return _check_encoder(conf)
     try: got = output_shape(args['c_out'], args.get('d'))
     except (TypeError, ValueError, OverflowError) as e: raise ValueError(f"{CONFIG}: architecture.arguments.d: {e}") from None

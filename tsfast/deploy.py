@@ -131,7 +131,7 @@ def _config(dls, pipeline, arch, target, training, more):
     needs = 6 if 'targets' in more else 5 if 'columns' in series else old       # the oldest version that can read it
     if isinstance(target, TSEmbeddings): needs = 8
     more = {**more, **{k: o.to_config() for k, o in pipeline.uncertainty.items()}}
-    if pipeline.uncertainty: needs = 9
+    if pipeline.uncertainty or pipeline.temperature is not None and pipeline.activation == 'sigmoid': needs = 9
     return dict(format=FORMAT, format_version=needs, architecture=arch, series=series,
                 preprocessing=[f.to_config() for f in pipeline.preprocessing], target=target.to_config(), activation=pipeline.activation,
                 temperature=pipeline.temperature, training=training, versions=bundle_versions('numpy', 'fastai'), **more)

@@ -182,12 +182,12 @@ class Predictor(_Batches, WindowPredictions, ColumnPredictions):
         "The features of each series before the head of the network"
         return self._batches(X, bs, side, Pipeline.features).numpy()
 
-    def predict_sets(self, X, bs:int|None=None, **kwargs) -> list: # of lists of labels; the arguments are those of `ConformalSets.predict_sets`
-        "The set of classes of each series that holds the true one with the probability of the calibration"
+    def predict_sets(self, X, bs:int|None=None, **kwargs) -> list: # of lists of labels
+        "The set of classes of each series that holds the true one with the probability of the calibration: `ConformalSets.predict_sets`"
         return self._trusted('conformal', ConformalSets).predict_sets(X, bs, **kwargs)
 
-    def predict_interval(self, X, bs:int|None=None, **kwargs) -> tuple: # two arrays; the arguments are those of `ConformalIntervals.predict_interval`
-        "Lower and upper ends of the interval of each series, in the user's units"
+    def predict_interval(self, X, bs:int|None=None, **kwargs) -> tuple: # lower and upper ends, two arrays
+        "The interval of each series, in the user's units: `ConformalIntervals.predict_interval`"
         return self._trusted('conformal', ConformalIntervals).predict_interval(X, bs, **kwargs)
 
     def novelty(self, X, bs:int|None=None, **side) -> np.ndarray: # (n,)
@@ -227,7 +227,8 @@ def _says(p): # for `repr`
 
 def _no_uncertainty(section, cls, seen): # the message
     if seen is not None: return f"This model has {type(seen).__name__}, and not {cls.__name__}. Use the method for {type(seen).__name__}."
-    return f"This bundle has no section {section!r}. Call learn.{section}(X, y) with series that were not trained on, and then learn.save_bundle."
+    return (f"This model has no section {section!r}. Call learn.{section} with series that were not trained on, and learn.save_bundle after "
+            "that.")
 
 def _check_bs(bs):
     if not is_whole(bs): raise ValueError(f"bs is {bs!r}. Expected a positive number of series.")
