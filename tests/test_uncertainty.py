@@ -6,18 +6,20 @@ import torch
 from scipy.stats import betabinom
 
 from tsfast.bundle import CONFIG, check_config, config_digest, read_bundle
-from tsfast.conformal import (ConformalIntervals, ConformalSets, Uncertainty, conformal_intervals, conformal_quantile, conformal_quantiles,
+from tsfast.conformal import (Uncertainty, conformal_intervals, conformal_quantile, conformal_quantiles,
                               conformal_sets, set_scores, series_needed)
-from tsfast.core import local_seed
 from tsfast.data.core import get_ts_dls
 from tsfast.data.preprocessing import TSStandardize
 from tsfast.data.targets import TSClassification, TSMultiLabelClassification, TSRegression
 from tsfast.deploy import to_predictor
 from tsfast.inference import Predictor, load_bundle
+from tsfast.interpret import (abstention_curve, confidences, cross_conformal, expected_calibration_error, fit_temperature, plot_reliability,
+                              reliability_table, risk_coverage_area)
 from tsfast.interpret.conformal import uncertainty_of
 from tsfast.learner import ts_learner
+from tsfast.novelty import MahalanobisNovelty, NearestNovelty
 
-N_CAL, M, DRAWS = 60, 50, 400
+N_CAL, M, DRAWS = 60, 50, 250
 
 
 def softmax(z): return (e := np.exp(z - z.max(-1, keepdims=True)))/e.sum(-1, keepdims=True)
@@ -336,3 +338,175 @@ def test_it_belongs_to_its_model(classifier, tmp_path):
     cfg['weights'].update(bytes=len(blob), sha256=hashlib.sha256(blob).hexdigest())
     (b/'model.safetensors').write_bytes(blob); (b/CONFIG).write_text(json.dumps(cfg))
     with pytest.raises(ValueError, match='other classes'): read_bundle(b)
+
+
+# --- cross-conformal
+def test_cv_plus_against_loops():
+    rng = np.random.default_rng(10)
+    n, K, m, alpha = 23, 4, 6, .2
+    folds, y, oof, preds = np.arange(n) % K, rng.normal(size=(n, 2)), rng.normal(size=(n, 2)), rng.normal(size=(K, m, 2))
+    low, high = cross_conformal(oof, y, folds, alpha).interval(preds)
+    for j in range(m):
+        for d in range(2):
+            down = sorted(preds[folds[i], j, d] - abs(y[i, d] - oof[i, d]) for i in range(n))
+            up = sorted(preds[folds[i], j, d] + abs(y[i, d] - oof[i, d]) for i in range(n))
+            assert low[j, d] == down[int(np.floor(alpha*(n + 1) + 1e-9)) - 1] and high[j, d] == up[int(np.ceil((1 - alpha)*(n + 1) - 1e-9)) - 1]
+
+
+@pytest.mark.parametrize('method', ['lac', 'aps'])
+def test_cross_sets_against_loops(method):
+    rng = np.random.default_rng(11)
+    n, K, m = 30, 3, 5
+    (oof, y), folds, probas = draw_classes(rng, n), np.arange(n) % K, np.stack([draw_classes(rng, m)[0] for _ in range(K)])
+    conf = cross_conformal(oof, y, folds, .2, classes=range(4), method=method)
+    own, got = set_scores(oof, method)[np.arange(n), y], conf.p_values(probas)
+    for j in range(m):
+        for c in range(4):
+            count = sum(own[i] >= set_scores(probas[folds[i]], method)[j, c] for i in range(n))
+            assert got[j, c] == pytest.approx((1 + count)/(n + 1))
+    assert (conf.contains(probas) == (got > .2)).all()
+
+
+def test_coverage_of_cross_sets():
+    "Where all models are the same, it is split conformal prediction: the coverage is the promised one"
+    rng, counts = np.random.default_rng(12), []
+    for _ in range(DRAWS):
+        (p, y), (p2, y2) = draw_classes(rng, N_CAL), draw_classes(rng, M)
+        conf = cross_conformal(p, y, np.arange(N_CAL) % 3, .1, classes=range(4))
+        counts.append(conf.contains(np.stack([p2]*3))[np.arange(M), y2].sum())
+    expect_coverage(counts, .1)
+
+
+# --- calibration
+def test_temperature_of_several_labels(tmp_path):
+    rng = np.random.default_rng(13)
+    z = torch.from_numpy(2*rng.normal(size=(5000, 3)))
+    t = (torch.from_numpy(rng.random((5000, 3))) < z.sigmoid()).double()
+    t[::7, 1] = torch.nan
+    assert fit_temperature(2.5*z, t) == pytest.approx(2.5, rel=.08)
+    learn, X, y, new, labels = learner('labels')
+    before = learn.get_X_preds(new)[0]
+    T = learn.calibrate(X, y)
+    after = learn.get_X_preds(new)
+    logit = torch.logit(before.double())
+    torch.testing.assert_close(after[0].double(), (logit/T).sigmoid(), atol=1e-4, rtol=1e-3)
+    assert learn.loss_func.several and ((after[0] > .5) == (before > .5)).all()
+    p = load_bundle(learn.save_bundle(tmp_path/'b'))
+    assert p.config['format_version'] == 9 and p.config['temperature'] == T
+    torch.testing.assert_close(p(new), after[0], atol=1e-5, rtol=0)
+    assert p.predict(new) == after[2]
+    with pytest.raises(ValueError, match='9 or more for a temperature'): check_config(changed(p.config, format_version=8))
+    assert learn.calibration_error(X, y) >= 0 and learn.plot_calibration(X, y, consistency=True).lines
+    with learn.no_bar(), learn.no_logging(): learn.fit(1)      # the loss itself is unchanged
+
+
+def test_confidences_of_classes_and_labels():
+    p = np.array([[.7, .3], [.2, .8]])
+    assert [o.tolist() for o in confidences(p, [0, 0])] == [[.7, .8], [True, False]]
+    assert [o.tolist() for o in confidences(p, [[1, 0], [np.nan, 1]])] == [[.7, .3, .8], [True, False, True]]
+
+
+@pytest.mark.parametrize('strategy', ['uniform', 'quantile'])
+def test_bins_are_those_of_scikit_learn(strategy):
+    from sklearn.calibration import calibration_curve
+    rng = np.random.default_rng(14)
+    conf = rng.random(300); right = rng.random(300) < conf
+    df = reliability_table(conf, right, 7, strategy)
+    share, mean = calibration_curve(right, conf, n_bins=7, strategy=strategy)
+    np.testing.assert_allclose(df[['share', 'confidence']], np.stack([share, mean], 1))
+    assert df.n.sum() == 300 and ((df.low <= df.share) & (df.share <= df.high)).all()
+
+
+def test_intervals_of_reliability_cover():
+    "Clopper-Pearson intervals hold the true share at least as often as they say; consistency bands hold what exact confidences give"
+    rng, covered, consistent = np.random.default_rng(15), [], []
+    for _ in range(30):
+        conf = rng.choice([.55, .75, .95], 120)
+        right = rng.random(120) < conf
+        df = reliability_table(conf, right, 5, level=.9, draws=150)
+        covered += ((df.low <= df.confidence) & (df.confidence <= df.high)).tolist()
+        consistent += ((df.band_low <= df.share) & (df.share <= df.band_high)).tolist()
+    assert np.mean(covered) > .88 and .82 < np.mean(consistent) <= 1
+
+
+def test_any_ensemble():
+    "The functions take whatever has predict_proba"
+    from sklearn.ensemble import RandomForestClassifier
+    X, v = data()
+    y = (v > .3).astype(int)
+    rf = RandomForestClassifier(30, random_state=0).fit(X[:200].reshape(200, -1), y[:200])
+    p = rf.predict_proba(X[200:].reshape(200, -1))
+    conf, right = confidences(p, y[200:])
+    assert 0 <= expected_calibration_error(conf, right) < .5 and plot_reliability(conf, right).lines
+    sets = conformal_sets(p[:100], y[200:300], .2, groups='class').contains(p[100:])
+    assert sets[np.arange(100), y[300:]].mean() > .65
+
+
+# --- abstention
+def test_abstention():
+    conf, right = np.array([.9, .8, .8, .5]), np.array([True, True, False, False])
+    df = abstention_curve(conf, right)
+    assert df.coverage.tolist() == [.25, .75, 1] and df.accuracy.tolist() == [1, 2/3, .5] and df.threshold.tolist() == [.9, .8, .5]
+    area, excess = risk_coverage_area(conf, right)
+    assert area == pytest.approx(np.mean([0, .25, 1/3, .5])) and excess == pytest.approx(area - np.mean([0, 0, 1/3, .5]))
+    assert risk_coverage_area(np.arange(4)[::-1], right) == pytest.approx((np.mean([0, 0, 1/3, .5]), 0))
+
+
+def test_abstention_of_a_learner(classifier):
+    learn, X, y, *_ = classifier
+    line, = learn.plot_abstention(X, y).lines
+    assert line.get_xdata()[-1] == 1 and line.get_ydata()[-1] == pytest.approx((learn.get_X_preds(X)[2] == y).mean())
+
+
+# --- distance to the training data
+@pytest.mark.parametrize('kwargs', [dict(), dict(method='mahalanobis'), dict(max_train=60, k=2), dict(unit=True)])
+def test_novelty_in_bundles(classifier, kwargs, tmp_path):
+    learn, X, y, new, _ = classifier
+    learn.uncertainty = {}
+    nov = learn.novelty(X, **kwargs)
+    p = load_bundle(learn.save_bundle(tmp_path/'b'))
+    assert p.config['format_version'] == 9 and p.config['novelty']['kind'] == kwargs.get('method', 'neighbours')
+    np.testing.assert_allclose(p.novelty(new), nov.p_values(new), atol=.021)      # a distance may pass another by rounding
+    assert (p.is_novel(new, .1) == (p.novelty(new) <= .1)).all() and p.is_novel(new, .1).mean() < .25
+    if not kwargs.get('unit'): assert p.is_novel(20*new, .05).mean() > .9      # directions do not grow
+    with pytest.raises(ValueError, match='needs at least 199'): p.is_novel(new, .005)
+    learn.conformal(X, y)
+    both = load_bundle(learn.save_bundle(tmp_path/'b'))
+    assert set(both.uncertainty) == {'conformal', 'novelty'} and (both.novelty(new, 9) == p.novelty(new, 9)).all()
+
+
+@pytest.mark.parametrize('make', [lambda z: NearestNovelty(z), lambda z: MahalanobisNovelty(z)], ids=['neighbours', 'mahalanobis'])
+def test_p_values_of_usual_series(make):
+    "At most a share alpha of them is flagged; over many draws the number flagged is beta-binomial"
+    rng, counts, alpha = np.random.default_rng(16), [], .1
+    nov = make(rng.normal(size=(100, 4)) + 1)
+    for _ in range(DRAWS):
+        nov.calibrated(rng.normal(size=(N_CAL, 4)) + 1)
+        counts.append((nov.p_values_of(rng.normal(size=(M, 4)) + 1) > alpha + 1e-9).sum())
+    expect_coverage(counts, alpha)
+
+
+def test_novelty_of_what_was_trained_on(classifier):
+    learn, X, y, *_ = classifier
+    with pytest.raises(ValueError, match='150 of the 150 calibration series'): learn.novelty(data()[0][:150])
+    with pytest.warns(UserWarning, match='validation split'): learn.novelty()
+    with pytest.raises(ValueError, match="Expected 'neighbours' or 'mahalanobis'"): learn.novelty(X, method='lof')
+    learn.uncertainty = {}
+
+
+def test_predictors_of_uncertainty_load_without_fastai(classifier, tmp_path):
+    import subprocess, sys
+    learn, X, y, new, _ = classifier
+    conf, nov = learn.conformal(X, y), learn.novelty(X)
+    b = learn.save_bundle(tmp_path/'b'); np.save(tmp_path/'x.npy', new[:9])
+    code = f"""import sys, numpy as np
+from tsfast.inference import load_bundle
+p, X = load_bundle({str(b)!r}), np.load({str(tmp_path/'x.npy')!r})
+print(p.predict_sets(X)); print(p.novelty(X).round(6).tolist())
+assert not {{'fastai', 'fastcore', 'sklearn', 'scipy', 'pandas'}} & set(sys.modules)"""
+    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert not r.returncode, r.stderr
+    sets, values = r.stdout.splitlines()
+    assert eval(sets) == conf.predict_sets(new[:9])
+    np.testing.assert_allclose(eval(values), nov.p_values(new[:9]), atol=.021)
+    learn.uncertainty = {}

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Share', 'series_needed', 'conformal_quantile', 'check_alpha', 'Uncertainty', 'Conformal', 'group_codes', 'set_scores',
-           'ConformalSets', 'conformal_sets', 'unit_rows', 'nearest_keys', 'ConformalIntervals', 'conformal_intervals',
+           'ConformalSets', 'conformal_sets', 'nearest_keys', 'ConformalIntervals', 'conformal_intervals',
            'conformal_quantiles']
 
 # %% ../nbs/32e_conformal.ipynb #8850c157
@@ -271,14 +271,7 @@ def _class_numbers(classes, y):
     if strange is not None: raise ValueError(f"Unknown label: {strange!r}. Expected one of {', '.join(map(repr, classes[:10]))}.")
     return np.array([where[o] for o in y], dtype=np.int64)
 
-# %% ../nbs/32e_conformal.ipynb #90dbe7bd
-def unit_rows(
-    z, # (n, nf): features
-) -> np.ndarray: # (n, nf), float32, of length 1
-    "Features as directions"
-    z = np.asarray(z, np.float32).reshape(len(z), -1)
-    return z/np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
-
+# %% ../nbs/32e_conformal.ipynb #46663b36
 def nearest_keys(
     z, # (n, nf)
     keys, # (m, nf)
@@ -290,7 +283,7 @@ def nearest_keys(
         out.append(torch.cdist(o, b, compute_mode='donot_use_mm_for_euclid_dist').topk(k, largest=False, sorted=True))
     return tuple(torch.cat(o).numpy() for o in zip(*out))
 
-# %% ../nbs/32e_conformal.ipynb #c9f45f26
+# %% ../nbs/32e_conformal.ipynb #e67df98b
 class _Difficulty(Conformal):
     "What intervals know of the difficulty of steps and of series"
     method, simultaneous, neighbours = 'absolute', False, 0
@@ -303,7 +296,7 @@ class _Difficulty(Conformal):
     ) -> np.ndarray: # (n, *d)
         "The mean residual of the series nearest to each one, and a tenth of the mean of all"
         if self.keys is None: raise ValueError("The scales of the calibration came from elsewhere. Pass predictions and scale to interval.")
-        z, nf = unit_rows(z), self.keys.shape[1]
+        z, nf = np.asarray(z, np.float32).reshape(len(z), -1), self.keys.shape[1]
         if z.shape[1] != nf: raise ValueError(f"The features have {z.shape[1]} numbers. Expected {nf}, as in the calibration.")
         r = self.residuals.astype(np.float64)
         return np.nanmean(r[nearest_keys(z, self.keys, self.neighbours)[1]], 1) + .1*np.nanmean(r, 0) + 1e-12

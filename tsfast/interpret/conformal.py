@@ -6,7 +6,7 @@
 __all__ = ['calibration_series', 'held_out', 'refuse_trained', 'LearnerOutputs', 'features_of', 'weights_digest',
            'keep_uncertainty', 'uncertainty_of']
 
-# %% ../../nbs/interpret/05_conformal.ipynb #c323e3e3
+# %% ../../nbs/interpret/05_conformal.ipynb #c6fa7faf
 import copy, hashlib, warnings
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from fastai.learner import Learner
 from fastai.torch_core import get_model
 from fastcore.basics import patch
-from ..conformal import ConformalIntervals, conformal_intervals, conformal_sets, unit_rows
+from ..conformal import ConformalIntervals, conformal_intervals, conformal_sets
 from ..core import evaluating
 from .calibration import CalibratedLoss
 from .common import check_pair
@@ -47,7 +47,7 @@ def conformal(self:Learner,
     else: res = _intervals(X, y, z, alpha, method, groups, simultaneous, scale_share, neighbours, seed)
     return keep_uncertainty(self, res)
 
-# %% ../../nbs/interpret/05_conformal.ipynb #b5633817
+# %% ../../nbs/interpret/05_conformal.ipynb #07aad92f
 def _conformal_target(learn):
     target = getattr(learn.dls.train_ds, 'target', None)
     if target is None: raise ValueError("The learner has no targets, so there is nothing to calibrate.")
@@ -77,7 +77,7 @@ def _intervals(pred, y, z, alpha, method, groups, simultaneous, share, k, seed):
     groups = None if groups is None else np.asarray(groups)[rest]
     if method == 'absolute':
         return conformal_intervals(pred[rest], y[rest], alpha, None, groups, True, np.nanmean(r, 0) + 1e-12)
-    return _normalized(pred[rest], y[rest], z[rest], unit_rows(z[apart]), r, alpha, groups, simultaneous, k)
+    return _normalized(pred[rest], y[rest], z[rest], z[apart], r, alpha, groups, simultaneous, k)
 
 def _few_scales(m): # the message
     return f"There are {m} series with known targets to estimate scales on. Pass more series, or a larger scale_share."

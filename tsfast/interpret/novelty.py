@@ -14,13 +14,14 @@ from fastcore.basics import patch
 from .conformal import features_of, held_out, keep_uncertainty
 from ..novelty import MahalanobisNovelty, NearestNovelty
 
-# %% ../../nbs/interpret/06_novelty.ipynb #f1823112
+# %% ../../nbs/interpret/06_novelty.ipynb #35de6cef
 @patch
 def novelty(self:Learner,
     X=None, # (n, C, L): series that were not trained on, which are to count as usual; None: the validation split, with a warning
     *,
     method:str='neighbours', # distance: 'neighbours' or 'mahalanobis'
     k:int=5, # of 'neighbours': which neighbour counts
+    unit:bool=False, # of 'neighbours': scale features to length one, which hides how large a series is
     max_train:int=5000, # of 'neighbours': of more training series, so many are drawn and kept
     seed:int=0, # of the draw
     inputs:dict|None=None, # further inputs of `X` by name, for a model that takes them
@@ -31,7 +32,7 @@ def novelty(self:Learner,
     if not len(self.dls.train_ds): raise ValueError("The learner has no training series. Call learn.novelty before learn.export.")
     dl = held_out(self, X, None, inputs, allow_trained)
     z, y = _training_features(self, max_train if method == 'neighbours' else None, seed)
-    res = NearestNovelty(z, k) if method == 'neighbours' else MahalanobisNovelty(z, y)
+    res = NearestNovelty(z, k, unit) if method == 'neighbours' else MahalanobisNovelty(z, y)
     return keep_uncertainty(self, res.calibrated(features_of(self, dl)))
 
 def _training_features(learn, most, seed):

@@ -124,7 +124,7 @@ def _area(df, n): # predictions of equal confidence are in random order: their h
     hits = np.interp(kept, np.r_[0, df.coverage*n], np.r_[0, df.coverage*n*df.accuracy])
     return float((1 - hits/kept).mean())
 
-# %% ../../nbs/interpret/02a_reliability.ipynb #e909cc71
+# %% ../../nbs/interpret/02a_reliability.ipynb #2df8ac69
 def plot_abstention(
     conf, # (n,): confidence
     right, # (n,): was the prediction right?
@@ -132,13 +132,15 @@ def plot_abstention(
     ax=None, # matplotlib axes; new ones if None
     figsize=None, # size of a new figure, in inches
     *,
-    level:float|None=.95, # of the band around the accuracy; None: no band
+    level:float|None=.95, # of the band around each accuracy by itself; None: no band
 ): # the axes
     "Accuracy against the share of predictions that are kept"
     from scipy.stats import beta
     df, n = abstention_curve(conf, right), len(conf)
     ax = new_axes(ax, figsize or (5, 3.5))
     area, excess = risk_coverage_area(conf, right)
+    lowest = df.accuracy[df.coverage >= .05].min() - .1      # of fewer predictions the accuracy says little
+    if ax.lines: lowest = min(lowest, ax.get_ylim()[0])
     line, = ax.plot(df.coverage, df.accuracy, lw=1.5, label=f"{name or 'predictions'} (area of the risk {area:.3f}, excess {excess:.3f})")
     if level is not None:
         a, kept = (1 - level)/2, df.coverage*n
@@ -146,7 +148,7 @@ def plot_abstention(
         low = np.where(k > 0, beta.ppf(a, k.clip(lower=1), kept - k + 1), 0)
         high = np.where(k < kept, beta.ppf(1 - a, k + 1, (kept - k).clip(lower=1)), 1)
         ax.fill_between(df.coverage, low, high, color=line.get_color(), alpha=.15, lw=0)
-    ax.set(xlabel='share of series that get a prediction', ylabel='accuracy', xlim=(0, 1.01))
+    ax.set(xlabel='share of series that get a prediction', ylabel='accuracy', xlim=(0, 1.01), ylim=(max(0, lowest), 1.01))
     ax.legend(loc='lower left', fontsize=8)
     return ax
 
