@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from .conformal import Uncertainty, check_alpha, nearest_keys, series_needed
 
-# %% ../nbs/32f_novelty.ipynb #e9358678
+# %% ../nbs/32f_novelty.ipynb #5515aa7b
 class Novelty(Uncertainty):
     "How far series are from the training data, and how rare such a distance is. Made by `learn.novelty`"
     section = 'novelty'
@@ -33,7 +33,7 @@ class Novelty(Uncertainty):
     ) -> np.ndarray: # (n,), from 1/(n_cal + 1) to 1
         "The p-values of features"
         s = self.distances(z)
-        return (1 + len(self.scores) - np.searchsorted(self.scores, s, 'left'))/(len(self.scores) + 1)
+        return np.asarray((1 + len(self.scores) - np.searchsorted(self.scores, s, 'left'))/(len(self.scores) + 1))
 
     def score(self,
         X, # series, as the model takes them

@@ -7,6 +7,7 @@ __all__ = ['expected_calibration_error', 'fit_temperature', 'CalibratedLoss']
 
 # %% ../../nbs/interpret/02_calibration.ipynb #fd010f4d
 import math, warnings
+from typing import Any
 import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
@@ -90,7 +91,8 @@ def fit_temperature(
     high:float=10., # largest temperature
 ) -> float:
     "The temperature with the least log loss, by golden section: there is one minimum"
-    logits, loss = logits.double(), F.cross_entropy
+    loss:Any = F.cross_entropy
+    logits = logits.double()
     if targets.is_floating_point():
         known, loss = ~targets.isnan(), F.binary_cross_entropy_with_logits
         logits, targets = logits[known], targets[known].double()

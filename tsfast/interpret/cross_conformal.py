@@ -34,7 +34,7 @@ def _of_folds(preds, k, what):
     if len(preds) != k: raise ValueError(f"There are {what} of {len(preds)} models. Expected {k}, of one model for each fold, in order.")
     return preds
 
-# %% ../../nbs/interpret/05a_cross_conformal.ipynb #bb1a526e
+# %% ../../nbs/interpret/05a_cross_conformal.ipynb #b7c187ef
 class CrossIntervals:
     "Intervals from the models of all folds (CV+, jackknife+). Made by `cross_conformal`"
     def __init__(self, oof, y, folds, alpha):
@@ -73,7 +73,7 @@ class CrossSets:
         "For each class, the share of scores that are at least as large as its own"
         probas = _of_folds(probas, len(self.scores), 'probabilities')
         count = sum(len(s) - np.searchsorted(s, set_scores(p, self.method), 'left') for s, p in zip(self.scores, probas))
-        return (1 + count)/(1 + sum(map(len, self.scores)))
+        return np.asarray((1 + count)/(1 + sum(map(len, self.scores))))
 
     def contains(self, probas, alpha:float|None=None) -> np.ndarray: # (m, c), bool
         "Is each class in the set?"
