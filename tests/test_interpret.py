@@ -81,7 +81,7 @@ def test_top_losses(learn):
 def test_other_targets():
     learn = tiny([['a']*(o != 'up') + ['b']*(o != 'down') for o in y], TSMultiLabelClassification())
     assert len(learn.plot_roc().lines) >= 2
-    for f in (learn.plot_confusion_matrix, learn.plot_probabilities, learn.plot_calibration, learn.calibrate, learn.calibration_error):
+    for f in (learn.plot_confusion_matrix, learn.plot_probabilities, learn.plot_abstention):
         with pytest.raises(ValueError, match='is for classes'): f()
     learn = tiny(X[:, 1, 20:28].mean(1), TSRegression(standardize=True))
     with pytest.raises(ValueError, match='is for classes'): learn.plot_roc()

@@ -27,6 +27,7 @@ from .checkpoint import Checkpoint, read_checkpoint
 from .pretraining import *
 from .interpret import *
 from .report import write_report
+from .conformal import conformal_intervals, conformal_quantiles, conformal_sets
 from .inference import Predictor, load_bundle
 from .deploy import export_onnx, export_program, save_encoder
 from .publish import push_bundle, write_model_card

@@ -25,6 +25,7 @@ from .data.tables import read_series # noqa: its place in earlier versions
 from .data.targets import TSEmbeddings, TSTarget
 from .inference import Predictor
 from .interpret import CalibratedLoss
+from .interpret.conformal import uncertainty_of
 from .models.heads import NotPlain, TSModule, runs_where
 from .models.pipeline import Encoder, Pipeline, bare_model
 from .models.registry import get_arch
@@ -46,7 +47,9 @@ def learner_pipeline(
     names = getattr(learn.dls, 'input_names', ('series',))
     mean, std = target.statistics or (None, None)
     res = Pipeline(_preprocessing(learn.dls), learn.model, target.activation, temperature, mean, std, names, target.sorts)
-    return copy.deepcopy(res).cpu().eval()
+    res = copy.deepcopy(res).cpu().eval()
+    res.uncertainty = uncertainty_of(learn)
+    return res
 
 # %% ../nbs/31_deploy.ipynb #b4cb6641
 def _target(learn):
@@ -131,6 +134,8 @@ def _config(dls, pipeline, arch, target, training, more):
     if isinstance(target, TSEmbeddings): more.pop('forecast', None)
     if target.quantiles is not None or 'forecast' in more: needs = 9
     if 'static' in more or 'known' in more: needs = 9
+    more = {**more, **{k: o.to_config() for k, o in pipeline.uncertainty.items()}}
+    if pipeline.uncertainty or pipeline.temperature is not None and pipeline.activation == 'sigmoid': needs = 9
     return dict(format=FORMAT, format_version=needs, architecture=arch, series=series,
                 preprocessing=[f.to_config() for f in pipeline.preprocessing], target=target.to_config(), activation=pipeline.activation,
                 temperature=pipeline.temperature, training=training, versions=bundle_versions('numpy', 'fastai'), **more)
@@ -327,6 +332,7 @@ def _tensors(pipeline):
     "The state of a pipeline, which a bundle holds as float32, but for statistics of targets and the leaves of trees"
     double = ['mean', 'std', *(f'{k}.leaves' for k, m in pipeline.named_modules() if isinstance(m, Trees))]
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in pipeline.state_dict().items()}
+    for name, o in pipeline.uncertainty.items(): tensors |= {f'{name}.{k}': t for k, t in o.to_tensors().items()}
     floats = {k: v for k, v in tensors.items() if v.is_floating_point()}
     bad = next((k for k, v in floats.items() if v.dtype != torch.float32 and k not in double), None)
     if bad:

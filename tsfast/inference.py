@@ -15,6 +15,7 @@ from torch import nn, Tensor
 from .batches import ColumnPredictions
 from .bundle import (CONFIG, FORMAT, VERSION, WEIGHTS, build_pipeline, check_config, config_digest, read_bundle, read_config,
                            read_tensors)
+from .conformal import ConformalIntervals, ConformalSets
 from .core import as_device, as_frame, as_long, as_series, is_whole, warn_lost_digits
 from .data.forecast_frames import ForecastSettings
 from .data.inputs import as_side, encoded_inputs, short_list
@@ -29,6 +30,7 @@ from .forecasting import FrameForecasts
 from .hub import local_bundle
 from .models.pipeline import Pipeline, pooled_features, takes_length
 from .models.scaling import SelectSeries
+from .novelty import Novelty
 from .streams import WindowPredictions
 
 # %% ../nbs/32_inference.ipynb #81bc7c50
@@ -47,9 +49,9 @@ class _Served:
         _check_bs(bs)
         self.config, self.bs, self.shape, self.pipeline = cfg, int(bs), (cfg['series']['channels'], cfg['series']['length']), pipeline
         self.target = TSTarget.from_config(cfg['target'], (pipeline.mean, pipeline.std))
-        self.target.names = cfg.get('targets')
         self.static_columns = StaticColumns.from_config(cfg['static']) if 'static' in cfg else None
         self.known_values = KnownValues.from_config(cfg['known']) if 'known' in cfg else None
+        self.target.names, self.uncertainty = cfg.get('targets'), getattr(pipeline, 'uncertainty', {})
         self._bound = _bound_to_length(pipeline, self.target, self.shape[1])
         self._fills = any(o.fills_missing for o in pipeline.preprocessing)
         self.classes = None if self.target.vocab is None else as_labels(self.target.vocab)
@@ -199,6 +201,27 @@ class Predictor(_Batches, WindowPredictions, ColumnPredictions, FrameForecasts):
         "The features of each series before the head of the network"
         return self._batches(X, bs, side, Pipeline.features).numpy()
 
+    def predict_sets(self, X, bs:int|None=None, **kwargs) -> list: # of lists of labels
+        "The set of classes of each series that holds the true one with the probability of the calibration: `ConformalSets.predict_sets`"
+        return self._trusted('conformal', ConformalSets).predict_sets(X, bs, **kwargs)
+
+    def predict_interval(self, X, bs:int|None=None, **kwargs) -> tuple: # lower and upper ends, two arrays
+        "The interval of each series, in the user's units: `ConformalIntervals.predict_interval`"
+        return self._trusted('conformal', ConformalIntervals).predict_interval(X, bs, **kwargs)
+
+    def novelty(self, X, bs:int|None=None, **side) -> np.ndarray: # (n,)
+        "p-values of the distance to the training data: small for series unlike anything in training"
+        return self._trusted('novelty', Novelty).p_values(X, bs, **side)
+
+    def is_novel(self, X, alpha:float=.05, bs:int|None=None, **side) -> np.ndarray: # (n,), bool
+        "Is each series unlike anything in training? Of ordinary series, at most a share `alpha` is flagged"
+        return self._trusted('novelty', Novelty).is_novel(X, alpha, bs, **side)
+
+    def _trusted(self, section, cls):
+        res = self.uncertainty.get(section)
+        if not isinstance(res, cls): raise ValueError(_no_uncertainty(section, cls, res))
+        return res.bind(self)
+
     # no call of `self` in here: Ray wraps `__call__` so that one in it would wait for itself
     def window_outputs(self, X, bs, inputs): return self.pipeline.finish(self._batches(X, bs, inputs, Pipeline.outputs))
 
@@ -220,6 +243,11 @@ def _says(p): # for `repr`
     out = f"{len(t.vocab)} classes" if t.vocab else f"embeddings of {t.c} numbers" if t.kind == TSEmbeddings.kind else f"numbers of shape {shape}" if shape != (1,) else 'a number'
     names = f", channels of X: {short_list(p.channels)}" if p.channels else ''
     return f"{name}, series of {s['channels']} × {s['length']} to {out}, {p.device}{names}"
+
+def _no_uncertainty(section, cls, seen): # the message
+    if seen is not None: return f"This model has {type(seen).__name__}, and not {cls.__name__}. Use the method for {type(seen).__name__}."
+    return (f"This model has no section {section!r}. Call learn.{section} with series that were not trained on, and learn.save_bundle after "
+            "that.")
 
 def _check_bs(bs):
     if not is_whole(bs): raise ValueError(f"bs is {bs!r}. Expected a positive number of series.")

@@ -8,9 +8,14 @@ __all__ = []
 # %% ../../nbs/30_interpret.ipynb #ec2d02c2
 from . import predictions
 from .calibration import CalibratedLoss, expected_calibration_error, fit_temperature
+from . import conformal, novelty
+from .cross_conformal import cross_conformal
 from .explain import class_maps, occlusion_maps, split_head
 from .importance import plot_importance
+from .reliability import (abstention_curve, confidences, plot_accuracy_coverage, plot_reliability, reliability_table,
+                                          risk_coverage_area)
 
 # %% ../../nbs/30_interpret.ipynb #04efb2d5
 __all__ = ['expected_calibration_error', 'CalibratedLoss', 'fit_temperature', 'split_head', 'class_maps', 'occlusion_maps',
-           'plot_importance']
+           'plot_importance', 'abstention_curve', 'confidences', 'plot_accuracy_coverage', 'plot_reliability',
+           'reliability_table', 'risk_coverage_area', 'cross_conformal']

@@ -7,12 +7,14 @@ __all__ = ['expected_calibration_error', 'fit_temperature', 'CalibratedLoss']
 
 # %% ../../nbs/interpret/02_calibration.ipynb #fd010f4d
 import math, warnings
+from typing import Any
 import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 from fastai.learner import Learner
 from fastcore.basics import patch
-from .common import class_names, identity, labelled_predictions, new_axes
+from .common import class_names, identity, labelled_predictions
+from .reliability import learner_confidences, plot_reliability
 
 # %% ../../nbs/interpret/02_calibration.ipynb #55d9dc01
 @patch
@@ -26,19 +28,13 @@ def plot_calibration(self:Learner,
     figsize=None, # size of a new figure, in inches
     *,
     inputs:dict|None=None, # further inputs of `X` by name, for a model that takes them
+    level:float|None=.95, # of the bars, the exact interval of each share; None: no bars
+    consistency:bool=False, # draw where the shares would lie if all confidences were exact
 ): # the axes
     "Share of correct predictions against their confidence"
-    from sklearn.calibration import CalibrationDisplay
-    class_names(self, 'A calibration curve')
-    conf, correct = _confidence(self, X, y, inputs)
-    first = ax is None or not ax.lines
-    ax = new_axes(ax, figsize or (4.5, 4.5))
+    conf, correct = learner_confidences(self, X, y, inputs, 'A calibration curve')
     label = f"{name or type(self.model).__name__} (error {expected_calibration_error(conf, correct, n_bins):.3f})"
-    CalibrationDisplay.from_predictions(correct.astype(int), conf, n_bins=n_bins, strategy=strategy, ax=ax, name=label,
-                                        ref_line=first, pos_label=1)
-    ax.set(xlabel='confidence', ylabel='share of correct predictions', aspect='equal', xlim=(0, 1.02), ylim=(0, 1.02))
-    ax.legend(loc='upper left', fontsize=8)
-    return ax
+    return plot_reliability(conf, correct, n_bins, strategy, label, ax, figsize, level=level, consistency=consistency)
 
 # %% ../../nbs/interpret/02_calibration.ipynb #8c26cc9f
 @patch
@@ -50,8 +46,7 @@ def calibration_error(self:Learner,
     inputs:dict|None=None, # further inputs of `X` by name, for a model that takes them
 ) -> float: # from 0 to 1
     "Mean difference of confidence and accuracy"
-    class_names(self, 'The calibration error')
-    conf, right = _confidence(self, X, y, inputs)
+    conf, right = learner_confidences(self, X, y, inputs, 'The calibration error')
     return expected_calibration_error(conf, right, n_bins)
 
 def expected_calibration_error(
@@ -64,11 +59,6 @@ def expected_calibration_error(
     i = np.minimum((conf*n_bins).astype(int), n_bins - 1)
     return float(sum(abs((conf - right)[i == b].sum()) for b in range(n_bins)) / len(conf))
 
-def _confidence(learn, X, y, inputs):
-    "The highest probability of each series, and whether it belongs to the true class"
-    p, t = labelled_predictions(learn, X, y, inputs)
-    return p.max(-1).values.numpy().astype(np.float64), (p.argmax(-1) == t).numpy()
-
 # %% ../../nbs/interpret/02_calibration.ipynb #b2cb6c8b
 @patch
 def calibrate(self:Learner,
@@ -80,13 +70,14 @@ def calibrate(self:Learner,
     """Divide outputs by one temperature, so that probabilities can be trusted.
 
     Bundles and exports contain the temperature. Calibrate again after further training."""
-    class_names(self, 'Calibration')
+    class_names(self, 'Calibration', multi=True)
     logits, t = labelled_predictions(self, X, y, inputs, act=identity)
     loss = self.loss_func.loss if isinstance(self.loss_func, CalibratedLoss) else self.loss_func
+    several = t.is_floating_point()
     temperature = fit_temperature(logits, t)
-    correct = float((logits.argmax(-1) == t).float().mean())
+    correct = float((((logits > 0) == (t > .5)) if several else logits.argmax(-1) == t).float().mean())
     if correct == 1 or temperature > 9.9: warnings.warn(_undetermined(correct, len(t), temperature), stacklevel=2)
-    self.loss_func = CalibratedLoss(loss, temperature)
+    self.loss_func = CalibratedLoss(loss, temperature, several)
     return self.loss_func.temperature
 
 def _undetermined(correct, n, temperature):
@@ -95,13 +86,18 @@ def _undetermined(correct, n, temperature):
 
 def fit_temperature(
     logits:Tensor, # (n, c)
-    targets:Tensor, # (n,), class numbers
+    targets:Tensor, # (n,), class numbers; or (n, c), 0 and 1 for several labels, NaN where a label is not known
     low:float=0.1, # smallest temperature
     high:float=10., # largest temperature
 ) -> float:
     "The temperature with the least log loss, by golden section: there is one minimum"
-    logits, targets = logits.double(), targets.long()
-    nll = lambda u: F.cross_entropy(logits / math.exp(u), targets).item()
+    loss:Any = F.cross_entropy
+    logits = logits.double()
+    if targets.is_floating_point():
+        known, loss = ~targets.isnan(), F.binary_cross_entropy_with_logits
+        logits, targets = logits[known], targets[known].double()
+    else: targets = targets.long()
+    nll = lambda u: loss(logits / math.exp(u), targets).item()
     a, b, g = math.log(low), math.log(high), (math.sqrt(5) - 1)/2
     for _ in range(60):
         c, d = b - g*(b - a), a + g*(b - a)
@@ -110,20 +106,24 @@ def fit_temperature(
 
 # %% ../../nbs/interpret/02_calibration.ipynb #364a4a63
 class CalibratedLoss:
-    "A loss whose probabilities are `softmax(outputs / temperature)`. The loss itself, and with it training, is unchanged"
+    "A loss whose probabilities are those of `outputs / temperature`. The loss itself, and with it training, is unchanged"
+    several = False     # of older pickles
     def __init__(self,
         loss, # the loss of the learner
         temperature:float, # above 1: less sure; below 1: surer
+        several:bool=False, # are there several labels for each series, with a sigmoid each?
     ):
         if not 0 < temperature < math.inf: raise ValueError(f"temperature is {temperature}. Expected a number above 0.")
-        self.loss, self.temperature = loss, float(temperature)
+        self.loss, self.temperature, self.several = loss, float(temperature), several
     def __call__(self, *args, **kwargs): return self.loss(*args, **kwargs)
     def __getattr__(self, k):
         if k.startswith('__') or k == 'loss': raise AttributeError(k)
         return getattr(self.loss, k)
     def __setattr__(self, k, v):
-        if k in ('loss', 'temperature'): self.__dict__[k] = v
+        if k in ('loss', 'temperature', 'several'): self.__dict__[k] = v
         else: setattr(self.loss, k, v)      # fastai sets `reduction` for a while
-    def activation(self, x:Tensor) -> Tensor: return (x / self.temperature).softmax(-1)
-    def decodes(self, x:Tensor) -> Tensor: return x.argmax(-1)
+    def activation(self, x:Tensor) -> Tensor:
+        x = x / self.temperature
+        return x.sigmoid() if self.several else x.softmax(-1)
+    def decodes(self, x:Tensor) -> Tensor: return self.loss.decodes(x) if self.several else x.argmax(-1)
     def __repr__(self): return f"CalibratedLoss({self.loss}, temperature={self.temperature:.4g})"

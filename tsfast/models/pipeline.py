@@ -29,6 +29,7 @@ class Pipeline(nn.Module):
         super().__init__()
         self.preprocessing, self.model, self.activation, self.temperature = nn.ModuleList(preprocessing), model, activation, temperature
         self.input_names, self.sorts = tuple(input_names), sorts
+        self.uncertainty = {}     # what says how far the predictions can be trusted, by name
         self._order = [0] if len(self.input_names) == 1 else input_order(bare_model(model), self.input_names)
         self.register_buffer('mean', mean); self.register_buffer('std', std)
 
