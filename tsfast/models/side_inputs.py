@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn, Tensor
 from ..core import evaluating
-from .attention import MeanSteps
 from .feature_model import FeatureModel, FeatureNorm, check_reusable
 from .heads import (NotPlain, SeriesInput, TSModule, as_shape, build_custom_head, head_parts, json_value, linear_head,
                                  output_shape, range_layers, runs_where)
@@ -64,10 +63,10 @@ class MixFeatures(nn.Module):
         return z + (new if z.ndim == 2 else new.transpose(1, 2))
 
 class FutureSteps(nn.Module):
-    "What is known of each future step, and of the whole series, to what is added to a forecast: `(B, k, h)` and `(B, nf)` to `(B, *d)`"
+    "What is known of each future step, and the table, to what is added to a forecast: `(B, k, h)` and `(B, nf)` to `(B, *d)`"
     def __init__(self,
         k:int, # channels that are known; 0: none
-        nf:int, # features of the whole series
+        nf:int, # features of the table
         d:tuple, # shape of the forecast, such as (C, h)
         hidden:int, # width of the hidden layer
         h:int=0, # known steps
@@ -166,8 +165,7 @@ class _Sides(SeriesInput):
     def _add(self, side, arguments, hidden, y_range):
         "What is added to a forecast"
         self.head_nf = self.body.head_nf
-        nf = self.table.nf + self.head_nf
-        self.steps = FutureSteps(self.known if self.ahead else 0, nf, self.d, hidden or 16, self.ahead)
+        self.steps = FutureSteps(self.known if self.ahead else 0, self.table.nf, self.d, hidden or 16, self.ahead)
         self.range = nn.Sequential(*range_layers(self.d, y_range))
 
 # %% ../../nbs/models/00d_side_inputs.ipynb #d11376df
@@ -207,11 +205,10 @@ class _Joining(_Sides):
         z = torch.cat([z, v if z.ndim == 2 else v[..., None].expand(-1, -1, z.shape[2])], 1)
         return z if self.mix is None else self.mix(z)
 
-    def added(self, y:Tensor, z:Tensor, mask, *side) -> Tensor: # (B, C + k, h), of the shape of `y`
+    def added(self, y:Tensor, *side) -> Tensor: # (B, C + k, h), of the shape of `y`
         "A forecast, and what the side inputs add to it"
-        mean = MeanSteps()(z, mask) if mask is not None else z.flatten(2).mean(2) if z.ndim > 2 else z
-        future = side[2][..., -self.ahead:].to(z) if self.ahead else None
-        a = self.steps(torch.cat([self.vector(z, *side), mean], 1), future)
+        future = side[2][..., -self.ahead:].to(y) if self.ahead else None
+        a = self.steps(self.vector(y, *side), future)
         return self.range(y + a if y.shape[1] == self.c_in else torch.cat([y[:, :self.c_in] + a, y[:, self.c_in:]], 1))
 
 # %% ../../nbs/models/00d_side_inputs.ipynb #bc3527df
@@ -261,9 +258,9 @@ class SideInputs(_Joining):
         side = tuple(map(named.get, SIDE_NAMES))
         z, mask, stats = self.maps(x, side[2])
         head = self.head if self.kind == 'columns' else self.body.forward_head
-        z, maps = z if self.kind == 'add' else self.join(z, *side), z
+        if self.kind != 'add': z = self.join(z, *side)
         y = head(z) if mask is None or self.kind == 'columns' else head(z, mask)
-        if self.kind == 'add': y = self.added(y, maps, mask, *side)
+        if self.kind == 'add': y = self.added(y, *side)
         if stats is not None: y = self.body.denormalise(y, tuple(o[:, :y.shape[1]] for o in stats))
         return y[:, :self.c_in] if self.kind == 'add' else y
 
