@@ -86,10 +86,11 @@ def _undone(shells):
     from tsfast.core import seeded
     from fastai.interpret import plot_top_losses
     from tsfast.cli.parsing import commands
+    from tsfast.conformal import Uncertainty
     from tsfast.data.targets import TSTarget
     from tsfast.models import registry
     from tsfast.models.scaling import SeriesModule
-    registered = [(o, dict(o)) for o in (registry._archs, commands, TSTarget.kinds, SeriesModule.kinds)]
+    registered = [(o, dict(o)) for o in (registry._archs, commands, TSTarget.kinds, SeriesModule.kinds, Uncertainty.kinds)]
     classes = {o: dict(vars(o)) for o in _patched_classes()}
     dispatched = [m.implementation for m in plot_top_losses.methods]
     hooks = sys.displayhook, sys.excepthook
