@@ -66,7 +66,7 @@ class FutureSteps(nn.Module):
     "What is known of each future step, and the table, to what is added to a forecast: `(B, k, h)` and `(B, nf)` to `(B, *d)`"
     def __init__(self,
         k:int, # channels that are known; 0: none
-        nf:int, # features of the table
+        nf:int, # features of the table; 0: there is none
         d:tuple, # shape of the forecast, such as (C, h)
         hidden:int, # width of the hidden layer
         h:int=0, # known steps
@@ -75,12 +75,14 @@ class FutureSteps(nn.Module):
         self.d, self.by_step = d, bool(k) and d[-1] == h
         if not self.by_step: nf += k*h
         self.steps:Any = nn.Linear(k, hidden) if self.by_step else None
-        self.inner, self.outer = nn.Linear(nf, hidden), nn.Linear(hidden, math.prod(d[:-1] if self.by_step else d))
+        self.inner:Any = nn.Linear(nf, hidden) if nf else None
+        self.outer = nn.Linear(hidden, math.prod(d[:-1] if self.by_step else d))
         nn.init.zeros_(self.outer.weight); nn.init.zeros_(self.outer.bias)
 
     def forward(self, z:Tensor, known:Any=None) -> Tensor: # (B, *d)
         if not self.by_step: return self.outer(self.inner(z if known is None else torch.cat([z, known.flatten(1)], 1)).relu()).unflatten(1, self.d)
-        a = self.inner(z)[:, None] + self.steps(known.transpose(1, 2))                      # (B, h, hidden)
+        a = self.steps(known.transpose(1, 2))                                               # (B, h, hidden)
+        if self.inner is not None: a = a + self.inner(z)[:, None]
         return self.outer(a.relu()).transpose(1, 2).unflatten(1, self.d[:-1])
 
 # %% ../../nbs/models/00d_side_inputs.ipynb #627f77d4
