@@ -233,13 +233,14 @@ def _say_data(run):
 def _made(s):
     "The run with its learner"
     from tsfast.settings import settings_from
+    from tsfast.models.side_inputs import series_model
     from tsfast.training import TrainingRun
     named_device(s['device'])
     if 'matplotlib.pyplot' not in sys.modules: os.environ.setdefault('MPLBACKEND', 'Agg')   # pictures go to files
     with in_options(): settings = settings_from(s)
     run = TrainingRun(settings)
     if settings.data is not None: _say_data(run)
-    if s['ridge'] and not hasattr(run.learner().model, 'fitted'):
+    if s['ridge'] and not hasattr(series_model(run.learner().model), 'fitted'):
         raise ValueError(_not_solvable(s['arch']))
     run.learner()
     return run

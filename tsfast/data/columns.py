@@ -269,7 +269,7 @@ def _unclear(c, channels, name):
 def _text(c, value, bad, n, wide, name):
     other = 'steps' if wide else 'channels'
     return (f"{name}: column {c!r} holds text in {len(bad)} of {n} rows, such as {str(value)[:40]!r} in row {bad[0]}, and channels hold "
-            f"numbers. If it is the target, pass y={c!r}. Otherwise leave it out, by naming the {other} in channels=[…], or encode it; "
+            f"numbers. If it is the target, pass y={c!r}; if it belongs to a whole series, such as sex, static={c!r}. Otherwise leave it out, by naming the {other} in channels=[…], or encode it; "
             f"text for missing values becomes NaN with df[{c!r}] = pd.to_numeric(df[{c!r}], errors='coerce').")
 
 def _no_numbers(c, dtype, wide, name):

@@ -131,6 +131,7 @@ def from_series(cls:TSDataLoaders,
     _check_names(kwargs, _LOADER_NAMES)
     if tfms is None: tfms = _target_of(data)
     kwargs.setdefault('times', data.times)
+    if data.static is not None: kwargs.setdefault('static', data.static)
     splits = split_series(data, valid_pct, valid_idx, valid_groups, test_pct, seed)
     dls = get_ts_dls(data.X, data.y, splits=splits, tfms=tfms, batch_tfms=batch_tfms, bs=bs, channels=data.channels, **kwargs)
     for dl in dls.loaders: describe_series(dl.dataset, data)
@@ -156,7 +157,11 @@ _LOADER_NAMES = [k for k in inspect.signature(get_ts_dls).parameters
 
 def _parted(kwargs): # arguments of `read_data`, and the others
     _check_names(kwargs, [*_READ_NAMES, *_SPLIT_NAMES, *_LOADER_NAMES])
-    return {k: v for k, v in kwargs.items() if k in _READ_NAMES}, {k: v for k, v in kwargs.items() if k not in _READ_NAMES}
+    read = {k: v for k, v in kwargs.items() if k in _READ_NAMES and (k != 'static' or _are_names(v))}
+    return read, {k: v for k, v in kwargs.items() if k not in read}
+
+def _are_names(o): # of columns; a table of static columns goes to the loaders
+    return isinstance(o, str) or isinstance(o, (list, tuple)) and all(isinstance(c, str) for c in o)
 
 # %% ../../nbs/data/15_factories.ipynb #2f545a6e
 @patch(cls_method=True)
