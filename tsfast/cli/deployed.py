@@ -275,6 +275,7 @@ def _write_predictions(args, out, about):
     from tsfast.deploy import to_predictor
     from tsfast.inference import Predictor
     from tsfast.cli.output import table_writer
+    from tsfast.models.registry import shown_arch
     device = named_device(args.device) if args.device else 'cpu'
     model = _trained(args.model, device)
     p = model if isinstance(model, Predictor) else to_predictor(model, device)
@@ -285,7 +286,7 @@ def _write_predictions(args, out, about):
             write(columns)
             n += len(next(iter(columns.values())))
         if not n: raise ValueError(_empty_share(args))
-    if not shown: print(f"{n} predictions of {p.config['architecture']['name']} in {Path(out).expanduser()}")
+    if not shown: print(f"{n} predictions of {shown_arch(**p.config['architecture'])} in {Path(out).expanduser()}")
     if agreement.n: print(agreement.says(_named(args.data)), file=sys.stderr if shown else sys.stdout)
 
 def _no_known(names) -> str: # the message

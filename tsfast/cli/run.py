@@ -326,9 +326,10 @@ def _use(out):
     from tsfast.training import read_json
     command = f"tsfast predict {shlex.quote(str(out))} FILE"
     if not (out/'model').exists(): return command, f"from tsfast.all import *; load_learner({str(out/'learner.pkl')!r}).get_X_preds(X)"
-    windows = (read_json(out/'model'/'config.json').get('recording') or {}).get('window') is not None
+    cfg = read_json(out/'model'/'config.json')
+    windows, static = (cfg.get('recording') or {}).get('window') is not None, ', static=table'*('static' in cfg)
     code = f"from tsfast.inference import Predictor; Predictor({str(out/'model')!r})"
-    return command + ' --windows'*windows, code + ('.predict_windows(recording)' if windows else '.predict(X)')
+    return command + ' --windows'*windows, code + ('.predict_windows(recording)' if windows and not static else f'.predict(X{static})')
 
 def _show(r, out):
     "The table, and what was left where"
