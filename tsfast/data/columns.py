@@ -248,9 +248,9 @@ def _no_steps(words, steps, name):
     c = words[0]
     if has_name(c, INDEX_NAMES): return f"{name}: column {c!r} is a stored index by its name. Drop it, df.drop(columns={c!r})."
     names_series = has_name(c, ID_NAMES)
-    roles = [f"if it names series, id={c!r}", f"if it is the target, y={c!r}"]
+    roles, beside = [f"if it names series, id={c!r}", f"if it is the target, y={c!r}"], f"if it belongs to a whole series, such as age, static={c!r}"
     return (f"{name}: column {c!r} is no time step by its name, where {steps} others are numbered or dated. Say what it is: "
-            f"{'; '.join(roles if names_series else roles[::-1])}; if rows are time steps, wide=False. channels=[…] names the steps.")
+            f"{'; '.join(roles if names_series else roles[::-1])}; {beside}; if rows are time steps, wide=False. channels=[…] names the steps.")
 
 # %% ../../nbs/data/12_columns.ipynb #283f678f
 def _named_target(df, c):
