@@ -94,5 +94,5 @@ def use_section(
     if ev.activation in ('softmax', 'sigmoid'): lines.append(f'p = predictor.predict_proba(X{side})    # in the order of predictor.classes')
     parts = ["In Python, where fastai is not needed:", code(*lines)]
     if bundle is None: parts = ["First write the trained model as a bundle:", code(f"learn.save_bundle({folder!r})"), *parts]
-    elif not side or side == ', static=static' and static.named: parts += ["From the command line:", code(f"tsfast predict {shlex.quote(str(folder))} unseen.csv --out predictions.csv")]
+    elif not side or side == ', static=static' and static is not None and static.named: parts += ["From the command line:", code(f"tsfast predict {shlex.quote(str(folder))} unseen.csv --out predictions.csv")]
     return parts
