@@ -200,7 +200,7 @@ def test_columns_of_a_frame(tmp_path):
     assert torch.allclose(again.train_ds.side['static_cont'], ds.side['static_cont'])
     arrays = TSDataLoaders.from_arrays(X, y, static=TABLE, bs=4, device='cpu')
     assert arrays.train_ds.input_names == ('series', 'static_cont', 'static_cat')
-    with pytest.raises(ValueError, match="'pulse' has several values in recording 0"): TSDataLoaders.from_df(df, id='person', y='label', static='pulse')
+    with pytest.raises(ValueError, match="column 'pulse' is static"): TSDataLoaders.from_df(df, id='person', y='label', static=['pulse', 'sex'])
     assert "static=['age']" in str(read_frame(df.drop(columns='sex'), id='person', y='label'))     # offered
 
 

@@ -157,10 +157,12 @@ def predicted(
     p, # `Predictor`
     series:list, # of any lengths, (channels, steps) each
     bs:int|None=None, # batch size
+    static=None, # data frame with a row for each series, where the model has static columns
 ): # tensor (n, …): probabilities or numbers
     "The outputs for series of any lengths: at once where the model fills missing values, otherwise one length at a time"
     lengths = np.array([x.shape[1] for x in series])
-    if p.fills_missing or len(set(lengths.tolist())) == 1: return p.window_outputs(series, bs, {})
+    side = lambda rows: {} if static is None else dict(static=static.iloc[rows])
+    if p.fills_missing or len(set(lengths.tolist())) == 1: return p.window_outputs(series, bs, side(slice(None)))
     rows = [np.flatnonzero(lengths == n) for n in np.unique(lengths)]
-    out = torch.cat([p.window_outputs(np.stack([series[i] for i in o]), bs, {}) for o in rows])
+    out = torch.cat([p.window_outputs(np.stack([series[i] for i in o]), bs, side(o)) for o in rows])
     return out[np.argsort(np.concatenate(rows), kind='stable')]

@@ -276,13 +276,14 @@ def _no_encoder(model): # the message
 
 # %% ../nbs/31_deploy.ipynb #9d6f0003
 def _some_inputs(dls, n=4):
-    "The first inputs of the last loader, before preprocessing; random series where it has none"
+    "The first inputs of the last loader, before preprocessing; random series, and 0 beside them, where it has none"
     ds = dls.loaders[-1].dataset
     if not len(ds): ds = dls.train_ds
     if len(ds):
         x, *rest = ds.read(ds.idxs[:n])
         return (x.float().cpu(), *(o.cpu() for o in rest[:getattr(ds, 'n_inp', 1) - 1]))
-    return (torch.randn(n, dls.vars, dls.len, generator=torch.Generator().manual_seed(0), dtype=torch.float32),)
+    x = torch.randn(n, dls.vars, dls.len, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+    return (x, *(o.new_zeros(n, *o.shape[1:]).cpu() for o in getattr(ds, 'side', {}).values()))
 
 # %% ../nbs/31_deploy.ipynb #9d6f1004
 def write_bundle(

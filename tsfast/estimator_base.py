@@ -22,6 +22,7 @@ from .estimator_learners import TensorsOf, copied_to, place, twin, without_data
 from .estimator_input import SeriesEstimator
 from .learner import TSLearner
 from .models.feature_model import FeatureModel
+from .models.side_inputs import series_model
 from .settings import RunSettings
 from .training.data import RunData, batch_transforms
 from .training.run import TrainingRun
@@ -67,6 +68,15 @@ class TSNet(NestedArguments, SeriesEstimator):
         self.early_stopping, self.validation_fraction, self.n_iter_no_change = early_stopping, validation_fraction, n_iter_no_change
         self.loss_func, self.cbs, self.device, self.random_state, self.verbose = loss_func, cbs, device, random_state, verbose
 
+    def fit(self,
+        X, # n series: (n, C, L), or (n, L) for one channel; a panel of sktime; or a dict with (n, L) for each channel
+        y, # n labels or numbers
+        sample_weight=None, # (n,), how much each series counts
+        static=None, # numbers and categories of each series: data frame, dict or array with n rows; see `StaticColumns`
+    ):
+        "Train on these series. A fit that fails leaves the estimator as it was"
+        return self._fit_or_stay(X, y, sample_weight, static)
+
     def __getstate__(self):
         # on the CPU, so that it can be read on a machine without an accelerator; prediction moves it back
         state = super().__getstate__()
@@ -110,9 +120,9 @@ def trains_by_steps(self:TSNet) -> bool:
 def _in_closed_form(self:TSNet, model, n):
     "Is the head of `model` solved in closed form, for `n` training series?"
     if not isinstance(self.ridge, str): return bool(self.ridge)
-    if not isinstance(model, FeatureModel) or self.trains_by_steps(): return False
-    args = getattr(model, 'init_args', {})
-    plain_head = args.get('y_range') is None and args.get('custom_head') is None
+    body = series_model(model)
+    if not isinstance(body, FeatureModel) or self.trains_by_steps(): return False
+    plain_head = all(getattr(o, 'init_args', {}).get(k) is None for o in (model, body) for k in ('y_range', 'custom_head'))
     return plain_head and min(n, model.head_nf) <= _MAX_RIDGE
 
 @patch
@@ -127,11 +137,11 @@ def _no_share(share, n, e) -> str: # the message
     return f"early_stopping=True sets validation_fraction={share} of the {n} series aside, which is not possible: {e}"
 
 @patch
-def _prepare(self:TSNet, X, y, sample_weight, seed, device):
+def _prepare(self:TSNet, X, y, sample_weight, static, seed, device):
     "The run of the first network, with its loaders"
     arch = 'InceptionTime' if self.arch is None else self.arch
     more = dict(class_weight=self._class_weight()) if hasattr(self, 'class_weight') else {}
-    data = RunData(X, y, target=self._target(), channels=self.channel_names_)
+    data = RunData(X, y, target=self._target(), channels=self.channel_names_, static=static)
     if self.early_stopping and data.classes: refuse_lonely(y)
     run = TrainingRun(self._run_settings(seed, device), data, arch=arch, tfms=self._tfms(), val_bs=64, metrics=None,
                       loss_func=self.loss_func, cbs=listify(self.cbs), sample_weight=sample_weight, **more)
@@ -151,7 +161,7 @@ def _train(self:TSNet, run):
     return without_data(learn)
 
 @patch
-def _fit(self:TSNet, X, y, sample_weight):
+def _fit(self:TSNet, X, y, sample_weight, static):
     check_arguments(self)
     check_together(self)
     device = as_device(self.device)
@@ -160,19 +170,19 @@ def _fit(self:TSNet, X, y, sample_weight):
     y = self._targets(y, len(X))
     w = check_weights(sample_weight, len(X))
     seeds = seeds_from(self.random_state, int(self.n_estimators))
-    first = self._prepare(X, y, w, seeds[0], device)
+    first = self._prepare(X, y, w, static, seeds[0], device)
     learners = [self._train(first.with_seed(s)) for s in seeds]
     self.history_ = pd.concat([o.history for o in learners], keys=range(len(learners)), names=['network'])
     self.learners_ = learners
 
 # %% ../nbs/35_estimator_base.ipynb #8be89b62
 @patch
-def _outputs(self:TSNet, X):
+def _outputs(self:TSNet, X, static=None):
     "The networks' mean output (n, …), activated and in the user's units"
     check_is_fitted(self)
     X = self._series(X, fit=False)
     device, total = as_device(self.device), 0.
     for learn in self.learners_:
         place(learn, device)
-        total = total + twin(learn).get_X_preds(X, bs=max(learn.dls.train.bs, 64), with_decoded=False)[0].double()
+        total = total + twin(learn).get_X_preds(X, bs=max(learn.dls.train.bs, 64), static=static, with_decoded=False)[0].double()
     return (total / len(self.learners_)).cpu().numpy()

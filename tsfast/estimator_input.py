@@ -39,8 +39,11 @@ class SeriesEstimator(BaseEstimator):
         sample_weight=None, # (n,), how much each series counts
     ):
         "Train on these series. A fit that fails leaves the estimator as it was"
+        return self._fit_or_stay(X, y, sample_weight)
+
+    def _fit_or_stay(self, *args):
         before = vars(self).copy()
-        try: self._fit(X, y, sample_weight)
+        try: self._fit(*args)
         except BaseException: self.__dict__ = before; raise
         return self
 

@@ -10,6 +10,7 @@ __all__ = ['TSNetClassifier', 'TSNetRegressor', 'panel_to_array', 'BestWeights',
 import numpy as np
 from fastcore.meta import delegates
 from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.class_weight import compute_class_weight
 from .data.panels import panel_to_array
 from .data.targets import TSClassification, TSRegression
@@ -48,18 +49,29 @@ class TSNetClassifier(ClassifierMixin, TSNet):
 
     def predict_proba(self,
         X, # n series, like those of `fit`
+        static=None, # table with the columns of `fit`, and a row for each series
     ) -> np.ndarray: # (n, number of classes), float32, in the order of `classes_`
         """Probabilities of the classes, averaged over the networks.
 
         Where the head was solved in closed form (`ridge`), their order means something, their size does not"""
-        return self._outputs(X).astype(np.float32)
+        return self._outputs(X, static).astype(np.float32)
 
     def predict(self,
         X, # n series, like those of `fit`
+        static=None, # table with the columns of `fit`, and a row for each series
     ) -> np.ndarray: # (n,), labels
         "The most probable class of each series"
-        best = self._outputs(X).argmax(1)
+        best = self._outputs(X, static).argmax(1)
         return self.classes_[best]
+
+    def score(self,
+        X, # n series, like those of `fit`
+        y, # n labels
+        sample_weight=None, # (n,), how much each series counts
+        static=None, # table with the columns of `fit`, and a row for each series
+    ) -> float:
+        "The share of series whose class is predicted"
+        return accuracy_score(y, self.predict(X, static), sample_weight=sample_weight)
 
 # %% ../nbs/33_estimators.ipynb #cf453f7f
 class TSNetRegressor(RegressorMixin, TSNet):
@@ -86,7 +98,17 @@ class TSNetRegressor(RegressorMixin, TSNet):
 
     def predict(self,
         X, # n series, like those of `fit`
+        static=None, # table with the columns of `fit`, and a row for each series
     ) -> np.ndarray: # (n,), or (n, k) for several targets; float64
         "Numbers in the user's units, averaged over the networks"
-        out = self._outputs(X)
+        out = self._outputs(X, static)
         return out[:, 0] if self.learner_.dls.train_ds.target.shape == () else out
+
+    def score(self,
+        X, # n series, like those of `fit`
+        y, # n numbers
+        sample_weight=None, # (n,), how much each series counts
+        static=None, # table with the columns of `fit`, and a row for each series
+    ) -> float:
+        "The coefficient of determination, R²"
+        return r2_score(y, self.predict(X, static), sample_weight=sample_weight)

@@ -29,6 +29,7 @@ from .ensemble_bundle import read_model
 from .forecasting import FrameForecasts
 from .hub import local_bundle
 from .models.pipeline import Pipeline, pooled_features, takes_length
+from .models.registry import shown_arch
 from .models.scaling import SelectSeries
 from .novelty import Novelty
 from .streams import WindowPredictions
@@ -238,7 +239,7 @@ def load_bundle(
 
 # %% ../nbs/32_inference.ipynb #b3bddff1
 def _says(p): # for `repr`
-    s, t, name = p.config['series'], p.target, p.config['architecture']['name']
+    s, t, name = p.config['series'], p.target, shown_arch(**p.config['architecture'])
     shape = t.output_shape
     out = f"{len(t.vocab)} classes" if t.vocab else f"embeddings of {t.c} numbers" if t.kind == TSEmbeddings.kind else f"numbers of shape {shape}" if shape != (1,) else 'a number'
     names = f", channels of X: {short_list(p.channels)}" if p.channels else ''

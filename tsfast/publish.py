@@ -14,7 +14,9 @@ from .bundle import parsed_config
 from .core import atomic_write, optional_import
 from .deploy import save_encoder # noqa: with it comes learn.save_bundle
 from .ensemble_bundle import ENSEMBLE, read_model
+from .data.known import KnownValues
 from .hub_files import HubName, hub_name
+from .models.registry import shown_arch
 from .processes import launched_rank, processes_of
 
 # %% ../nbs/31a_publish.ipynb #8d2cac25
@@ -65,15 +67,23 @@ def _target(cfg):
     if t.get('classes'): return f"{len(t['classes'])} classes: {_short(t['classes'])}"
     return f"numbers of shape {tuple(t.get('shape') or ()) or 1}" + (f': {_short(names)}' if names else '')
 
+def _arch(cfg): return shown_arch(**cfg['architecture']) if 'architecture' in cfg else 'Ensemble'
+
+def _and_sides(cfg):
+    what = dict(static='static columns', known='values known in advance')
+    return ''.join(f', with {v}' for k, v in what.items() if k in cfg)
+
 def _summary(cfg):
-    s, name = cfg['series'], cfg.get('architecture', {}).get('name', 'Ensemble')
-    return f"{_line(name)} for time series of {s['channels']} channels and {s['length']} steps. It gives {_target(cfg)}."
+    s, name = cfg['series'], _arch(cfg)
+    return f"{_line(name)} for time series of {s['channels']} channels and {s['length']} steps{_and_sides(cfg)}. It gives {_target(cfg)}."
 
 def _data(cfg):
     s, sizes = cfg['series'], cfg.get('training', {}).get('series', {})
     rows = [('channels', s['channels']), ('length in steps', s['length'])]
     if s.get('names'): rows.append(('names of the channels', _short(s['names'])))
     rows += [(f'{k} series', v) for k, v in sizes.items() if isinstance(v, int)] if isinstance(sizes, dict) else []
+    rows += [(f'static {k}', _short([o['name'] for o in v])) for k in ('numbers', 'categories') if (v := cfg.get('static', {}).get(k))]
+    if 'known' in cfg: rows.append(('known in advance', _short(list(KnownValues.from_config(cfg['known']).places))))
     return '## Data\n\n' + _table([*rows, ('output', _target(cfg))], ('', ''))
 
 def _scores(cfg):
@@ -85,7 +95,7 @@ def _scores(cfg):
 def _settings(cfg):
     t, arch = cfg.get('training', {}), cfg.get('architecture', {})
     steps = [o['kind'] for o in cfg.get('preprocessing', [])]
-    rows = [('architecture', _line(arch.get('name', 'Ensemble'))), ('preprocessing', _short(steps) or 'none')]
+    rows = [('architecture', _line(_arch(cfg))), ('preprocessing', _short(steps) or 'none')]
     rows += [(k, _code(v)) for k in ('epochs', 'loss', 'parameters', 'seed', 'pretrained') if (v := t.get(k)) is not None]
     rows += [(f'argument {k}', _code(json.dumps(v))) for k, v in arch.get('arguments', {}).items() if v is not None]
     rows += [(f'version of {k}', _code(v)) for k, v in cfg['versions'].items()]
@@ -96,7 +106,8 @@ def _usage(cfg, name):
     s = cfg['series']
     place = f'hf://{name}@REVISION' if '/' in name else name
     pin = ' Put a commit of this repository for `REVISION`: a commit stays what it is.'*('/' in name)
-    call = 'p.predict(X)        # embeddings' if cfg['target']['kind'] == 'embeddings' else 'p.predict(X)        # labels or numbers'
+    side = ''.join(f', {k}={k}' for k in ('static', 'known') if k in cfg)
+    call = f"p.predict(X{side})        # {'embeddings' if cfg['target']['kind'] == 'embeddings' else 'labels or numbers'}"
     code = ['from tsfast.inference import load_bundle', f"p = load_bundle('{_line(place)}')", f"{call}, for X of shape (n, {s['channels']}, {s['length']})"]
     more = ''
     if cfg.get('format') != ENSEMBLE:

@@ -112,6 +112,7 @@ class FileSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     time:str|None = None # column with the time of a row
     channels:Columns|None = None # columns that are channels; None: all others
     group:Columns|None = None # column or columns of what must not be on both sides of a split; None: the recording
+    static:Columns|None = None # columns that belong to a whole series, such as age: the network takes them beside it
     window:WholeNumber|None = None # steps of a series, to cut recordings into windows; None: each recording is one series
     stride:WholeNumber|None = None # steps from the start of a window to that of the next; None: `window`
     label:Literal['majority', 'last', 'step']|None = None # target of a window; None: the most frequent class

@@ -70,15 +70,18 @@ _PART = 2**18     # values of a file that are read at a time; at least one batch
 def _series_tables(p, args, file, span, run, agreement):
     "The predictions for the series of a file, some at a time"
     import numpy as np
-    from itertools import islice
+    from itertools import islice, repeat
     from tsfast.batches import prediction_columns
     from tsfast.core import as_series
+    from tsfast.data.file_parts import static_parts
     first, per_row = span[0] if span else 0, (p.input_shape[0] or 1)*(p.input_shape[1] or 1)
     start, ids = first, {k: islice(v, first, None) for k, v in _ids(file, run).items()}
-    for X, y in _series(p, file, run, args.bs*max(1, _PART//per_row//args.bs), span):
-        n = len(X)
+    rows = args.bs*max(1, _PART//per_row//args.bs)
+    static = repeat(None) if p.static_columns is None else static_parts(file, p.static_columns, rows, span)
+    for (X, y), table in zip(_series(p, file, run, rows, span), static):
+        n, side = len(X), {} if table is None else dict(static=table)
         names = {k: np.fromiter(islice(v, n), dtype=object, count=n) for k, v in ids.items()}
-        out = p(X if first == start else as_series(X), args.bs)      # the first part tells whether float32 loses digits
+        out = p(X if first == start else as_series(X), args.bs, **side)      # the first part tells whether float32 loses digits
         columns = prediction_columns(p, out)
         if y is not None and p.target.activation == 'softmax' and out.ndim == 2: agreement.add(columns['prediction'], y)
         yield dict(**(names or dict(series=np.arange(first, first + n))), **columns, **({} if y is None else dict(label=y)))
@@ -107,8 +110,9 @@ def _known_columns(p, run):
     from tsfast.data.file_parts import names_of_columns
     from tsfast.data.tables import KnownColumns
     data = run.get('settings', {}).get('data')
-    if not data or not isinstance(data['path'], str): return KnownColumns(tuple(p.columns)) if p.columns else None
-    y, others = _listed(data['y']), [o for k in ('id', 'group', 'time') for o in _listed(data[k])]
+    static = [] if p.static_columns is None else p.static_columns.names
+    if not data or not isinstance(data['path'], str): return KnownColumns(tuple(p.columns or ()), None, tuple(static)) if p.columns or static else None
+    y, others = _listed(data['y']), [*static, *(o for k in ('id', 'group', 'time') for o in _listed(data[k]))]
     columns = run.get('columns') or names_of_columns(data['path'])
     steps = _listed(data['channels']) or [o for o in columns if o not in (*y, *others) and o != 'Unnamed: 0']
     wide = not p.channels and None not in p.input_shape and len(steps) == p.input_shape[0]*p.input_shape[1]
@@ -140,8 +144,8 @@ def _said_of_recordings(p, file, e):
 def _recording_tables(p, args, file, span):
     "The predictions for whole recordings"
     from tsfast.batches import predicted, prediction_columns
-    for names, series in recording_series(p, file, args.bs, span):
-        yield dict(recording=names, **prediction_columns(p, predicted(p, series, args.bs)))
+    for names, series, static in recording_series(p, file, args.bs, span):
+        yield dict(recording=names, **prediction_columns(p, predicted(p, series, args.bs, static)))
 
 
 # %% ../../nbs/cli/04_deployed.ipynb #47b6706e
@@ -149,12 +153,27 @@ def _windows_of(p, args, file):
     from tsfast.data.file_parts import recording_parts
     chunks = recording_parts(file, channels=p.input_shape[0], texts=args.id or getattr(p.recording, 'id', ()))
     channels = [int(o) for o in args.channels] if args.channels and str(file).endswith('.npy') else args.channels
-    tables = p.stream_windows(chunks, args.stride, channels=channels, average=args.average, time=args.time, id=args.id, bs=args.bs)
+    how = dict(channels=channels, average=args.average, time=args.time, bs=args.bs)
+    tables = p.stream_windows(chunks, args.stride, id=args.id, **how) if p.static_columns is None else _beside_static(p, args, file, how)
     try:
         for o in tables: yield {c: o[c] for c in o}
     except ValueError as e:
         if str(file) in str(e): raise
         raise ValueError(f"{file}: {e}") from None
+
+def _beside_static(p, args, file, how):
+    "The windows of each recording of a table, which is read at once, with the static columns of the recording"
+    from tsfast.data.file_parts import lacking_static
+    from tsfast.data.series_static import one_row_each
+    from tsfast.data.table_files import read_table
+    names = p.static_columns.names
+    if lacking_static(file, names): raise ValueError(lacking_static(file, names))
+    ids = list(args.id or getattr(p.recording, 'id', None) or [])
+    df = read_table(file, names=ids, labels=names)
+    for key, part in df.groupby(ids, sort=False) if ids else [(None, df)]:
+        table = one_row_each(part[names].reset_index(drop=True), [0]*len(part), key, str(file))
+        side = {k: v[0] for k, v in p.static_columns.encode(table).items()}
+        yield p.predict_windows(part.drop(columns=names), args.stride, id=ids or None, inputs=side, **how)
 
 # %% ../../nbs/cli/04_deployed.ipynb #9cb3612f
 _MODEL = ("folder that learn.save_bundle or tsfast export wrote, hf://owner/name@revision, or the folder of a run. A run of an older version has a learner.pkl, "
@@ -256,17 +275,23 @@ def _write_predictions(args, out, about):
     from tsfast.deploy import to_predictor
     from tsfast.inference import Predictor
     from tsfast.cli.output import table_writer
+    from tsfast.models.registry import shown_arch
     device = named_device(args.device) if args.device else 'cpu'
     model = _trained(args.model, device)
     p = model if isinstance(model, Predictor) else to_predictor(model, device)
+    if p.known_values is not None: raise ValueError(_no_known(p.known_values.places))
     agreement, n, shown = _Agreement(p), 0, out in (None, '-')
     with table_writer(out, () if p.classes is None else p.classes, about) as write:
         for columns in _tables(p, args, agreement):
             write(columns)
             n += len(next(iter(columns.values())))
         if not n: raise ValueError(_empty_share(args))
-    if not shown: print(f"{n} predictions of {p.config['architecture']['name']} in {Path(out).expanduser()}")
+    if not shown: print(f"{n} predictions of {shown_arch(**p.config['architecture'])} in {Path(out).expanduser()}")
     if agreement.n: print(agreement.says(_named(args.data)), file=sys.stderr if shown else sys.stdout)
+
+def _no_known(names) -> str: # the message
+    return (f"The model takes values known in advance, {', '.join(map(repr, names))}, which no file of series holds. Predict in Python: "
+            "Predictor(BUNDLE).predict(X, known=…).")
 
 def _named(files): return files[0] if len(files) == 1 else f"{len(files)} files"
 

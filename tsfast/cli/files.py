@@ -15,7 +15,7 @@ from .parsing import UsageError, pair, setting
 
 # %% ../../nbs/cli/01a_files.ipynb #453298fc
 # settings of files -> options
-OPTIONS = dict(y='--label', id='--id', time='--time', channels='--channels', group='--group', window='--window', stride='--stride',
+OPTIONS = dict(y='--label', id='--id', time='--time', channels='--channels', group='--group', static='--static', window='--window', stride='--stride',
                label='--window-label', freq='--freq', fill='--fill', wide='--wide', labels='--label-file', sep='--sep', task='--task',
                test='--test', test_y='--test-y', test_size='--test-size')
 
@@ -34,6 +34,7 @@ def add_file_options(
     add(g, '--time', metavar='COLUMN', help="time of a row, by which rows are sorted")
     add(g, '--channels', **several, help="columns that are channels; default: all others")
     add(g, '--group', **several, help="what must not be in two splits, such as a patient; default: the recording. For an array, a file")
+    add(g, '--static', **several, help="columns that belong to a whole series, such as age: numbers and categories beside it, and no channels")
     add(g, '--window', type=setting('window'), metavar='N', help="cut recordings into windows of N steps")
     add(g, '--stride', type=setting('stride'), metavar='N', help="steps from the start of a window to that of the next; default: --window")
     add(g, '--window-label', dest='label', choices=_choices(FILE_KINDS['label']),
@@ -128,7 +129,7 @@ def swallowed(
     args, # parsed command line, without a name of data
 ) -> str|None: # the message
     "A path that was read as one more value of an option, as in `--label activity data.csv`"
-    for k in ('y', 'id', 'channels', 'group', 'fill'):
+    for k in ('y', 'id', 'channels', 'group', 'static', 'fill'):
         v = getattr(args, k, None)
         if isinstance(v, list) and os.path.exists(v[-1]):
             first = ' '.join(['tsfast', args.verb, shlex.quote(v[-1]), OPTIONS[k], *map(shlex.quote, v[:-1])])

@@ -33,7 +33,7 @@ def recording_series(
     path, # of a file or folder
     bs:int=64, # recordings to read at a time, of a folder
     span:tuple|None=None, # numbers of the first of its files, and of the one after the last; None: all
-): # generator of names, and series of any lengths, (channels, steps) each
+): # generator of names, series of any lengths, (channels, steps) each, and static columns, a row for each series, or None
     "The recordings in a file or folder, made into series as in training"
     from tsfast.data.file_parts import names_of_columns
     if not is_folder(path):
@@ -45,18 +45,27 @@ def recording_series(
     if span is not None: files = files[slice(*span)]
     for i in range(0, len(files), bs):
         part = files[i:i + bs]
-        yield [f.relative_to(root).as_posix() for f in part], [x for f in part for x in _read(p, f, None)[1]]
+        _, series, static = zip(*(_read(p, f, None) for f in part))
+        yield [f.relative_to(root).as_posix() for f in part], [x for o in series for x in o], _stacked(static)
+
+def _stacked(tables):
+    import pandas as pd
+    return None if tables[0] is None else pd.concat(tables, ignore_index=True)
 
 # %% ../../nbs/cli/03b_recordings.ipynb #c2a7a012
 def _read(p, file, id):
-    "Names and series of one file"
+    "Names, series and static columns of one file"
+    from tsfast.data.file_parts import lacking_static
     from tsfast.data.files import read_data
     from tsfast.series import series_lengths
-    if Path(file).suffix.lower() == '.npy': return [str(file)], [_array(p, file)]
+    names = None if p.static_columns is None else p.static_columns.names
+    if Path(file).suffix.lower() == '.npy':
+        if names: raise ValueError(lacking_static(file, names))
+        return [str(file)], [_array(p, file)], None
     r = p.recording
     how = {} if r is None else dict(time=r.time, freq=r.freq, fill=r.fill)
-    data = read_data(file, id=id, channels=p.channels, wide=False, **how)
-    return data.ids.tolist(), [x[:, :max(1, n)] for x, n in zip(data.X, series_lengths(data.X))]
+    data = read_data(file, id=id, channels=p.channels, wide=False, static=names, **how)
+    return data.ids.tolist(), [x[:, :max(1, n)] for x, n in zip(data.X, series_lengths(data.X))], data.static
 
 def _array(p, file):
     import numpy as np

@@ -233,13 +233,14 @@ def _say_data(run):
 def _made(s):
     "The run with its learner"
     from tsfast.settings import settings_from
+    from tsfast.models.side_inputs import series_model
     from tsfast.training import TrainingRun
     named_device(s['device'])
     if 'matplotlib.pyplot' not in sys.modules: os.environ.setdefault('MPLBACKEND', 'Agg')   # pictures go to files
     with in_options(): settings = settings_from(s)
     run = TrainingRun(settings)
     if settings.data is not None: _say_data(run)
-    if s['ridge'] and not hasattr(run.learner().model, 'fitted'):
+    if s['ridge'] and not hasattr(series_model(run.learner().model), 'fitted'):
         raise ValueError(_not_solvable(s['arch']))
     run.learner()
     return run
@@ -325,9 +326,10 @@ def _use(out):
     from tsfast.training import read_json
     command = f"tsfast predict {shlex.quote(str(out))} FILE"
     if not (out/'model').exists(): return command, f"from tsfast.all import *; load_learner({str(out/'learner.pkl')!r}).get_X_preds(X)"
-    windows = (read_json(out/'model'/'config.json').get('recording') or {}).get('window') is not None
+    cfg = read_json(out/'model'/'config.json')
+    windows, static = (cfg.get('recording') or {}).get('window') is not None, ', static=table'*('static' in cfg)
     code = f"from tsfast.inference import Predictor; Predictor({str(out/'model')!r})"
-    return command + ' --windows'*windows, code + ('.predict_windows(recording)' if windows else '.predict(X)')
+    return command + ' --windows'*windows, code + ('.predict_windows(recording)' if windows and not static else f'.predict(X{static})')
 
 def _show(r, out):
     "The table, and what was left where"

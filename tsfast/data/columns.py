@@ -248,9 +248,9 @@ def _no_steps(words, steps, name):
     c = words[0]
     if has_name(c, INDEX_NAMES): return f"{name}: column {c!r} is a stored index by its name. Drop it, df.drop(columns={c!r})."
     names_series = has_name(c, ID_NAMES)
-    roles = [f"if it names series, id={c!r}", f"if it is the target, y={c!r}"]
+    roles, beside = [f"if it names series, id={c!r}", f"if it is the target, y={c!r}"], f"if it belongs to a whole series, such as age, static={c!r}"
     return (f"{name}: column {c!r} is no time step by its name, where {steps} others are numbered or dated. Say what it is: "
-            f"{'; '.join(roles if names_series else roles[::-1])}; if rows are time steps, wide=False. channels=[…] names the steps.")
+            f"{'; '.join(roles if names_series else roles[::-1])}; {beside}; if rows are time steps, wide=False. channels=[…] names the steps.")
 
 # %% ../../nbs/data/12_columns.ipynb #283f678f
 def _named_target(df, c):
@@ -269,7 +269,7 @@ def _unclear(c, channels, name):
 def _text(c, value, bad, n, wide, name):
     other = 'steps' if wide else 'channels'
     return (f"{name}: column {c!r} holds text in {len(bad)} of {n} rows, such as {str(value)[:40]!r} in row {bad[0]}, and channels hold "
-            f"numbers. If it is the target, pass y={c!r}. Otherwise leave it out, by naming the {other} in channels=[…], or encode it; "
+            f"numbers. If it is the target, pass y={c!r}; if it belongs to a whole series, such as sex, static={c!r}. Otherwise leave it out, by naming the {other} in channels=[…], or encode it; "
             f"text for missing values becomes NaN with df[{c!r}] = pd.to_numeric(df[{c!r}], errors='coerce').")
 
 def _no_numbers(c, dtype, wide, name):

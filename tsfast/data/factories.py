@@ -20,7 +20,7 @@ from .loader import LOADER_ARGS
 from .recordings import read_arrays, read_frame
 from .series_data import SeriesData, describe_series
 from .splits import get_splits
-from .static_frames import names_columns, split_static, static_rows
+from .static_frames import names_columns, static_rows
 from .targets import TSClassification, TSRegression, infer_target
 
 # %% ../../nbs/data/15_factories.ipynb #070240ac
@@ -134,6 +134,7 @@ def from_series(cls:TSDataLoaders,
     if tfms is None: tfms = _target_of(data)
     kwargs.setdefault('times', data.times)
     if kwargs.get('static') is not None: kwargs['static'] = static_rows(kwargs['static'], data)
+    elif data.static is not None: kwargs['static'] = data.static
     splits = split_series(data, valid_pct, valid_idx, valid_groups, test_pct, seed)
     dls = get_ts_dls(data.X, data.y, splits=splits, tfms=tfms, batch_tfms=batch_tfms, bs=bs, channels=data.channels, **kwargs)
     for dl in dls.loaders: describe_series(dl.dataset, data)
@@ -159,7 +160,8 @@ _LOADER_NAMES = [k for k in inspect.signature(get_ts_dls).parameters
 
 def _parted(kwargs): # arguments of `read_data`, and the others
     _check_names(kwargs, [*_READ_NAMES, *_SPLIT_NAMES, *_LOADER_NAMES])
-    return {k: v for k, v in kwargs.items() if k in _READ_NAMES}, {k: v for k, v in kwargs.items() if k not in _READ_NAMES}
+    read = {k: v for k, v in kwargs.items() if k in _READ_NAMES and (k != 'static' or names_columns(v))}
+    return read, {k: v for k, v in kwargs.items() if k not in read}
 
 # %% ../../nbs/data/15_factories.ipynb #2f545a6e
 @patch(cls_method=True)
@@ -185,9 +187,9 @@ def from_df(cls:TSDataLoaders,
 ):
     "Loaders from a data frame"
     _check_names(kwargs, [*_SPLIT_NAMES, *_LOADER_NAMES])
-    if names_columns(static): df, static = split_static(df, static, id)
-    data = read_frame(df, id, time, channels, y, group, window, stride, label, freq, fill, wide)
-    return cls.from_series(data, valid_pct, valid_idx, valid_groups, seed=seed, static=static, **kwargs)
+    names, table = (static, None) if names_columns(static) else (None, static)
+    data = read_frame(df, id, time, channels, y, group, window, stride, label, freq, fill, wide, static=names)
+    return cls.from_series(data, valid_pct, valid_idx, valid_groups, seed=seed, static=table, **kwargs)
 
 @patch(cls_method=True)
 def from_csv(cls:TSDataLoaders,
@@ -196,15 +198,7 @@ def from_csv(cls:TSDataLoaders,
 ):
     "Loaders from CSV or TSV files: one table, one in parts, or a recording in each file"
     read, rest = _parted(kwargs)
-    if names_columns(rest.get('static')): return cls.from_df(_one_table(path, read), **read, **rest)
     return cls.from_series(read_data(path, **read), **rest)
-
-def _one_table(path, read): # a frame; what only files have is taken out of `read`
-    if not isinstance(path, (str, Path)) or not Path(path).is_file(): raise ValueError(_names_in_one_file(path))
-    return pd.read_csv(path, sep=read.pop('sep', None), engine='python')
-
-def _names_in_one_file(path):
-    return f"static names columns, and {path} is not one file. Pass a data frame with a row for each recording: static=frame."
 
 # %% ../../nbs/data/15_factories.ipynb #2395644b
 @patch(cls_method=True)

@@ -33,13 +33,14 @@ def read_data(
     label=None, # target of a window, as for `read_frame`
     freq=None, fill='none', # even steps, as for `read_frame`
     wide:bool|None=None, # True: a row of a table is a series. False: a row is a time step
+    static=None, # columns that belong to a whole series, as for `read_frame`
     *,
     labels=None, # table of files and their labels; default: `labels.csv` in the folder
     sep:str|None=None, # between the cells of text files; None: found out
 ) -> SeriesData:
     "Series, targets and groups from files; an error names the file and what to do"
     args = dict(time=time, channels=channels, window=window, stride=stride, label=label)
-    table_args = dict(id=id, freq=freq, fill=fill, wide=wide)
+    table_args = dict(id=id, freq=freq, fill=fill, wide=wide, static=static)
     files, root = find_files(path)
     kinds = {_kind(f) for f in files}
     if len(kinds) > 1: raise ValueError(_several_kinds(files, path))
@@ -130,7 +131,7 @@ def _names(files, root):
 def _naming(args):
     "Columns whose values are names, and those of the targets, as `read_table` takes them"
     given = lambda *ks: [o for k in ks for o in (args[k] if isinstance(args[k], (list, tuple)) else [args[k]]) if isinstance(o, (str, int))]
-    return dict(names=given('id', 'group'), labels=given('y'))
+    return dict(names=given('id', 'group'), labels=given('y', 'static'))
 
 def _same_columns(files, sep, names=(), labels=()):
     "The frames of files with the same columns of the same kinds"

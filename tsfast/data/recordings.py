@@ -17,6 +17,7 @@ from .labels import as_row_targets, check_row_or_id, read_targets, targets_by_id
 from .panels import step_names
 from .plain_frames import as_table, row_keys
 from .series_data import SeriesData, cut_recordings, with_targets
+from .series_static import one_row_each, take_static
 from .sources import sourced
 from .steps import RecordingSettings, as_freq, even_steps, fill_by_channel, nearest_steps, time_order, utc_times, warn_uneven
 from .targets import as_targets, same_length
@@ -35,6 +36,7 @@ def read_frame(
     freq:str|float|None=None, # time between two steps, '1s' or a number: brings recordings to even steps
     fill:str|dict='none', # how a step without rows is filled, or 'mean' of the rows in each; also by channel: see `even_steps`
     wide:bool|None=None, # True: a row is a series. False: a row is a time step. None: found out from the columns
+    static=None, # column or columns that belong to a whole series, such as age: one value in all rows of a recording
     name:str='The data frame', # how to call it in messages
 ) -> SeriesData:
     """Series, targets and groups from a data frame. A `ValueError` names the column or row that does not fit.
@@ -44,6 +46,7 @@ def read_frame(
     if freq is None and fill != 'none': raise ValueError(_fill_without_freq(fill))
     index = df.index if isinstance(df, pd.DataFrame) else None
     df, levels = as_table(df, name)
+    df, static = take_static(df, static, dict(id=id, time=time, channels=channels, y=y, group=group), name)
     df, y, of_rows = with_row_targets(df, y, index, channels, name)
     targets = None if isinstance(y, (dict, pd.Series)) else y
     asks = window is not None or freq is not None or label is not None
@@ -51,7 +54,7 @@ def read_frame(
                         targets=y is not None, name=name)
     if of_rows is not None and cols.id: check_row_or_id(of_rows, *row_keys(df, cols.id, name))
     read = _read_wide if cols.wide else _read_long
-    return read(df, cols, y, window, stride, label, as_freq(freq), fill, name)
+    return read(df, cols, y, window, stride, label, as_freq(freq), fill, static, name)
 
 def check_windows(
     window, # steps of a window, or None
@@ -63,7 +66,7 @@ def check_windows(
     if stride is not None and window is None: raise ValueError(f"stride={stride} without windows. Pass window= as well, or leave it out.")
 
 # %% ../../nbs/data/13_recordings.ipynb #0ef4c81a
-def _read_long(df, cols, y, window, stride, label, freq, fill, name):
+def _read_long(df, cols, y, window, stride, label, freq, fill, static, name):
     "Series from a frame with a row for each step"
     codes, ids = row_keys(df, cols.id, name)
     names, ways = ids.tolist() if cols.id else None, fill_by_channel(fill, cols.channels)
@@ -81,7 +84,8 @@ def _read_long(df, cols, y, window, stride, label, freq, fill, name):
     settings = RecordingSettings(id=[str(c) for c in cols.id], time=None if cols.time is None else str(cols.time), freq=freq, window=window,
                                  stride=None if window is None else stride or window, fill=_as_text(fill))
     cols.notes.extend(_still(values, bounds, cols.channels))
-    data = cut_recordings(parts, ids, groups, settings, labels=labels, times=times, even=even, label=label, name=name)
+    static = None if static is None else one_row_each(static, codes, names, name)
+    data = cut_recordings(parts, ids, groups, settings, labels=labels, times=times, even=even, label=label, static=static, name=name)
     return replace(data, channels=[str(c) for c in cols.channels], targets=_several(cols), notes=[*cols.notes, *data.notes])
 
 def _still(values, bounds, channels):
@@ -153,7 +157,7 @@ def _fewer(fewer, freq, n, ways):
     return f"freq={freq!r} made {steps} steps of {rows} rows in {len(fewer)} of {n} recordings: {how}{mend}"
 
 # %% ../../nbs/data/13_recordings.ipynb #f5fefff1
-def _read_wide(df, cols, y, window, stride, label, freq, fill, name):
+def _read_wide(df, cols, y, window, stride, label, freq, fill, static, name):
     "Series from a frame with a row for each series"
     for arg, v in (('freq', freq), ('label', label)):
         if v is not None: raise ValueError(_no_steps_in_rows(arg, v, name))
@@ -167,7 +171,7 @@ def _read_wide(df, cols, y, window, stride, label, freq, fill, name):
     as_array = lambda o, dtype: np.stack([o[c].to_numpy(dtype, na_value=np.nan) for c in steps], axis=1)
     warn_lost_digits(as_array(df.iloc[sample], np.float64), names=None if names == [None] else names)
     data = SeriesData(as_array(df, np.float32), None, None if names == [None] else [str(c) for c in names], ids, groups,
-                      columns=step_names(chain(*steps)), targets=_several(cols), notes=cols.notes)
+                      columns=step_names(chain(*steps)), targets=_several(cols), notes=cols.notes, static=static)
     if window is not None: return _windows_of_rows(data, targets, window, stride, name)
     return data if targets is None else with_targets(data, targets, targets.values, None, name)
 
@@ -185,7 +189,7 @@ def _windows_of_rows(data, targets, window, stride, name):
     labels = None if targets is None else _repeated(targets, parts)
     ids = np.arange(len(data)) if data.ids is None else data.ids
     settings = RecordingSettings(window=window, stride=stride or window)
-    out = cut_recordings(parts, ids, ids if data.groups is None else data.groups, settings, labels=labels, name=name)
+    out = cut_recordings(parts, ids, ids if data.groups is None else data.groups, settings, labels=labels, static=data.static, name=name)
     return replace(out, channels=data.channels, targets=data.targets, notes=data.notes)
 
 def _repeated(targets, parts): # one target for each recording, for its steps

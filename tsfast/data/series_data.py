@@ -14,6 +14,7 @@ import pandas as pd
 from ..series import series_lengths
 from .drawing import EvenTimes
 from .labels import almost_unique, series_targets
+from .series_static import static_words
 from .steps import RecordingSettings
 from .window_source import WindowSource
 
@@ -33,6 +34,7 @@ class SeriesData:
     times:Any = None            # (n,) rows of times, of the steps of each series, for plots: `EvenTimes`; None where steps are not even
     columns:list|None = None    # names of the columns of a wide table, channel after channel; None: they only count, or there is none
     targets:list|None = None    # names of several targets; None: there is one, or they have no names
+    static:Any = None           # data frame with a row for each series: columns that belong to a whole series
 
     def __len__(self): return len(self.X)
     def __repr__(self): return '\n'.join(f"{k:<9} {v}" for k, v in self.summary().items())
@@ -45,6 +47,7 @@ class SeriesData:
         lengths, missing = _ends(self.X)
         out = dict(series=f"{n}{self._origin()}", channels=f"{c}{names}", steps=_steps_of(lengths), missing=_missing_of(lengths*c, missing))
         if self.y is not None: out['targets'] = _targets_of(self.y)
+        if self.static is not None: out['static'] = static_words(self.static)
         if self.groups is not None: out['groups'] = f"{len(pd.unique(self.groups))}"
         if self.notes: out['notes'] = '; '.join(self.notes)
         return out
@@ -113,6 +116,7 @@ def cut_recordings(
     times:list|None=None, # pandas index: times of the steps of each recording
     even:bool=False, # do the times follow each other in even steps?
     label=None, # target of a series, as for `read_frame`
+    static=None, # data frame with a row for each recording
     name:str='The data', # how to call it in messages
 ) -> SeriesData:
     "Whole recordings, or windows of them, as series"
@@ -125,6 +129,7 @@ def cut_recordings(
     last = first + (sizes[owner] if window is None else window) - 1
     # the series come last: until then `X` has their numbers
     data = SeriesData(np.arange(len(first)), ids=ids[owner], groups=groups[owner], starts=first, ends=last, recording=settings)
+    if static is not None: data.static = static.iloc[owner].reset_index(drop=True)
     if times is not None:
         t, offset = times[0].append(times[1:]).to_numpy(), np.r_[0, np.cumsum([len(o) for o in times])][owner]
         data.starts, data.ends = t[first + offset], t[last + offset]
@@ -176,6 +181,7 @@ def with_targets(
         data = replace(data)
         for k in ('X', 'ids', 'groups', 'starts', 'ends'):
             if getattr(data, k) is not None: setattr(data, k, getattr(data, k)[~bad])
+        if data.static is not None: data.static = data.static[~bad].reset_index(drop=True)
     if y.dtype.kind in 'OU' and almost_unique(y): raise ValueError(_like_names(y, targets, name))
     return replace(data, y=y)
 

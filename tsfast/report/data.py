@@ -124,6 +124,21 @@ def _numbers_table(ev):
     return table(f'The numbers to predict, in the {first} series', ['output', *head], rows)
 
 # %% ../../nbs/report/05_data.ipynb #02b52897
+def _beside(ds):
+    "What stands beside the series, by name"
+    static, known = (getattr(ds, k, None) for k in ('static_columns', 'known_values'))
+    made = {k for o in (static, known) if o is not None for k, _ in o.places.values()}
+    facts = {'static columns': None if static is None else static.names,
+             'known in advance': None if known is None else list(known.places),
+             'further inputs': [o for o in getattr(ds, 'side', {}) if o not in made]}
+    return {k: listed(v) for k, v in facts.items() if v}
+
+def _static_table(columns):
+    "What the training split tells about static columns"
+    rows = [(shown(o.name), 'numbers', f'{number(o.mean, 3)} ± {number(o.std, 3)}, median {number(o.median, 3)}') for o in columns.numbers]
+    rows += [(shown(o.name), f"{count(len(o.classes), 'category', 'categories')}", listed(o.classes, 8)) for o in columns.categories]
+    return table('The static columns, in the training series', ['column', 'kind', 'values'], rows[:ROWS])
+
 def _class_notes(ev, by_split):
     first, *rest = by_split.items()
     lacking = [f'{listed([ev.classes[i] for i in torch.nonzero(n == 0).flatten().tolist()], 5)} (in the {k} split)'
@@ -142,10 +157,11 @@ def data_section(
     named = f': {listed(names)}' if getattr(ev.ds, 'channels', None) is not None else ''
     facts = {**({'source': shown(ev.about.name)} if ev.about.name else {}), 'task': task(ev), 'channels': f'{len(names):,}{named}',
              'steps': ds.len, **ev.about.facts}
-    if getattr(ds, 'side', None): facts['further inputs'] = listed(ds.side)
+    facts |= _beside(ds)
     made = {} if rec is None else msgspec.to_builtins(rec)
     facts |= {f'recordings: {k}': listed(v) if isinstance(v, list) else v for k, v in made.items() if v}
     parts, notes = [pairs('What was understood', facts), _splits_table(ev)], []
+    if getattr(ds, 'static_columns', None) is not None: parts.append(_static_table(ds.static_columns))
     channels, constant = _channels_table(ev)
     parts.append(channels)
     if ev.target is not None and ev.target.cat:

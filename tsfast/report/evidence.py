@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from fastai.torch_core import get_model
 from fastcore.basics import patch
 from ..callbacks import UserUnits
+from ..models.side_inputs import series_model
 from .page import shown
 
 # %% ../../nbs/report/04_evidence.ipynb #9c65552c
@@ -78,7 +80,7 @@ class Evidence:
     @property
     def activation(self) -> str|None: return getattr(self.target, 'activation', None)
     @property
-    def arch(self) -> str: return shown(type(self.learn.model).__name__)
+    def arch(self) -> str: return shown(type(series_model(get_model(self.learn.model))).__name__)
     @property
     def classes(self) -> list: # as texts
         return [shown(o) for o in self.target.vocab]

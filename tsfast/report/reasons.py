@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from fastcore.xml import P, Span
-import tsfast.interpret.importance      # it gives the learner its methods
+from ..interpret.importance import side_places     # with it come the learner's methods
 from ..core import plain
 from ..data.tensor import show_target
 from .data import channel_names
@@ -93,6 +93,7 @@ def importances(
     predicted(ev.learn, ev.dl, rows)
     one = time.monotonic() - start
     window = -(-L//20)
+    C += len(side_places(ev.ds))
     jobs = dict(channels=('feature_importance', C, {}), steps=('step_importance', -(-L//window), dict(window=window)))
     for key, (method, places, kwargs) in jobs.items():
         left = ev.seconds - (time.monotonic() - start)
@@ -108,12 +109,14 @@ CHANNELS = 30   # rows of the table
 def _based_on(df): return f"{df.attrs['n']:,} {{}} series, {count(df.attrs['repeats'], 'shuffle')} of each"
 
 def _channel_parts(ev, df):
-    names, most = channel_names(ev), max(float(df.importance.max()), 0.)
+    beside = [shown(o) for o in side_places(ev.ds)]
+    names, most = channel_names(ev) + [f'{o} (beside the series)' for o in beside], max(float(df.importance.max()), 0.)
     order = df.importance.to_numpy().argsort()[::-1][:CHANNELS]
     rise, low, high = (df[k].to_numpy() for k in ('importance', 'low', 'high'))
     rows = [(names[i], number(rise[i], 2), f'{number(low[i], 2)} to {number(high[i], 2)}', bar(rise[i]/most if most else 0)) for i in order]
     more = '' if len(names) <= CHANNELS else f' (the first {CHANNELS} of {len(names):,})'
-    return [table(f"Rise of the loss where a channel is shuffled between series{more}: {_based_on(df).format(ev.split)}",
+    what = 'a channel, or a column beside the series,' if beside else 'a channel'
+    return [table(f"Rise of the loss where {what} is shuffled between series{more}: {_based_on(df).format(ev.split)}",
                   ['channel', 'rise', 'interval of 95 %', 'relative'], rows)]
 
 def _step_parts(ev, df):
@@ -146,7 +149,7 @@ def drawn_channels(
     if C <= DRAWN: return list(range(C))
     try: df = importances(ev)['channels']
     except Exception: df = None         # the section on importances says why
-    order = range(C) if df is None or isinstance(df, str) else df.importance.to_numpy().argsort()[::-1]
+    order = range(C) if df is None or isinstance(df, str) else df.importance.to_numpy()[:C].argsort()[::-1]
     return sorted(int(o) for o in list(order)[:DRAWN])
 
 def _said(ev, i):

@@ -12,6 +12,7 @@ from importlib.metadata import version
 import torch
 from fastai.torch_core import get_model
 import tsfast
+from ..models.registry import shown_arch
 from .evidence import Evidence
 from .page import code, pairs
 
@@ -51,7 +52,7 @@ def model_facts(
     model, args = get_model(learn.model), getattr(learn.model, 'init_args', None) or {}
     shown_args = ', '.join(f'{k}={v}' for k, v in args.items() if v is not None)
     rows = getattr(learn, 'history', None)
-    facts = {'architecture': type(model).__name__, 'arguments': shown_args or 'those of the class', 'loss': str(learn.loss_func)[:200],
+    facts = {'architecture': shown_arch(type(model).__name__, args), 'arguments': shown_args or 'those of the class', 'loss': str(learn.loss_func)[:200],
              'parameters': sum(p.numel() for p in model.parameters()), 'optimiser': _name(learn.opt_func),
              'batch size': learn.dls.bs, 'batch transforms': ', '.join(map(transform_words, learn.dls.train.after_batch.fs)) or 'none',
              'seed': getattr(learn, 'seed', None), 'epochs': 0 if rows is None else len(rows), 'device': str(learn.dls.device)}
@@ -74,18 +75,24 @@ def settings_section(
     return parts + [pairs('The model', model_facts(ev.learn)), pairs('Where it was made', {**where, **versions()})]
 
 # %% ../../nbs/report/08_record.ipynb #92f59bef
+def _given_inputs(ds):
+    "What a user gives beside the series, by name"
+    fitted = dict(static=getattr(ds, 'static_columns', None), known=getattr(ds, 'known_values', None))
+    made = {k for o in fitted.values() if o is not None for k, _ in o.places.values()}
+    return [*(k for k, o in fitted.items() if o is not None), *(k for k in getattr(ds, 'side', ()) if k not in made)]
+
 def use_section(
     ev:Evidence, # any
 ) -> list: # parts of the section
     "Lines of code that predict new series"
     ds, bundle = ev.ds, ev.about.bundle
     C, L = getattr(ds, 'given_shape', ds.shape)
-    side = ''.join(f', {k}={k}' for k in getattr(ds, 'side', ()))
+    side, static = ''.join(f', {k}={k}' for k in _given_inputs(ds)), getattr(ds, 'static_columns', None)
     folder = bundle or 'model'
     lines = ['from tsfast.inference import Predictor', f'predictor = Predictor({str(folder)!r})',
              f'y = predictor.predict(X{side})    # X: (n, {C}, {L}), in the units of the data']
     if ev.activation in ('softmax', 'sigmoid'): lines.append(f'p = predictor.predict_proba(X{side})    # in the order of predictor.classes')
     parts = ["In Python, where fastai is not needed:", code(*lines)]
     if bundle is None: parts = ["First write the trained model as a bundle:", code(f"learn.save_bundle({folder!r})"), *parts]
-    elif not side: parts += ["From the command line:", code(f"tsfast predict {shlex.quote(str(folder))} unseen.csv --out predictions.csv")]
+    elif not side or side == ', static=static' and static is not None and static.named: parts += ["From the command line:", code(f"tsfast predict {shlex.quote(str(folder))} unseen.csv --out predictions.csv")]
     return parts

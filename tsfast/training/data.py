@@ -44,6 +44,7 @@ class RunData:
     digest:str|None = None # of the content of the files that the series come from
     columns:list|None = None # names of the columns of a wide table, channel after channel
     targets:list|None = None # names of several numbers to predict
+    static:Any = None # numbers and categories of each series: a table with n rows
 
     def __post_init__(self):
         self.X = sourced(self.X)
@@ -197,7 +198,7 @@ def run_loaders(
     val_bs:int=256, # batch size for evaluation, at least
 ) -> TSDataLoaders: # training split first; an empty one follows if there is no other
     "Loaders over the splits of a run"
-    ds = TSDatasets(data.X, data.y, tfms=[None, data.target], splits=data.splits, channels=data.channels)
+    ds = TSDatasets(data.X, data.y, tfms=[None, data.target], splits=data.splits, channels=data.channels, static=data.static)
     describe_series(ds, data)
     parts = [ds.subset(i) for i in range(ds.n_subsets)]
     if len(parts) == 1:

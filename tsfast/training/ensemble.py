@@ -43,6 +43,7 @@ class EnsembleRun:
         if kind not in ('classification', 'regression') or np.ndim(self._data.y) > 1 + (kind == 'regression'):
             raise ValueError(_not_for_these('several labels or steps with labels'))
         if getattr(self._data.recording, 'window', None) is not None: raise ValueError(_not_for_these('windows of recordings'))
+        if self._data.static is not None: raise ValueError(_not_for_these('static columns'))
         if self._data.splits is None: raise ValueError("The data has no test split. Give it with splits=(train, test).")
         return self._data
 

@@ -15,6 +15,7 @@ from ..core import is_source, suggest
 from ..data.files import find_files, read_data
 from ..data.labels import almost_unique
 from ..data.series_data import SeriesData
+from ..data.series_static import joined_static
 from ..data.sources import ShardedSource
 from ..data.stored import split_name, stored_kind
 from ..data.targets import TSClassification, TSRegression
@@ -42,7 +43,7 @@ def from_series(cls:RunData,
     if splits is None:
         splits = parts_of(data, rows, test_size, seed)
         if in_time(data, rows): data.notes.append(_split_in_time(len(rows) - sum(map(len, splits))))
-    more = {k: getattr(data, k) for k in ('channels', 'columns', 'targets', 'recording', 'ids', 'groups', 'starts', 'ends', 'notes')}
+    more = {k: getattr(data, k) for k in ('channels', 'columns', 'targets', 'recording', 'ids', 'groups', 'starts', 'ends', 'notes', 'static')}
     return RunData(data.X, y, splits, target, name, **more)
 
 def task_of(
@@ -78,7 +79,8 @@ def with_test(
     if len(unknown): raise ValueError(_unseen(s, unknown, train.y, y))
     test = replace(test, y=y)
     both = {k: _joined(getattr(train, k), getattr(test, k)) for k in ('y', 'ids', 'groups', 'starts', 'ends')}
-    return replace(train, X=_padded(train.X, test.X), times=None, notes=[*train.notes, *_shared(train, test, s), *test.notes], **both)
+    static = joined_static(train.static, test.static, _shown(s.path), _shown(s.test))
+    return replace(train, X=_padded(train.X, test.X), times=None, static=static, notes=[*train.notes, *_shared(train, test, s), *test.notes], **both)
 
 # %% ../../nbs/training/01a_files.ipynb #41c0aa15
 def _as_those(y, trained):
@@ -225,7 +227,7 @@ def _split(train, test, s, seed, where, standardize):
 
 def _without_splits(data, why):
     "Data to look at"
-    more = {k: getattr(data, k) for k in ('channels', 'columns', 'recording', 'ids', 'groups', 'starts', 'ends')}
+    more = {k: getattr(data, k) for k in ('channels', 'columns', 'recording', 'ids', 'groups', 'starts', 'ends', 'static')}
     numbers = data.y is not None and data.y.dtype.kind == 'f'
     return RunData(data.X, data.y, None, TSRegression() if numbers else TSClassification(), notes=[*data.notes, str(why)], **more)
 
@@ -241,7 +243,7 @@ def data_name(
 def _read(s, path, channels, y, labels):
     "Series of one split, with targets"
     group = s.group if path == s.path or not _is_array_file(s.group) else None
-    names = ('id', 'time', 'window', 'stride', 'label', 'freq', 'fill', 'wide', 'sep')
+    names = ('id', 'time', 'window', 'stride', 'label', 'freq', 'fill', 'wide', 'static', 'sep')
     channels = [channels] if isinstance(channels, str) else channels
     return read_data(path, channels=channels, y=y, group=group, labels=labels, **{k: getattr(s, k) for k in names})
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import tsfast
 from ..core import is_source, replace_folder
+from ..data.static import table_columns
 from ..settings import PATHS, RunSettings
 from .data import RunData
 from .files import data_name, run_data
@@ -32,6 +33,7 @@ def data_digest(
         a = np.ascontiguousarray(o)
         h.update(f'{a.shape} {a.dtype.kind}'.encode())
         h.update(a.astype('U').tobytes() if a.dtype.kind in 'OUT' else a.tobytes())
+    for k, v in ({} if data.static is None else table_columns(data.static)[0]).items(): h.update(f'{k} {list(map(str, v))}'.encode())
     return h.hexdigest()
 
 def _add_source(h, source):
@@ -54,7 +56,7 @@ def run_key(
         if whole[k] is None: whole.pop(k)
     if run.source is not None: whole['pretrained'] = run.source.digest
     if whole['data'] is None: whole.pop('data')
-    else: whole['data'] = {k: _without_folder(v) for k, v in whole['data'].items() if k not in PATHS}
+    else: whole['data'] = {k: _without_folder(v) for k, v in whole['data'].items() if k not in PATHS and (k, v) != ('static', None)}
     parts = msgspec.json.encode([whole, data_digest(run.data), tsfast.__version__], order='deterministic')
     return hashlib.sha256(parts).hexdigest()[:16]
 

@@ -16,6 +16,7 @@ from fastcore.basics import patch
 from ..core import atomic_write, replace_folder
 from ..data.external import published_accuracy
 from ..data.file_parts import names_of_columns
+from ..models.side_inputs import series_model
 from ..models.utils import count_parameters
 from ..recipe import recipe
 from ..report import write_report
@@ -96,7 +97,7 @@ def evaluate(self:TrainingRun,
 ) -> dict: # plain data, for `results.json`
     "The results: test figures, and what they depend on"
     p, learn, s, data = p or self.predict(), self.learner(), self.settings, self.data
-    arch, n = type(learn.model).__name__, [len(o) for o in data.splits]
+    arch, n = type(series_model(learn.model)).__name__, [len(o) for o in data.splits]
     usual = recipe(n[0], learn.dls.len, s.arch if self.arch is None else self.arch)['epochs']
     epochs = 0 if s.ridge else max(s.epochs or 0, len(learn.history))       # a second cycle has more than the settings say
     known = published_for(s, data, arch)
@@ -104,7 +105,7 @@ def evaluate(self:TrainingRun,
                 parameters=count_parameters(learn.model),
                 epochs=epochs, recipe_epochs=usual, arch_args=s.arch_args, seconds=round(self.seconds, 1),
                 processor=processor(learn.dls.device), threads=torch.get_num_threads(),
-                test=figures_of(p, data.classes), published=known, finished=time.strftime('%Y-%m-%dT%H:%M:%S%z'))
+                **({} if data.static is None else dict(static=learn.dls.train_ds.static_columns.names)), test=figures_of(p, data.classes), published=known, finished=time.strftime('%Y-%m-%dT%H:%M:%S%z'))
 
 # %% ../../nbs/training/03_report.ipynb #7fa79fe2
 def _some_rows(p, classes, n=9):
@@ -204,7 +205,7 @@ def _about(run, p, facts, bundle):
     # with `valid_size` the last split is the held-out one where there is no test split
     names = ('training', 'validation', 'test') if s.valid_size else ('training', 'test')
     filled_in = {'missing values': 'replaced by 0 after the batch transforms'} if run.added_fill else {}
-    known = {} if p is None else published_for(s, data, type(learn.model).__name__)
+    known = {} if p is None else published_for(s, data, type(series_model(learn.model)).__name__)
     record = {'seconds of training': round(run.seconds, 1), 'command': shlex.join(['tsfast', *sys.argv[1:]])}
     return About(data.name, names, {**(facts or {}), **filled_in}, msgspec.to_builtins(s), record, known, s.ridge,
                  None if bundle is None else str(bundle))

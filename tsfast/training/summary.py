@@ -17,7 +17,7 @@ def data_summary(
     data:RunData, # any
 ) -> dict: # what → text; and 'notes', a list of texts
     "What the data holds, in words"
-    series = SeriesData(data.X, None, data.channels, data.ids, data.groups, recording=data.recording).summary()
+    series = SeriesData(data.X, None, data.channels, data.ids, data.groups, recording=data.recording, static=data.static).summary()
     res = dict(task=task_text(data), **series)
     if data.groups is not None and data.splits is not None and _are_apart(data): res['groups'] += ', each in one split alone'
     if not data.classes and data.y is not None: res['targets'] = _range(data) + _scaling(data)
