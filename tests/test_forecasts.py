@@ -245,6 +245,28 @@ def test_several_recordings(tmp_path):
     with pytest.raises(ValueError, match="of ids and times: \\['site'\\]"): Predictor(learn.save_bundle(tmp_path/'b')).forecast(df.drop(columns='site'), id='site')
     with pytest.raises(ValueError, match='more than once'): learn.forecast(df.drop(columns='site'))
 
+@pytest.mark.parametrize('quantiles', [None, Q])
+def test_calibrated_intervals(quantiles, tmp_path):
+    "lower, forecast and upper for each date: those of predict_interval; a bundle gives the same, and they are drawn"
+    from matplotlib import pyplot as plt
+    df, learn = frame(n=150), trained(frame(), quantiles=quantiles)
+    X, y = SlidingWindow(24, horizon=6, get_y=[0])(np.random.default_rng(0).normal(20, 5, (90, 2)))
+    with pytest.raises(ValueError, match='Call learn.conformal'): learn.forecast(df, interval=.9)
+    learn.conformal(X, y, alpha=.2)
+    res, window = learn.forecast(df, interval=True), df.to_numpy(np.float32).T[None, :, -24:]
+    assert list(res.columns) == [('load', o) for o in ('lower', 'forecast', 'upper')] and res.columns.names == ['target', 'bound']
+    np.testing.assert_allclose(res['load'][['lower', 'upper']].T, np.stack(learn.predict_interval(window))[:, 0, 0], rtol=1e-5)
+    np.testing.assert_allclose(res['load']['forecast'], learn.forecast(df, point=True)['load'], rtol=1e-5)
+    pd.testing.assert_frame_equal(learn.forecast(df, interval=.8), res)
+    p, wide = Predictor(learn.save_bundle(tmp_path/'b')), learn.forecast(df, interval=.95)
+    pd.testing.assert_frame_equal(p.forecast(df, interval=.95), wide, rtol=1e-4)
+    assert (wide['load']['upper'] >= res['load']['upper']).all() and (wide['load']['lower'] <= res['load']['lower']).all()
+    ax = plot_forecast(df, res, truth=frame()).flat[0]
+    assert len(ax.collections) == 1 and len(ax.lines) == 3 and 'interval' in [o.get_text() for o in ax.figure.legends[0].get_texts()]
+    np.testing.assert_allclose(ax.lines[2].get_ydata(), res['load']['forecast'])
+    plt.close('all')
+    with pytest.raises(ValueError, match='interval is 90'): p.forecast(df, interval=90)
+
 BAD = {'1 rows': lambda o: o[:1], 'at least 24': lambda o: o[:23], "training: \\['temp'\\]": lambda o: o.drop(columns='temp'), 'rows are missing': lambda o: o.drop(index=o.index[-5]),
        "'2h' apart, and those of training were 'h'": lambda o: o[::2], 'were dates': lambda o: o.reset_index(drop=True), 'missing values': lambda o: o.assign(load=o.load.where(o.index != o.index[-3])),
        'no numbers': lambda o: o.astype(dict(load=str)).assign(load='a'), 'more than once': lambda o: pd.concat([o, o]), 'Expected a data frame': lambda o: o.to_numpy(),

@@ -9,6 +9,7 @@ from tsfast.bundle import CONFIG, check_config, config_digest, read_bundle
 from tsfast.conformal import (Uncertainty, conformal_intervals, conformal_quantile, conformal_quantiles,
                               conformal_sets, set_scores, series_needed)
 from tsfast.data.core import get_ts_dls
+from tsfast.data.forecast_target import TSForecast
 from tsfast.data.preprocessing import TSStandardize
 from tsfast.data.targets import TSClassification, TSMultiLabelClassification, TSRegression
 from tsfast.deploy import to_predictor
@@ -185,6 +186,7 @@ def learner(kind='classes', arch='FCN', **kwargs):
     X, v = data()
     y, tfm = dict(classes=(np.array(['a', 'b', 'c'])[np.digitize(v, [.1, .4])], TSClassification()), number=(v, TSRegression()),
                   forecast=(X[:, :1, -4:].cumsum(2), TSRegression()),
+                  quantiles=(X[..., -4:].cumsum(2)*np.float32([[1], [50]]), TSForecast((.3, .5, .7))),
                   labels=(np.stack([v > .1, v > .4], 1).astype(int), TSMultiLabelClassification()))[kind]
     dls = get_ts_dls(X[:200], y[:200], splits=(range(150), range(150, 200)), tfms=[None, tfm], batch_tfms=TSStandardize(), bs=64)
     learn = ts_learner(dls, arch, seed=0, **kwargs)
@@ -223,6 +225,79 @@ def test_intervals_in_bundles(forecaster, kwargs, tmp_path):
     for a, b in zip(p.predict_interval(new), (low, high)): np.testing.assert_allclose(a, b, atol=1e-4)
     a = to_predictor(learn).predict_interval(new, 5, alpha=.4)
     assert (a[1] - a[0] <= high - low + 1e-4).all()
+
+
+@pytest.fixture(scope='module')
+def quantiles(): return learner('quantiles')
+
+@pytest.mark.parametrize('kwargs', [dict(), dict(groups=np.arange(100) % 2), dict(simultaneous=True), dict(method='absolute'), dict(method='normalized')])
+def test_intervals_of_quantiles(quantiles, kwargs, tmp_path):
+    "The outermost levels are corrected, for each step and variable, whatever their scales; or the medians get intervals"
+    learn, X, y, new, truth = quantiles
+    conf = learn.conformal(X, y, alpha=.2, **kwargs)
+    more = dict(groups=np.arange(100) % 2) if 'groups' in kwargs else {}
+    q, _, median = (o if o is None else np.asarray(o) for o in learn.get_X_preds(new))
+    low, high = learn.predict_interval(new, **more)
+    inside, raw = (low <= truth) & (truth <= high), (q[..., 0] <= truth) & (truth <= q[..., -1])
+    assert conf.method == kwargs.get('method', 'cqr') and low.shape == truth.shape == (100, 2, 4) and (low <= high).all()
+    assert raw.mean() < .65 < (inside.all((1, 2)) if 'simultaneous' in kwargs else inside).mean() < .92
+    if conf.method == 'cqr':
+        c = conf.quantiles()*(1 if conf.steps is None else conf.steps)
+        c = c[more['groups']] if more else c
+        np.testing.assert_allclose((low, high), (q[..., 0] - c, q[..., -1] + c), atol=1e-3)
+        assert np.shape(c)[-2:] == (2, 4) and (c[..., 1, :] > 3*c[..., 0, :]).all()
+    else: assert ((low < median) & (median < high)).all()
+    p = load_bundle(learn.save_bundle(tmp_path/'b'))
+    for a, b, c in zip(p.predict_interval(new, **more), (low, high), to_predictor(learn).predict_interval(new, 7, **more)):
+        np.testing.assert_allclose(a, b, atol=2e-3); np.testing.assert_allclose(c, b, atol=2e-3)
+    assert (np.diff(p.predict_interval(new, alpha=.5, **more), axis=0)[0] <= high - low + 2e-3).all()
+
+
+def test_flat_quantiles_and_unknown_targets():
+    "Targets (n, h); what is not known of them does not count"
+    X, v = data()
+    y = X[:, 0, -3:].copy()
+    dls = get_ts_dls(X[:200], y[:200], splits=(range(150), range(150, 200)), tfms=[None, TSForecast((.1, .9), allow_nan=True)], bs=64)
+    learn, holes = ts_learner(dls, 'FCN', seed=0), y[200:300].copy()
+    holes[::2, 1] = np.nan
+    conf, full = learn.conformal(X[200:300], holes, .2), learn.conformal(X[200:300], y[200:300], .2)
+    assert conf.quantiles().shape == (3,) and (conf.quantiles() == full.quantiles()).tolist()[::2] == [True, True]
+    assert learn.predict_interval(X[300:])[0].shape == (100, 3)
+
+
+def test_coverage_of_corrected_quantiles():
+    "Of a learner, with the quantiles of one training: the corrected ones cover as promised, each step by itself"
+    rng, alpha, counts = np.random.default_rng(17), .1, []
+    def draw(n):
+        x = rng.normal(size=(n, 1, 8)).astype(np.float32)
+        return x, x[:, :, :2] + rng.normal(size=(n, 1, 2)).astype(np.float32)*(.2 + abs(x[:, :, :1]))
+    X, y = draw(200)
+    dls = get_ts_dls(X, y, splits=(range(150), range(150, 200)), tfms=[None, TSForecast((.2, .8))], bs=64)
+    learn = ts_learner(dls, 'NLinear', seed=0)
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(3, 1e-2)
+    X, y = draw(DRAWS*(N_CAL + M))
+    with learn.no_bar(): low, high = learn.dls.train_ds.target.outer(learn.get_X_preds(X, bs=4096)[0])
+    for a, b, t in zip(*(o[:, 0].reshape(DRAWS, N_CAL + M, 2) for o in (low, high, y))):
+        l, h = conformal_quantiles(a[:N_CAL], b[:N_CAL], t[:N_CAL], alpha).interval(a[N_CAL:], b[N_CAL:])
+        counts.append(((l <= t[N_CAL:]) & (t[N_CAL:] <= h))[:, 1].sum())
+    expect_coverage(counts, alpha)
+    l, h = learn.conformal(X[:N_CAL], y[:N_CAL], alpha).predict_interval(X[N_CAL:N_CAL + M])
+    assert ((l <= y[N_CAL:N_CAL + M]) & (y[N_CAL:N_CAL + M] <= h))[:, 0, 1].sum() == counts[0]
+
+
+def test_quantiles_that_cannot_be_corrected(quantiles, forecaster):
+    from tsfast.conformal import ConformalIntervals
+    learn, X, y, *_ = quantiles
+    with pytest.raises(ValueError, match="Expected 'absolute' or 'normalized' for numbers, or 'cqr'"): learn.conformal(X, y, method='lac')
+    with pytest.raises(ValueError, match="method='cqr' corrects predicted quantiles"): forecaster[0].conformal(*forecaster[1:3], method='cqr')
+    with pytest.raises(ValueError, match='NaN or infinite'): conformal_quantiles([np.nan]*9, [1]*9, [0]*9)
+    conf = conformal_quantiles(np.zeros((9, 1, 4)), np.ones((9, 1, 4)), np.zeros((9, 1, 4)))
+    with pytest.raises(ValueError, match='that predicts quantiles'): conf.check_model(forecaster[0].dls.train_ds.target, None)
+    learn.uncertainty = {}
+    with pytest.raises(ValueError, match='has nothing where ConformalIntervals'): learn.predict_interval(X)
+    learn.conformal(X, y)
+    with pytest.raises(ValueError, match='has ConformalIntervals where ConformalSets'): learn.predict_sets(X)
+    assert isinstance(uncertainty_of(learn)['conformal'], ConformalIntervals)
 
 
 def test_intervals_of_single_numbers(tmp_path):

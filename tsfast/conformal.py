@@ -314,6 +314,7 @@ class _Difficulty(Conformal):
 
     def check_model(self, target, features):
         shape = tuple(target.shape) if target.activation == 'identity' and hasattr(target, 'shape') else None
+        if self.method == 'cqr' and not target.sorts: raise ValueError("The conformal intervals belong to a model that predicts quantiles.")
         parts = (None if self.simultaneous else self.scores, 1), (self.steps, 0), (self.residuals, 1)
         if shape is None or any(o.shape[i:] != shape for o, i in parts if o is not None):
             raise ValueError("The conformal intervals belong to a model with other numbers.")
@@ -363,7 +364,9 @@ class ConformalIntervals(_Difficulty):
     ) -> tuple: # lower and upper ends, of the shape of the predictions
         "The interval of each series, in the user's units"
         model = self._bound()
-        pred = model.target.decode(model.window_outputs(X, bs, side))
+        out = model.window_outputs(X, bs, side)
+        if self.method == 'cqr': return self.interval(*model.target.outer(out), groups=groups, alpha=alpha)
+        pred = model.target.decode(out)
         scale = self.scales(model.embeddings(X, bs, **side)) if self.method == 'normalized' else None
         return self.interval(pred, scale=scale, groups=groups, alpha=alpha)
 
@@ -408,14 +411,16 @@ def conformal_quantiles(
     alpha:float=.1, # share of series that may be missed; the quantiles are usually alpha/2 and 1 - alpha/2
     groups=None, # (n,): a group of each series, for coverage in each
     simultaneous:bool=False, # one promise for all steps together, instead of one for each step
+    steps=None, # (*d): scale of each step, for simultaneous intervals; not made from these residuals
 ) -> ConformalIntervals:
     "Calibrate predicted quantiles: the interval between them is made wider, or narrower"
     low, high, y = (np.asarray(o, np.float64) for o in (low, high, y))
     if not low.shape == high.shape == y.shape:
         raise ValueError(f"low has shape {low.shape}, high {high.shape} and y {y.shape}. Expected the same for all.")
+    if not (np.isfinite(low) & np.isfinite(high)).all(): raise ValueError("Some predicted quantiles are NaN or infinite.")
     if (low > high).any():
         raise ValueError("Some lower quantiles are above the upper ones. Pass low and high in order, and sort quantiles that cross.")
-    return _new_intervals(np.maximum(low - y, y - high), 'cqr', alpha, groups, simultaneous)
+    return _new_intervals(np.maximum(low - y, y - high), 'cqr', alpha, groups, simultaneous, steps)
 
 def _residuals(pred, y):
     pred, y = np.asarray(pred, np.float64), np.asarray(y, np.float64)

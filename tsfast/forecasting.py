@@ -7,6 +7,7 @@ __all__ = ['FrameForecasts']
 
 # %% ../nbs/32e_forecasting.ipynb #5d18c635
 from typing import Any
+import numpy as np
 import torch
 from .data.forecast_frames import ForecastSettings, forecast_frame, last_windows
 
@@ -24,20 +25,41 @@ class FrameForecasts:
         *,
         id=None, # column or columns that tell recordings apart; None: as in training
         time:str|None=None, # column of the times; None: as in training
+        interval:float|bool=False, # probability that an interval holds the truth, such as .9; True: that of `learn.conformal`
+        groups=None, # group of each recording, where the calibration had groups
         bs:int|None=None, # batch size
         inputs:dict|None=None, # further inputs of the model, by name: a row for each recording
     ): # data frame: a row for each time that follows, a column for each target; of quantiles for each target and level
         """The forecast for the steps after a frame.
 
         The index holds the dates, periods or numbers that follow; of several recordings it has their ids first, as sktime's panels.
-        Quantiles have columns of two levels, `target` and `quantile`, as sktime's `predict_quantiles`: `res['load'][.9]`"""
+        Quantiles have columns of two levels, `target` and `quantile`, as sktime's `predict_quantiles`: `res['load'][.9]`.
+
+        With `interval`, after `learn.conformal`, the second level, `bound`, is 'lower', 'forecast' (the number, or the median) and 'upper'"""
         s = self.forecast_settings
         if s is None: raise ValueError(_no_settings())
+        alpha = _alpha(interval)
         X, ends, ids = last_windows(df, s, id, time)
         out = self.window_outputs(torch.from_numpy(X), bs, inputs or {})
+        if interval is not False: return self._with_interval(torch.from_numpy(X), out, alpha, groups, bs, inputs or {}, ends, ids)
         q = self.target.quantiles if self.target.sorts and not point else None
         if point: out = torch.from_numpy(self.target.decode(out))
         return forecast_frame(out.reshape(len(X), len(s.targets), s.horizon, *([len(q)] if q else [])).numpy(), ends, s, q, ids)
+
+    def _with_interval(self, X, out, alpha, groups, bs, inputs, ends, ids):
+        s, (low, high) = self.forecast_settings, self.predict_interval(X, bs, groups=groups, alpha=alpha, **inputs)
+        parts = [np.asarray(o).reshape(len(X), len(s.targets), s.horizon) for o in (low, self.target.decode(out), high)]
+        return forecast_frame(np.stack(parts, -1), ends, s, ('lower', 'forecast', 'upper'), ids, 'bound')
+
+    def predict_interval(self, X, bs=None, **kwargs) -> tuple: # lower and upper ends, (n, targets, horizon) each
+        "Calibrated intervals of windows, which predictors and learners have"
+        raise ValueError(f"{type(self).__name__} has no calibrated intervals. Leave interval= out, or give it a method predict_interval.")
+
+def _alpha(interval): # share that may be missed; None: as calibrated
+    if interval is True or interval is False: return None
+    if isinstance(interval, (int, float)) and 0 < interval < 1: return 1 - interval
+    raise ValueError(f"interval is {interval!r}. Expected the probability that it holds the truth, such as .9, or True for that of the "
+                     "calibration.")
 
 def _no_settings(): # the message
     return ("This model does not know the names and times of its series. Make its loaders with TSDataLoaders.from_forecast(df, …), "

@@ -203,11 +203,12 @@ def forecast_frame(
     settings:ForecastSettings, # of training
     quantiles=None, # levels; None: the last dimension is that of the steps
     ids=(), # names of the id columns
+    level:str='quantile', # name of the second level of the columns, where there are `quantiles`
 ): # data frame: a row for each time that follows; a column for each target, or for each target and level
     "Forecasts with their times and names"
     import pandas as pd
     columns = pd.Index(list(settings.targets))
-    if quantiles is not None: columns = pd.MultiIndex.from_product([settings.targets, quantiles], names=['target', 'quantile'])
+    if quantiles is not None: columns = pd.MultiIndex.from_product([settings.targets, quantiles], names=['target', level])
     tables = [pd.DataFrame(np.moveaxis(np.asarray(o), 1, 0).reshape(settings.horizon, -1), t, columns) for o, (_, t) in zip(out, ends)]
     if not ids: return tables[0]
     return pd.concat(tables, keys=[k[0] if len(k) == 1 else k for k, _ in ends], names=[*ids, ends[0][1].name])

@@ -47,6 +47,7 @@ def forecast_legend(
     axes, # matplotlib axes
     quantiles=None, # levels of the intervals
     truth:bool=True, # is there what followed?
+    label:str|None=None, # of the intervals; None: the outermost levels
 ):
     "Say which line is which, right of the axes, in a figure with constrained layout"
     from matplotlib.lines import Line2D
@@ -54,7 +55,7 @@ def forecast_legend(
     entries:list = [Line2D([], [], color='C0', label='history')] + [Line2D([], [], color='black', ls='--', lw=1, label='truth')]*bool(truth)
     entries.append(Line2D([], [], color='C1', label='forecast'))
     if quantiles is not None and len(quantiles) > 1:
-        entries.append(Patch(color='C1', alpha=.3, lw=0, label=f"{quantiles[0]:.4g} to {quantiles[-1]:.4g}"))
+        entries.append(Patch(color='C1', alpha=.3, lw=0, label=label or f"{quantiles[0]:.4g} to {quantiles[-1]:.4g}"))
     np.ravel(axes)[0].get_figure().legend(handles=entries, fontsize=8, loc='outside right upper', frameon=False)
 
 # %% ../../nbs/data/04h_forecast_plots.ipynb #7280e905
@@ -71,6 +72,8 @@ def plot_forecast(
 ): # the axes
     "Draw history, truth, forecast and interval with dates; a panel for each recording and variable"
     levels = list(dict.fromkeys(forecast.columns.get_level_values(1))) if forecast.columns.nlevels > 1 else None
+    bounds = levels == ['lower', 'forecast', 'upper']
+    if bounds: levels = [0, .5, 1]      # drawn as three quantiles
     names, ids = _chosen(forecast, targets), list(forecast.index.names[:-1])
     groups = [((), forecast)]
     if ids: groups = [(k, o.droplevel(ids)) for k, o in forecast.groupby(level=ids, sort=False)][:max_n]
@@ -81,7 +84,7 @@ def plot_forecast(
     for a, (key, table, c) in zip(np.ravel(axs), panels):
         if key not in past: raise ValueError(f"The history has no recording {key}. It has {list(past)[:10]}.")
         _panel(a, past[key], table, c, levels, after.get(key), last, ' '.join(map(str, (*key, c))))
-    if ax is None: forecast_legend(axs, levels, truth is not None)
+    if ax is None: forecast_legend(axs, levels, truth is not None, 'interval' if bounds else None)
     return axs
 
 def _chosen(forecast, targets):

@@ -85,6 +85,13 @@ class TSForecast(_Quantiles):
         "The median of quantiles; numbers stay as they are"
         return point_forecast(t, self.quantiles) if self.has_levels(t) else t
 
+    def outer(self,
+        t:Tensor, # (n, *shape, q): quantiles
+    ) -> tuple: # two arrays, (n, *shape)
+        "The quantiles of the lowest and of the highest level, in the user's units"
+        t = self.unwrap(t)
+        return t[..., 0].numpy(), t[..., -1].numpy()
+
     def decode(self, t:Tensor) -> np.ndarray: # (n, *shape)
         "Numbers, or the medians of quantiles, in the user's units"
         return super().decode(self.point(self.unwrap(t)))

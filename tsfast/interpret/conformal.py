@@ -14,7 +14,7 @@ from torch import Tensor
 from fastai.learner import Learner
 from fastai.torch_core import get_model
 from fastcore.basics import patch
-from ..conformal import ConformalIntervals, conformal_intervals, conformal_sets
+from ..conformal import ConformalIntervals, ConformalSets, conformal_intervals, conformal_quantiles, conformal_sets
 from ..core import evaluating
 from .calibration import CalibratedLoss
 from .common import check_pair
@@ -27,7 +27,7 @@ def conformal(self:Learner,
     y=None, # their targets
     alpha:float=.1, # share of series that may be missed
     *,
-    method:str|None=None, # 'lac' (default), 'aps' or 'raps' for classes; 'absolute' (default) or 'normalized' for numbers
+    method:str|None=None, # classes: 'lac' (default), 'aps', 'raps'; numbers: 'absolute' (default), 'normalized'; quantiles: 'cqr' (default), or those of numbers
     groups=None, # (n,): a group of each series, for coverage in each; 'class': the classes are the groups
     simultaneous:bool=False, # of forecasts: one promise for all steps together, instead of one for each step
     scale_share:float=.3, # share of the series that scales are estimated on ('normalized' and `simultaneous`); the others calibrate
@@ -40,11 +40,12 @@ def conformal(self:Learner,
 ): # `ConformalSets` or `ConformalIntervals`, with `predict_sets(X)` or `predict_interval(X)`
     "Calibrate sets of classes, or intervals of numbers. Bundles hold the result; calibrate again after further training"
     target = _conformal_target(self)
-    X, y, z = calibration_series(self, X, y, inputs, allow_trained, features=method == 'normalized')
+    method = method or ('lac' if target.activation == 'softmax' else 'cqr' if target.sorts else 'absolute')
+    X, y, z = calibration_series(self, X, y, inputs, allow_trained, method == 'normalized', target.sorts and method == 'cqr')
     if target.activation == 'softmax':
         _refuse_for_sets(method, simultaneous)
-        res = conformal_sets(X, y, alpha, method or 'lac', list(target.vocab), groups, penalty, free)
-    else: res = _intervals(X, y, z, alpha, method, groups, simultaneous, scale_share, neighbours, seed)
+        res = conformal_sets(X, y, alpha, method, list(target.vocab), groups, penalty, free)
+    else: res = _intervals(X, y, z, alpha, _method(method, target), groups, simultaneous, scale_share, neighbours, seed)
     return keep_uncertainty(self, res)
 
 # %% ../../nbs/interpret/05_conformal.ipynb #07aad92f
@@ -63,20 +64,34 @@ def _refuse_for_sets(method, simultaneous):
         raise ValueError(f"method={method!r} and simultaneous={simultaneous} are for numbers; the targets are classes. "
                          "Expected 'lac', 'aps' or 'raps'.")
 
+def _method(method, target): # of intervals
+    if method == 'cqr' and not target.sorts: raise ValueError(_no_quantiles(target))
+    if method in ('absolute', 'normalized', 'cqr'): return method
+    raise ValueError(f"method is {method!r}. Expected 'absolute' or 'normalized' for numbers, or 'cqr' for quantiles.")
+
+def _no_quantiles(target): # the message
+    return (f"method='cqr' corrects predicted quantiles, and the targets are {target}. Train with TSForecast(quantiles=(.05, .5, .95)), "
+            "or use 'absolute'.")
+
+def _plain(pred, y, alpha, groups, simultaneous=False, steps=None):
+    "Intervals around predictions, or between a pair of quantiles"
+    if isinstance(pred, tuple): return conformal_quantiles(*pred, y, alpha, groups, simultaneous, steps)
+    return conformal_intervals(pred, y, alpha, None, groups, simultaneous, steps)
+
 def _intervals(pred, y, z, alpha, method, groups, simultaneous, share, k, seed):
     "Intervals, with scales from some of the series"
-    method = method or 'absolute'
-    if method not in ('absolute', 'normalized'): raise ValueError(f"method is {method!r}. Expected 'absolute' or 'normalized' for numbers.")
-    if method == 'absolute' and not simultaneous: return conformal_intervals(pred, y, alpha, groups=groups)
+    if method != 'normalized' and not simultaneous: return _plain(pred, y, alpha, groups)
     if not 0 < share < 1: raise ValueError(f"scale_share is {share}. Expected a share between 0 and 1.")
     order = np.random.default_rng(seed).permutation(len(y))
     m = int(round(share*len(y)))
     apart, rest = order[:m], order[m:]
-    r = abs(pred[apart] - y[apart])
+    middle = (pred[0] + pred[1])/2 if method == 'cqr' else pred
+    r = abs(middle[apart] - y[apart])
     if not m or np.isnan(r).all(0).any(): raise ValueError(_few_scales(m))
     groups = None if groups is None else np.asarray(groups)[rest]
-    if method == 'absolute':
-        return conformal_intervals(pred[rest], y[rest], alpha, None, groups, True, np.nanmean(r, 0) + 1e-12)
+    if method != 'normalized':
+        pred = tuple(o[rest] for o in pred) if method == 'cqr' else pred[rest]
+        return _plain(pred, y[rest], alpha, groups, True, np.nanmean(r, 0) + 1e-12)
     return _normalized(pred[rest], y[rest], z[rest], z[apart], r, alpha, groups, simultaneous, k)
 
 def _few_scales(m): # the message
@@ -99,6 +114,7 @@ def calibration_series(
     inputs:dict|None, # further inputs of `X` by name
     allow_trained:bool, # accept series that were trained on
     features:bool=False, # give features, too
+    outer:bool=False, # give the outermost quantiles, a pair, for predictions
 ) -> tuple: # predictions, true targets (labels or numbers, as the user has them), and features or None
     "What the model says about series that were not trained on"
     check_pair(X, y)
@@ -108,7 +124,7 @@ def calibration_series(
     target = learn.dls.train_ds.target
     truth = target.decode(t)
     z = features_of(learn, dl) if features else None
-    return (p.numpy() if target.cat else target.decode(p)), truth, z
+    return (p.numpy() if target.cat else target.outer(p) if outer else target.decode(p)), truth, z
 
 def held_out(
     learn:Learner, # trained
@@ -182,6 +198,23 @@ def weights_digest(
         h.update(k.encode())
         h.update(v.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return h.hexdigest()
+
+@patch
+def predict_sets(self:Learner, X, bs:int|None=None, **kwargs) -> list: # of lists of labels
+    "The set of classes of each series, as `learn.conformal` calibrated it: `ConformalSets.predict_sets`"
+    return _kept(self, ConformalSets).predict_sets(X, bs, **kwargs)
+
+@patch
+def predict_interval(self:Learner, X, bs:int|None=None, **kwargs) -> tuple: # lower and upper ends, two arrays
+    "The interval of each series, as `learn.conformal` calibrated it: `ConformalIntervals.predict_interval`"
+    return _kept(self, ConformalIntervals).predict_interval(X, bs, **kwargs)
+
+def _kept(learn, cls):
+    res = uncertainty_of(learn).get('conformal')
+    if isinstance(res, cls): return res.bind(LearnerOutputs(learn))
+    seen = 'nothing' if res is None else type(res).__name__
+    raise ValueError(f"The learner has {seen} where {cls.__name__} is expected. Call learn.conformal with series that were not trained on"
+                     + ("." if res is None else f", or use the method for {seen}."))
 
 def keep_uncertainty(
     learn:Learner, # what it was made for

@@ -25,6 +25,7 @@ class _LearnerForecasts(FrameForecasts):
 
     def window_outputs(self, X, bs, inputs):
         with self.learn.no_bar(): return self.learn.get_X_preds(X, bs=bs or 64, with_decoded=False, inputs=inputs or None)[0]
+    def predict_interval(self, X, bs=None, **kwargs): return self.learn.predict_interval(X, bs, **kwargs)
 
 @patch
 @delegates(FrameForecasts.forecast)
