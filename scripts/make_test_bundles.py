@@ -3,6 +3,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 import tsfast.deploy
 from tsfast.data.core import get_ts_dls
@@ -16,14 +17,19 @@ from tsfast.learner import ts_learner
 out = Path(__file__).resolve().parents[1]/'tests'/'data'
 
 
-def write(name, learn, X, **kwargs):
+def write(name, learn, X, static=None, **kwargs):
     "The folder is named after the format version that the bundle needs"
     with tempfile.TemporaryDirectory() as d: version = read_config(learn.save_bundle(f'{d}/b', **kwargs))['format_version']
     folder = out/f'bundle_v{version}_{name}'
     if folder.exists(): print(f'{folder.name} is there already, and stays as it is'); return
     p = load_bundle(learn.save_bundle(folder, **kwargs))
-    arrays = dict(X=X, out=p(X).numpy(), embeddings=p.embeddings(X))
-    if p.kind == 'classification': arrays['predicted'] = p.predict(X)
+    side = {} if static is None else p.encode_inputs(len(X), static=static)
+    arrays = dict(X=X, out=p(X, **side).numpy(), embeddings=p.embeddings(X, **side), **{k: np.asarray(v) for k, v in side.items()})
+    if p.kind == 'classification': arrays['predicted'] = p.predict(X, **side)
+    calibrated = 'conformal' in p.config
+    if calibrated and p.kind == 'classification': arrays['sets'] = np.array([len(o) for o in p.predict_sets(X, **side)])
+    if calibrated and p.kind != 'classification': arrays['interval'] = np.stack(p.predict_interval(X, **side))
+    if 'novelty' in p.config: arrays['novelty'] = np.asarray(p.novelty(X, **side))
     np.savez_compressed(out/f'expected_v{version}_{name}.npz', **arrays)
 
 
@@ -56,3 +62,20 @@ write('selection', learn, np.concatenate([X, -X], 1)[splits[1][:8]])
 dls = get_ts_dls(X, y, splits=splits, batch_tfms=TSStandardize(by_sample=True), bs=16)
 learn = ts_learner(dls, 'FCN', layers=[4, 6], kss=[3, 3], seed=0); learn.fit_one_cycle(4, 1e-2)
 write('encoder', learn, X[splits[1][:8]], encoder_only=True)
+
+# version 9: a table beside the series, conformal sets and the distance to the training data; quantiles of forecasts with calibrated intervals
+import tsfast.interpret
+from tsfast.data.forecast_target import TSForecast
+table = pd.DataFrame(dict(age=np.arange(len(X)) % 50 + .5, sex=np.where(np.arange(len(X)) % 3, 'f', 'm')))
+train, rest = range(67), range(67, 300)
+dls = get_ts_dls(X, y, splits=(train, rest), static=table, batch_tfms=TSStandardize(by_sample=True), bs=16)
+learn = ts_learner(dls, 'FCN', layers=[4, 6], kss=[3, 3], seed=0); learn.fit_one_cycle(4, 1e-2)
+new, cal = slice(600, 608), slice(300, 600)
+learn.conformal(X[cal], y[cal], inputs=dict(static=table[cal]))
+learn.novelty(X[cal], inputs=dict(static=table[cal]))
+write('tables', learn, X[new], static=table[new])
+
+dls = get_ts_dls(X[..., :18], X[..., 18:], splits=(train, rest), tfms=[None, TSForecast(quantiles=(.1, .5, .9))], bs=16)
+learn = ts_learner(dls, 'DLinear', seed=0); learn.fit_one_cycle(4, 1e-2)
+learn.conformal(X[cal, :, :18], X[cal, :, 18:])
+write('forecast', learn, X[new, :, :18])

@@ -592,12 +592,16 @@ def test_stored_bundles(folder):
     z = np.load(folder.with_name(folder.name.replace('bundle', 'expected') + '.npz'))
     p = load_bundle(folder)
     spread = z['out'].std() if p.kind == 'regression' else .1      # of numbers far from 0, the size says nothing about the error
-    assert np.abs(p(z['X']).numpy() - z['out']).max() < 1e-4*spread and p.input_shape == z['X'].shape[1:]
-    assert np.array_equal(p.predict(z['X']), z['predicted']) if p.kind == 'classification' else True
-    assert np.allclose(p.embeddings(z['X']), z['embeddings'], rtol=1e-3, atol=1e-4)
+    side = {o['name']: z[o['name']] for o in p.config.get('inputs', ())}
+    assert np.abs(p(z['X'], **side).numpy() - z['out']).max() < 1e-4*spread and p.input_shape == z['X'].shape[1:]
+    assert np.array_equal(p.predict(z['X'], **side), z['predicted']) if p.kind == 'classification' else True
+    assert np.allclose(p.embeddings(z['X'], **side), z['embeddings'], rtol=1e-3, atol=1e-4)
+    if 'sets' in z: assert [len(o) for o in p.predict_sets(z['X'], **side)] == z['sets'].tolist()
+    if 'interval' in z: assert np.allclose(p.predict_interval(z['X'], **side), z['interval'], rtol=1e-3, atol=1e-4*spread)
+    if 'novelty' in z: assert np.allclose(p.novelty(z['X'], **side), z['novelty'], atol=.02)
 
 def test_there_are_stored_bundles():
-    for n, k in ((1, 3), (2, 2), (4, 1), (8, 1)): assert len(list((root/'tests/data').glob(f'bundle_v{n}_*'))) >= k
+    for n, k in ((1, 3), (2, 2), (4, 1), (8, 1), (9, 2)): assert len(list((root/'tests/data').glob(f'bundle_v{n}_*'))) >= k
 
 
 # ONNX and torch.export
