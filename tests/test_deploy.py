@@ -422,7 +422,6 @@ except ValueError as e: print("lacks" in str(e), resource.getrusage(resource.RUS
 @pytest.mark.parametrize('arch,arg,values', [('XceptionTime', 'adaptive_size', (2**16, 2**22, 2**24)), ('DLinear', 'kernel_size', (2**21, 2**24))])
 def test_large_forward_passes(arch, arg, values, tmp_path):
     "An argument that no weight shows, and that makes a prediction large, is refused before anything large is made"
-    import tracemalloc
     b = make(arch, train=False, **(dict(nf=1) if arch == 'XceptionTime' else {})).save_bundle(tmp_path/'a')
     for v in (50, *values):
         cfg = json.loads((b/CONFIG).read_text())

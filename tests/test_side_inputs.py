@@ -14,7 +14,7 @@ import tsfast.data.factories # noqa: it gives TSDataLoaders its methods
 from tsfast.data.known import calendar_features
 from tsfast.data.recordings import read_frame
 from tsfast.data.preprocessing import TSNan2Value, TSStandardize
-from tsfast.data.targets import TSClassification, TSRegression
+from tsfast.data.targets import TSRegression
 from tsfast.data.windows import SlidingWindow
 from tsfast.deploy import export_onnx, export_program, to_predictor
 from tsfast.inference import Predictor
