@@ -14,6 +14,7 @@ import tsfast.data.factories # noqa: it gives TSDataLoaders its methods
 from tsfast.data.known import calendar_features
 from tsfast.data.recordings import read_frame
 from tsfast.data.preprocessing import TSNan2Value, TSStandardize
+from tsfast.data.forecast_target import TSForecast
 from tsfast.data.targets import TSRegression
 from tsfast.data.windows import SlidingWindow
 from tsfast.deploy import export_onnx, export_program, to_predictor
@@ -346,3 +347,17 @@ def test_onnx(tmp_path):
     want = quiet(learn, lambda o: o.get_X_preds(X[:5], **new))[0]
     np.testing.assert_allclose(got, want.numpy(), atol=1e-4)
     torch.testing.assert_close(export_program(learn).module()(torch.from_numpy(X[:5]), *encoded.values()), want, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize('arch', ['DLinear', 'NLinear', 'PatchTST', 'iTransformer', 'TSMixer', 'LSTM', 'FCN', 'InceptionTime'])
+@pytest.mark.parametrize('known', [False, True], ids=['table', 'table and known'])
+def test_quantiles_of_forecasts(arch, known):
+    "Quantiles are a dimension after the steps, and side inputs add to each"
+    rng = np.random.default_rng(0)
+    X, table = rng.normal(size=(40, 2, 24)).astype('float32'), pd.DataFrame(dict(age=rng.normal(size=40), sex=[*'fm']*20))
+    more = dict(known=rng.normal(size=(40, 1, 24))) if known else {}
+    dls = get_ts_dls(X[..., :18], X[..., 18:], splits=(range(30), range(30, 40)), tfms=[None, TSForecast(quantiles=(.1, .5, .9))], static=table, bs=8, device='cpu', **more)
+    learn = ts_learner(dls, arch, seed=0)
+    with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
+    p = learn.get_preds()[0]
+    assert p.shape == (10, 2, 6, 3) and (p.diff(dim=-1) >= 0).all()

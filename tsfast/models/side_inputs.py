@@ -13,7 +13,7 @@ import torch
 from torch import nn, Tensor
 from ..core import evaluating
 from .feature_model import FeatureModel, FeatureNorm, check_reusable
-from .heads import (NotPlain, SeriesInput, TSModule, as_shape, build_custom_head, head_parts, json_value, linear_head,
+from .heads import (NotPlain, SeriesInput, TSModule, as_shape, build_custom_head, continues_channels, head_parts, json_value, linear_head,
                                  output_shape, range_layers, runs_where)
 from .moments import RunningStats
 from .registry import arch_kwargs, build_ts_model, get_arch, register_wrapper
@@ -63,27 +63,35 @@ class MixFeatures(nn.Module):
         return z + (new if z.ndim == 2 else new.transpose(1, 2))
 
 class FutureSteps(nn.Module):
-    "What is known of each future step, and the table, to what is added to a forecast: `(B, k, h)` and `(B, nf)` to `(B, *d)`"
+    "What is known of each future step, and the table, to what is added to a forecast: `(B, k, h)` and `(B, nf)` to `(B, *d)` or `(B, *d, c_out)`"
     def __init__(self,
         k:int, # channels that are known; 0: none
         nf:int, # features of the table; 0: there is none
         d:tuple, # shape of the forecast, such as (C, h)
         hidden:int, # width of the hidden layer
         h:int=0, # known steps
+        c_out:int=1, # numbers for each step, such as quantiles
     ):
         super().__init__()
-        self.d, self.by_step = d, bool(k) and d[-1] == h
+        self.d, self.c_out, self.by_step = d, c_out, bool(k) and d[-1] == h
         if not self.by_step: nf += k*h
         self.steps:Any = nn.Linear(k, hidden) if self.by_step else None
         self.inner:Any = nn.Linear(nf, hidden) if nf else None
-        self.outer = nn.Linear(hidden, math.prod(d[:-1] if self.by_step else d))
+        self.outer = nn.Linear(hidden, math.prod(d[:-1] if self.by_step else d)*c_out)
         nn.init.zeros_(self.outer.weight); nn.init.zeros_(self.outer.bias)
 
-    def forward(self, z:Tensor, known:Any=None) -> Tensor: # (B, *d)
-        if not self.by_step: return self.outer(self.inner(z if known is None else torch.cat([z, known.flatten(1)], 1)).relu()).unflatten(1, self.d)
+    def forward(self, z:Tensor, known:Any=None) -> Tensor: # (B, *d), or (B, *d, c_out)
+        y = self._all(z, known) if not self.by_step else self._each(z, known)
+        return y[..., 0] if self.c_out == 1 else y
+
+    def _all(self, z, known): # one layer for all steps
+        z = z if known is None else torch.cat([z, known.flatten(1)], 1)
+        return self.outer(self.inner(z).relu()).unflatten(1, (*self.d, self.c_out))
+
+    def _each(self, z, known): # each step from what is known of it
         a = self.steps(known.transpose(1, 2))                                               # (B, h, hidden)
         if self.inner is not None: a = a + self.inner(z)[:, None]
-        return self.outer(a.relu()).transpose(1, 2).unflatten(1, self.d[:-1])
+        return self.outer(a.relu()).transpose(1, 2).unflatten(1, (*self.d[:-1], self.c_out)).transpose(-1, -2)
 
 # %% ../../nbs/models/00d_side_inputs.ipynb #627f77d4
 def _body(arch, c_in, c_out, seq_len, d, arguments):
@@ -119,7 +127,7 @@ class _Sides(SeriesInput):
     head:Any
     def _set_parts(self, arch, arguments, numbers, categories, known, hidden, y_range):
         k, past, self.ahead = _known_shape(known, self.c_in, self.hint_len)
-        self.forecasts = self.c_out == 1 and self.d is not None and self.d[0] == self.c_in
+        self.forecasts = continues_channels(self.c_in, self.c_out, self.d)
         self.past = past if not (self.forecasts and _reads_apart(arch)) else 0
         self.known = k
         n, d = self.c_in + (k if self.past else 0), self.d
@@ -167,7 +175,7 @@ class _Sides(SeriesInput):
     def _add(self, side, arguments, hidden, y_range):
         "What is added to a forecast"
         self.head_nf = self.body.head_nf
-        self.steps = FutureSteps(self.known if self.ahead else 0, self.table.nf, self.d, hidden or 16, self.ahead)
+        self.steps = FutureSteps(self.known if self.ahead else 0, self.table.nf, self.d, hidden or 16, self.ahead, self.c_out)
         self.range = nn.Sequential(*range_layers(self.d, y_range))
 
 # %% ../../nbs/models/00d_side_inputs.ipynb #d11376df
