@@ -90,7 +90,7 @@ def _undone(shells):
     from tsfast.data.targets import TSTarget
     from tsfast.models import registry
     from tsfast.models.scaling import SeriesModule
-    registered = [(o, dict(o)) for o in (registry._archs, commands, TSTarget.kinds, SeriesModule.kinds, Uncertainty.kinds)]
+    registered = [(o, dict(o)) for o in (registry._archs, registry._wrappers, commands, TSTarget.kinds, SeriesModule.kinds, Uncertainty.kinds)]
     classes = {o: dict(vars(o)) for o in _patched_classes()}
     dispatched = [m.implementation for m in plot_top_losses.methods]
     hooks = sys.displayhook, sys.excepthook

@@ -149,7 +149,7 @@ assert load_bundle(learn.save_bundle({str(tmp_path/'b')!r})).config['training'][
 
 def test_without_the_client(monkeypatch):
     monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
-    with pytest.raises(ImportError, match=r'pip install "tsfast\[hub\]"'): load_bundle('hf://owner/waves')
+    with pytest.raises(ImportError, match=r'pip install "tsfast-learn\[hub\]"'): load_bundle('hf://owner/waves')
 
 
 # a server that plays the hub

@@ -257,6 +257,6 @@ def test_mistakes(given, words):
 
 def test_without_optuna(monkeypatch):
     monkeypatch.setitem(sys.modules, 'optuna', None)
-    with pytest.raises(ImportError, match=r"pip install 'tsfast\[search\]'"): search(TINY, rates, data=DATA)
+    with pytest.raises(ImportError, match=r"pip install 'tsfast-learn\[search\]'"): search(TINY, rates, data=DATA)
 
 if __name__ == '__main__': main(*sys.argv[1:])

@@ -526,7 +526,7 @@ def test_without_the_library(library, file, tmp_path, monkeypatch):
     (tmp_path/file).write_bytes(b'0')
     monkeypatch.setitem(sys.modules, library, None)
     for k in [k for k in sys.modules if k.startswith(library + '.')]: monkeypatch.setitem(sys.modules, k, None)
-    with pytest.raises(ImportError, match=rf"needs '{library}.*pip install 'tsfast\[files\]'"): get_ts_dls(tmp_path/file, Y)
+    with pytest.raises(ImportError, match=rf"needs '{library}.*pip install 'tsfast-learn\[files\]'"): get_ts_dls(tmp_path/file, Y)
 
 @pytest.mark.parametrize('bad,message', [(np.nan, 'have missing values'), (np.inf, 'infinite values')])
 def test_bad_values(tmp_path, bad, message):
