@@ -86,7 +86,7 @@ def test_routing():
     assert cross_val_score(rocket, X, label, cv=3).mean() < .8
 
 @pytest.mark.parametrize('static, said', [
-    (None, "static is missing. Pass static=, with 'age', 'sex', as in training."),
+    (None, "static is missing. Pass static=, with 'age', 'sex', as in training; "),
     (table_new[['age']], "static has no column 'sex'"),
     (table_new.assign(height=1.), "static has a column 'height', which training had not"),
     (table_new[:5], "Column 'age' of static has 5 rows, and there are 96 series"),

@@ -1733,6 +1733,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'tsfast.data.static._numbered': ('data/static.html#_numbered', 'tsfast/data/static.py'),
                                     'tsfast.data.static._numbers': ('data/static.html#_numbers', 'tsfast/data/static.py'),
                                     'tsfast.data.static._objects': ('data/static.html#_objects', 'tsfast/data/static.py'),
+                                    'tsfast.data.static._one_value': ('data/static.html#_one_value', 'tsfast/data/static.py'),
                                     'tsfast.data.static._other_rows': ('data/static.html#_other_rows', 'tsfast/data/static.py'),
                                     'tsfast.data.static._own_columns': ('data/static.html#_own_columns', 'tsfast/data/static.py'),
                                     'tsfast.data.static._standardised': ('data/static.html#_standardised', 'tsfast/data/static.py'),

@@ -138,7 +138,7 @@ def _windows(ds, channels, most=None):
 
 def _predicted(learn, dl, shape):
     with learn.no_bar(): p = learn.get_preds(dl=dl)[0]
-    return np.asarray(p.cpu()).reshape(shape)
+    return dl.dataset.target.decode(p).reshape(shape)      # of quantiles the medians
 
 def _linear_learner(dls, epochs, lr, seed):
     with seeded(seed): learn = ts_learner(dls, 'DLinear', seed=seed)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 import numpy as np
 import torch
+from .core import is_whole
 from .conformal import Uncertainty, check_alpha, nearest_keys, series_needed
 
 # %% ../nbs/32f_novelty.ipynb #5515aa7b
@@ -98,7 +99,7 @@ class NearestNovelty(Novelty):
         k:int=5, # which neighbour counts
         unit:bool=False, # scale features to length one
     ):
-        if not 1 <= k <= len(z): raise ValueError(f"k is {k}, and there are {len(z)} training series.")
+        if not is_whole(k) or k > len(z): raise ValueError(f"k is {k!r}, and there are {len(z)} training series. Expected a whole number from 1 up to that.")
         self.k, self.unit = int(k), bool(unit)
         self.keys = self._keys(_same_width(z, np.asarray(z).reshape(len(z), -1).shape[1]))
 

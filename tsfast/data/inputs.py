@@ -93,7 +93,8 @@ def encoded_inputs(
     return inputs
 
 def _nothing_given(name, fitted) -> str: # the message
-    return f"{name} is missing. Pass {name}=, with {', '.join(map(repr, fitted.places))}, as in training."
+    return (f"{name} is missing. Pass {name}=, with {', '.join(map(repr, fitted.places))}, as in training; "
+            f"a method without that argument takes inputs=dict({name}=…).")
 
 # %% ../../nbs/data/04d_inputs.ipynb #c4a11e55
 def channel_names(

@@ -62,7 +62,8 @@ def known_array(
 ) -> np.ndarray: # (n, k, steps)
     "Values known in advance as one array, checked"
     if isinstance(values, Mapping): values = _stacked(values, list(values) if names is None else names)
-    v = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+    try: v = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+    except ValueError: raise ValueError("known has rows of different lengths. Expected (n, channels, steps), with as many steps in each.") from None
     if v.ndim == 2: v = v[:, None]
     if v.dtype.kind not in 'fiub' or v.ndim != 3 or len(v) != n: raise ValueError(_other_shape(v, n))
     if v.dtype.kind == 'f' and not np.isfinite(v).all(): raise ValueError("known has missing or infinite values. Fill them first: what is known in advance is there for each step.")
@@ -73,7 +74,7 @@ def _stacked(values, names):
     if lacking: raise ValueError(f"known has no channel {lacking[0]!r}.{suggest(lacking[0], extra)} Expected {names}.")
     if extra: raise ValueError(f"known has a channel {extra[0]!r}, which training had not. Expected {names}.")
     vs = [np.asarray(values[k]) for k in names]
-    if len({o.shape for o in vs}) > 1: raise ValueError(f"known has channels of the shapes {[o.shape for o in vs]}. Expected the same.")
+    if len({o.shape for o in vs}) > 1 or not vs[0].ndim: raise ValueError(f"known has channels of the shapes {[o.shape for o in vs]}. Expected (n, steps), the same for all.")
     return np.stack(vs, 1)
 
 def _other_shape(v, n): # the message

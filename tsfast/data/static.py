@@ -85,12 +85,17 @@ def table_columns(
         named, columns = True, {str(k): table[k] for k in table}
         if len(columns) < len(list(table)): raise ValueError(f"static has two columns with one name: {list(map(str, table))}.")
     else: named, columns = False, _array_columns(table)
+    single = next((k for k, v in columns.items() if isinstance(v, str) or not hasattr(v, '__len__')), None)
+    if single is not None: raise ValueError(_one_value(single, columns[single]))
     columns = {k: v if _is_category(v) else _values(v) for k, v in columns.items()}
     if not columns: raise ValueError("static has no columns. Expected at least one, or static=None.")
     for k, v in columns.items():
         if n is not None and len(v) != n: raise ValueError(_other_rows(k, len(v), n))
         if getattr(v, 'ndim', 1) != 1: raise ValueError(f"Column {k!r} of static has the shape {v.shape}. Expected one value for each series.")
     return columns, named
+
+def _one_value(name, v): # the message
+    return f"Column {name!r} of static is {str(v)[:40]!r}. Expected a value for each series, such as a list or an array."
 
 def _is_category(v): return str(getattr(v, 'dtype', '')) == 'category'
 
@@ -180,6 +185,8 @@ def fit_static(
 
 def _numbers(v, name):
     "A column as float64, missing values as NaN"
+    if not _is_category(v) and v.dtype.kind in 'mM': raise ValueError(_is_time(name))
+    if not _is_category(v) and v.dtype.kind == 'c': raise ValueError(_no_number(name, v))
     try: out = np.array([np.nan if _missing(o) else float(o) for o in v]) if v.dtype == object or _is_category(v) else v.astype(np.float64)
     except (TypeError, ValueError): raise ValueError(_no_number(name, v)) from None
     if np.isinf(out).any(): raise ValueError(f"Column {name!r} of static has infinite values. Replace them first, with NaN or another number.")

@@ -15,7 +15,7 @@ from fastai.learner import Learner
 from fastai.torch_core import get_model
 from fastcore.basics import patch
 from ..conformal import ConformalIntervals, ConformalSets, conformal_intervals, conformal_quantiles, conformal_sets
-from ..core import evaluating
+from ..core import evaluating, is_whole
 from .calibration import CalibratedLoss
 from .common import check_pair
 from ..models.pipeline import pooled_features
@@ -81,7 +81,9 @@ def _plain(pred, y, alpha, groups, simultaneous=False, steps=None):
 def _intervals(pred, y, z, alpha, method, groups, simultaneous, share, k, seed):
     "Intervals, with scales from some of the series"
     if method != 'normalized' and not simultaneous: return _plain(pred, y, alpha, groups)
-    if not 0 < share < 1: raise ValueError(f"scale_share is {share}. Expected a share between 0 and 1.")
+    if isinstance(share, str) or not 0 < share < 1: raise ValueError(f"scale_share is {share!r}. Expected a share between 0 and 1.")
+    if not is_whole(k): raise ValueError(f"neighbours is {k!r}. Expected a whole number of series, at least 1.")
+    if not is_whole(seed, 0): raise ValueError(f"seed is {seed!r}. Expected a whole number from 0 up.")
     order = np.random.default_rng(seed).permutation(len(y))
     m = int(round(share*len(y)))
     apart, rest = order[:m], order[m:]
