@@ -18,7 +18,7 @@ from fastai.learner import Learner
 from fastai.torch_core import get_model
 from fastcore.basics import patch
 import tsfast
-from .bundle import CONFIG, FORMAT, MEMBER, WEIGHTS, build_pipeline, config_digest, read_config, read_tensors, side_inputs
+from .bundle import CONFIG, FORMAT, MEMBER, SECTIONS, WEIGHTS, build_pipeline, config_digest, read_config, read_tensors, side_inputs
 from .core import atomic_write, local_seed, optional_import, written_aside
 from .data.preprocessing import TSBatchTransform
 from .data.tables import read_series # noqa: its place in earlier versions
@@ -130,12 +130,12 @@ def _config(dls, pipeline, arch, target, training, more):
     old = 3 if 'inputs' in more else 2 if 'input' in series or far else 1
     if 'names' in series or 'recording' in more: old = 4
     needs = 6 if 'targets' in more else 5 if 'columns' in series else old       # the oldest version that can read it
-    if isinstance(target, TSEmbeddings): needs = 8
-    if isinstance(target, TSEmbeddings): more.pop('forecast', None)
-    if target.quantiles is not None or 'forecast' in more: needs = 9
-    if 'static' in more or 'known' in more: needs = 9
-    more = {**more, **{k: o.to_config() for k, o in pipeline.uncertainty.items()}}
-    if pipeline.uncertainty or pipeline.temperature is not None and pipeline.activation == 'sigmoid': needs = 9
+    if isinstance(target, TSEmbeddings):
+        needs = 8
+        more.pop('forecast', None)
+    more |= {k: o.to_config() for k, o in pipeline.uncertainty.items()}
+    several = pipeline.temperature is not None and pipeline.activation == 'sigmoid'       # a temperature of several labels
+    if several or target.quantiles is not None or {'forecast', 'static', 'known', *SECTIONS} & more.keys(): needs = 9
     return dict(format=FORMAT, format_version=needs, architecture=arch, series=series,
                 preprocessing=[f.to_config() for f in pipeline.preprocessing], target=target.to_config(), activation=pipeline.activation,
                 temperature=pipeline.temperature, training=training, versions=bundle_versions('numpy', 'fastai'), **more)

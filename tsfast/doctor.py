@@ -6,14 +6,13 @@
 __all__ = ['Finding', 'examine']
 
 # %% ../nbs/13_doctor.ipynb #bcb59dc8
-import os, platform, sys, tempfile, time, warnings
-from contextlib import suppress
+import os, platform, tempfile, time, warnings
 from pathlib import Path
 from typing import NamedTuple
 import torch
 import tsfast
 from .data.archive import cache_dir, data_folders, sets_here
-from .installation import DISTRIBUTION, libraries, other_project
+from .installation import DISTRIBUTION, both_installed, libraries, other_project
 from .report.record import processor
 from .threads import usable_cores
 
@@ -42,11 +41,7 @@ def _versions():
     yield Finding('ok', 'tsfast', f'{tsfast.__version__}, in {Path(tsfast.__file__).parent}')
     yield Finding('ok', 'Python', f'{platform.python_version()}, {platform.platform()}')
     seen = other_project()
-    if seen is not None: yield Finding('problem', 'name', _other(seen))
-
-def _other(seen) -> str: # the message
-    return (f"the distribution tsfast {seen} of another project is installed, whose files lie in the same folder. "
-            f"Run pip uninstall tsfast {DISTRIBUTION}, and install {DISTRIBUTION} again")
+    if seen is not None: yield Finding('problem', 'name', both_installed(seen))
 
 def _libraries(found):
     "The libraries that are always needed, and the optional parts"
@@ -121,15 +116,17 @@ def _learner(arch, **kwargs):
     dls = get_ts_dls(X, y, splits=(range(48), range(48, 64)), bs=16, device='cpu')
     return ts_learner(dls, arch, seed=0, **kwargs), X[48:], y[48:]
 
+def _accuracy(learn, X, y): return float((learn.get_X_preds(X)[0].argmax(1).numpy() == y).mean())
+
 def _network():
     learn, X, y = _learner('InceptionTime', nf=8)
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(8, 1e-2)
-    return float((learn.get_X_preds(X)[0].argmax(1).numpy() == y).mean())
+    return _accuracy(learn, X, y)
 
 def _closed_form():
     learn, X, y = _learner('MiniRocket')
     with learn.no_bar(): learn.fit_ridge()
-    return float((learn.get_X_preds(X)[0].argmax(1).numpy() == y).mean())
+    return _accuracy(learn, X, y)
 
 def _bundle():
     import tsfast.deploy         # it gives a learner `save_bundle`

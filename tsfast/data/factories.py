@@ -8,7 +8,6 @@ __all__ = ['split_series']
 # %% ../../nbs/data/15_factories.ipynb #6a1b4025
 import inspect, warnings
 from contextlib import suppress
-from pathlib import Path
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch

@@ -98,7 +98,7 @@ def from_forecast(cls:TSDataLoaders,
 def _cut(o, w, settings, valid_size, test_size):
     "Windows, targets, times and splits of a recording"
     used = list(dict.fromkeys([*settings.inputs, *settings.targets]))
-    rows = o.rows.set_axis(list(map(str, o.rows.columns)), axis=1)[used].set_axis(o.times)
+    rows = o.named_rows[used].set_axis(o.times)
     own = SlidingWindow(w.window_len, w.horizon, w.stride, w.gap, get_x=settings.inputs, get_y=settings.targets)
     try: splits = get_forecasting_splits(len(rows), w.window_len, w.horizon, w.stride, w.gap, valid_size, test_size)
     except ValueError as e: raise ValueError(f"Recording {o.key}: {e}" if o.key else str(e)) from None

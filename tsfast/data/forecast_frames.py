@@ -35,6 +35,9 @@ class Recording(NamedTuple):
     times:Any   # pandas index: dates, periods or numbers
     rows:Any    # data frame
 
+    @property
+    def named_rows(self): return self.rows.set_axis(list(map(str, self.rows.columns)), axis=1)      # with the names of columns as text
+
 def read_recordings(
     df, # data frame or series, one row per step, of one or several recordings
     id=None, # column or columns that tell recordings apart; None: all levels of the index but the last, if it has several
@@ -183,7 +186,7 @@ def last_windows(
     return np.stack([x for x, _ in found]), ends, ids
 
 def _last_window(o, settings):
-    rows, n = o.rows.set_axis(list(map(str, o.rows.columns)), axis=1), settings.window
+    rows, n = o.named_rows, settings.window
     lacking = [c for c in settings.inputs if c not in rows]
     if lacking: raise ValueError(_lacks(rows, lacking, 'of training'))
     if len(rows) < n: raise ValueError(f"{_called(o.key)} has {len(rows)} rows. Expected at least {n}, the window of training.")

@@ -100,7 +100,7 @@ def _by_key(df, ids, time):
     return {o.key: o for o in read_recordings(df, None if in_index else ids or None, time)[0]}
 
 def _column(o, c): # of a recording; None where it is not there
-    rows = o.rows.set_axis(list(map(str, o.rows.columns)), axis=1)
+    rows = o.named_rows
     return rows[c].to_numpy(float) if c in rows else rows.iloc[:, 0].to_numpy(float) if rows.shape[1] == 1 else None
 
 def _panel(ax, past, table, c, levels, after, last, title):

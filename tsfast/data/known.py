@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from ..core import suggest
+from .inputs import usable_std
 
 # %% ../../nbs/data/04i_known.ipynb #fd04340e
 KNOWN = 'known_steps'       # name of the input
@@ -103,8 +104,7 @@ def fit_known(
     check_steps(v, length, horizon)
     seen = v if rows is None else v[np.asarray(rows)]
     mean, std = seen.mean((0, 2), dtype=np.float64), seen.std((0, 2), dtype=np.float64)
-    std = np.where(std > 1e-9*np.maximum(1, np.abs(mean)), std, 1.)
-    return KnownValues(names, mean.tolist(), std.tolist(), v.shape[2] - length)
+    return KnownValues(names, mean.tolist(), usable_std(std, mean).tolist(), v.shape[2] - length)
 
 # %% ../../nbs/data/04i_known.ipynb #c2d953b0
 _PERIODS = dict(minute=60, hour=24, weekday=7, day=31, month=12, dayofyear=365.25)      # steps of a turn

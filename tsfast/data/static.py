@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from ..core import as_frame, plain, suggest
+from .inputs import usable_std
 
 # %% ../../nbs/data/04h_static.ipynb #28195c1b
 STATIC_CONT, STATIC_CAT = 'static_cont', 'static_cat'      # names of the inputs
@@ -199,7 +200,7 @@ def _fit_number(name, v):
     v = v[~np.isnan(v)]
     if not len(v): raise ValueError(f"Column {name!r} of static is missing in all training series. Leave it out.")
     mean, std = float(v.mean()), float(v.std())
-    return StaticNumber(name, mean, std if std > 1e-9*max(1., abs(mean)) else 1., float(np.median(v)))
+    return StaticNumber(name, mean, float(usable_std(std, mean)), float(np.median(v)))
 
 def _category(o): # as JSON has it
     o = plain(o)

@@ -86,7 +86,7 @@ def check_width(
     built:bool=True, # by the user, and not from its class
 ):
     "Refuse a model whose input or output does not fit the data, before anything is trained"
-    name, want = type(model).__name__, output_shape(dls.c, dls.d)
+    want = output_shape(dls.c, dls.d)
     check_input(model, dls)
     if not getattr(model, 'fitted', True): got = output_shape(model.c_out, model.d)
     else:
